@@ -1,0 +1,54 @@
+# `make` alone lists the targets: every line of the form "target: ## what it does".
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MODEL := models/current
+RECORDING := scoring/recordings/qwen2.5-coder-1.5b-instruct.jsonl.xz
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+TEST_ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "secondlook needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say which to use: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.PHONY: install
+install: $(VENV)/.installed ## Install into .venv, with every dependency as locked
+
+$(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.py)
+	$(BIN)/secondlook train --data $(RECORDING) --out models
+
+.PHONY: model
+model: $(MODEL) ## Train the default model from the recording
+
+.PHONY: demo
+demo: $(MODEL) ## The main job on the embedded broker (DEMO_ARGS="--json out.json")
+	$(BIN)/secondlook demo $(DEMO_ARGS)
+
+.PHONY: test
+test: $(VENV)/.installed ## All tests (TEST_ARGS="-k matching")
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+.PHONY: check
+check: $(VENV)/.installed ## ruff, mypy strict, import direction
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+.PHONY: lock
+lock: ## Renew requirements.lock from pyproject.toml
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove the environment, the models and all caches
+	rm -rf $(VENV) models build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
