@@ -15,7 +15,8 @@ from typing import Any, Self
 
 from confluent_kafka import cimpl
 
-from streams.topics import BrokerError, Topic, load_topics
+from streams.errors import BrokerError
+from streams.topics import Topic, load_topics
 
 ALL_BROKERS = -1
 _STOP_TIMEOUT = 5.0

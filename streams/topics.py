@@ -14,20 +14,12 @@ from confluent_kafka import KafkaError, KafkaException
 # These are its documented names; its type hints only forget to re-export them.
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
-from featurizers.errors import SecondlookError
+from streams.errors import BrokerError, TopicError
 
 # Matching needs both halves of a pair, and their changelog, under the same partition number.
 CO_PARTITIONED = ("requests", "responses", "pending")
 # Every worker must see these messages in the same order.
 SINGLE_PARTITION = ("control", "control_status")
-
-
-class BrokerError(SecondlookError):
-    """A broker that can't be reached, or one of ours that can't be started."""
-
-
-class TopicError(SecondlookError):
-    """Topics that are missing or can't be used as they are; the message lists every problem and its mending."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from streams.embedded import EmbeddedBroker
-from streams.topics import BrokerError, load_topics
+from streams.errors import BrokerError
+from streams.topics import load_topics
 
 PRODUCE = 0
 

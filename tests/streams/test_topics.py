@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from streams.embedded import EmbeddedBroker
-from streams.topics import CO_PARTITIONED, BrokerError, Topic, TopicError, check_configs, check_topics, load_topics
+from streams.errors import BrokerError, TopicError
+from streams.topics import CO_PARTITIONED, Topic, check_configs, check_topics, load_topics
 
 
 def with_partitions(**counts: int) -> dict[str, Topic]:
