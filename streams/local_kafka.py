@@ -58,7 +58,7 @@ class _Node:
 class LocalKafka:
     """A Kafka cluster with its records under `data`; a context manager that starts and stops it.
 
-    Without `data` they lie in a temporary folder that lasts until `__exit__`. Without `port` free ports
+    Without `data` they lie in a temporary folder that lasts until `close`. Without `port` free ports
     are taken; a cluster takes two per node, upwards from `port`. Nodes are numbered from 1. `bootstrap` is the address.
     `start` raises BrokerError if Java, Maven or a port is missing, or if a node does not come up.
     """
@@ -66,7 +66,7 @@ class LocalKafka:
     def __init__(self, data: Path | None = None, *, port: int | None = None, nodes: int = 1) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="secondlook-kafka-") if data is None else None
         self._data = Path(self._temporary.name) if self._temporary else Path(data or "").absolute()
-        first = _free_ports(2 * nodes) if port is None else port
+        first = free_ports(2 * nodes) if port is None else port
         self._nodes = [
             _Node(number, first + number - 1, first + nodes + number - 1, self._data / f"node-{number}")
             for number in range(1, nodes + 1)
@@ -76,18 +76,18 @@ class LocalKafka:
 
     def __enter__(self) -> Self:
         """Start the cluster."""
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the cluster, and remove its records if they were temporary."""
-        if self._temporary:
-            self.kill()  # nothing to hand over
-            self._temporary.cleanup()
-        else:
-            self.stop()
+        self.close()
 
     @property
     def pids(self) -> dict[int, int]:
@@ -126,6 +126,14 @@ class LocalKafka:
     def kill(self, node: int | None = None) -> None:
         """End one node, or all, at once and without notice, as a crash does."""
         self._end(node, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the cluster, and remove its records if they were temporary."""
+        if self._temporary:
+            self.kill()  # nothing to hand over
+            self._temporary.cleanup()
+        else:
+            self.stop()
 
     def restart(self) -> None:
         """Stop all nodes and start them again, at the same address and with the same records."""
@@ -221,7 +229,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> int:
+def free_ports(count: int) -> int:
     """Return the first of `count` free ports in a row."""
     while True:
         first = random.randrange(_FREE_PORTS[0], _FREE_PORTS[1] - count)  # noqa: S311 (nothing secret)

@@ -1,0 +1,143 @@
+"""The real broker of these tests, the first that is there: SECONDLOOK_TEST_BROKER, Docker, Java with Maven.
+
+With none of them the tests are skipped, and the last lines of the run say so. With SECONDLOOK_REQUIRE_KAFKA=1 they fail.
+"""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from streams.errors import BrokerError
+from streams.local_kafka import LocalKafka, free_ports
+from streams.topics import Topic, create_topics, load_topics
+
+IMAGE = "apache/kafka:4.1.1"
+USED = pytest.StashKey[str]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test in this folder, so that `-m kafka` and `-m 'not kafka'` choose by it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.kafka)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which broker the tests ran on, or that they did not run."""
+    used = config.stash.get(USED, None)
+    if used is not None:
+        terminalreporter.section("real Kafka", blue=True, bold=True)
+        terminalreporter.line(used)
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
+    """Give the address of a real Kafka with room for any number of topics."""
+    given = os.environ.get("SECONDLOOK_TEST_BROKER")
+    if given:
+        pytestconfig.stash[USED] = f"SECONDLOOK_TEST_BROKER={given}"
+        yield given
+    elif docker_answers():
+        with kafka_in_docker() as bootstrap:
+            pytestconfig.stash[USED] = f"Docker, {IMAGE}, at {bootstrap}"
+            yield bootstrap
+    else:
+        with local_kafka_or_skip(pytestconfig) as cluster:
+            pytestconfig.stash[USED] = f"the local Kafka from Java and Maven at {cluster.bootstrap}"
+            yield cluster.bootstrap
+
+
+@pytest.fixture
+def own_kafka(pytestconfig: pytest.Config) -> Iterator[LocalKafka]:
+    """Give a local Kafka of the test's own, which it may stop and kill."""
+    with local_kafka_or_skip(pytestconfig) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def prefix(kafka: str) -> Iterator[str]:
+    """Give a prefix for all names on the broker (topics, groups, transactional ids) that no other test has.
+
+    Its topics are deleted afterwards: the broker may be somebody's who wants it back as it was.
+    """
+    own = f"test-{uuid.uuid4().hex[:12]}."
+    yield own
+    admin = AdminClient({"bootstrap.servers": kafka})
+    names = [name for name in admin.list_topics(timeout=60).topics if name.startswith(own)]
+    for answer in (admin.delete_topics(names) if names else {}).values():
+        answer.result()
+
+
+@pytest.fixture
+def topics(kafka: str, prefix: str) -> dict[str, Topic]:
+    """Give a full set of topics of the test's own, created and empty."""
+    own = load_topics(prefix)
+    create_topics({"bootstrap.servers": kafka}, own)
+    return own
+
+
+@contextmanager
+def local_kafka_or_skip(config: pytest.Config) -> Iterator[LocalKafka]:
+    """Run a local Kafka; where that is impossible, skip the test, or fail it if a real broker is required."""
+    with ExitStack() as running:
+        try:
+            cluster = running.enter_context(LocalKafka())
+        except BrokerError as error:
+            no_kafka(config, str(error))
+        yield cluster
+
+
+def no_kafka(config: pytest.Config, reason: str) -> NoReturn:
+    """End the test for want of a real broker."""
+    text = f"no real Kafka: SECONDLOOK_TEST_BROKER is not set, no Docker engine answers, and {reason}"
+    if os.environ.get("SECONDLOOK_REQUIRE_KAFKA") == "1":
+        pytest.fail(f"SECONDLOOK_REQUIRE_KAFKA=1, but {text}", pytrace=False)
+    config.stash[USED] = f"NOT TESTED ON A REAL KAFKA, the tests in tests/kafka were skipped: {text}"
+    pytest.skip(text)
+
+
+def docker_answers() -> bool:
+    """Tell whether a Docker engine is there: a client alone is not enough.
+
+    Asked in a process of its own, because the client leaves a socket open when there is none.
+    """
+    program = "import docker; docker.from_env(timeout=5).ping()"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def kafka_in_docker() -> Iterator[str]:
+    """Run one node of Apache's own image, with the settings that a single node needs."""
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415 (its import alone looks for the engine)
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415
+
+    port = free_ports(1)
+    container = DockerContainer(IMAGE).with_bind_ports(port, port)
+    container.waiting_for(LogMessageWaitStrategy("Kafka Server started"))
+    for name, value in {
+        "NODE_ID": "1",
+        "PROCESS_ROLES": "broker,controller",
+        "LISTENERS": f"PLAINTEXT://:{port},CONTROLLER://:9093",
+        "ADVERTISED_LISTENERS": f"PLAINTEXT://localhost:{port}",
+        "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "LISTENER_SECURITY_PROTOCOL_MAP": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "SHARE_COORDINATOR_STATE_TOPIC_REPLICATION_FACTOR": "1",
+        "SHARE_COORDINATOR_STATE_TOPIC_MIN_ISR": "1",
+        "GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        "AUTO_CREATE_TOPICS_ENABLE": "false",
+    }.items():
+        container.with_env(f"KAFKA_{name}", value)
+    with container:
+        yield f"localhost:{port}"

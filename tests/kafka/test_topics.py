@@ -1,0 +1,66 @@
+"""Topics on a real broker: created, found again, and refused when they don't fit."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from streams.errors import TopicError
+from streams.topics import Topic, check_configs, check_topics, create_topics, load_topics
+
+
+def grow(bootstrap: str, topic: Topic, partitions: int) -> None:
+    """Give an existing topic more partitions, as kafka-topics.sh does."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for answer in admin.create_partitions([NewPartitions(topic.name, partitions)]).values():
+        answer.result()
+
+
+def test_created_topics_pass_the_checks(kafka: str, topics: dict[str, Topic]) -> None:
+    """What `create_topics` made has the right partitions and is kept and cleaned up as defined."""
+    conf = {"bootstrap.servers": kafka}
+    assert (check_topics(conf, topics), check_configs(conf, topics)) == ([], [])
+
+
+def test_create_is_idempotent(kafka: str, topics: dict[str, Topic]) -> None:
+    """Creating topics that exist creates nothing and is no error."""
+    assert create_topics({"bootstrap.servers": kafka}, topics) == []
+
+
+def test_create_at_the_same_time(kafka: str, prefix: str) -> None:
+    """Of two that create the topics at once, each topic is created by one, and neither fails."""
+    wanted = load_topics(prefix)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: create_topics({"bootstrap.servers": kafka}, wanted), range(2)))
+    assert sorted(topic.name for topic in wanted.values()) == sorted(made[0] + made[1])
+
+
+def test_create_refuses_a_wrong_partition_count(kafka: str, topics: dict[str, Topic]) -> None:
+    """An existing topic with another partition count is an error that gives the command to mend it."""
+    grow(kafka, topics["requests"], 6)
+    with pytest.raises(TopicError, match=rf"--topic {topics['responses'].name} --partitions 6"):
+        create_topics({"bootstrap.servers": kafka}, topics)
+
+
+def test_the_given_mending_mends(kafka: str, topics: dict[str, Topic]) -> None:
+    """Once all three topics have grown as the message says, nothing is wrong any more."""
+    for key in ("requests", "responses", "pending"):
+        grow(kafka, topics[key], 6)
+    assert check_topics({"bootstrap.servers": kafka}, topics) == []
+
+
+def test_changelog_that_is_not_compacted(kafka: str, prefix: str) -> None:
+    """A changelog that expires is a problem, with the command that makes it compacted."""
+    conf = {"bootstrap.servers": kafka}
+    wanted = load_topics(prefix)
+    expiring = dataclasses.replace(wanted["pending"], config={"cleanup.policy": "delete"})
+    create_topics(conf, {**wanted, "pending": expiring})
+    (problem,) = check_configs(conf, wanted)
+    assert f"--entity-name {expiring.name} --add-config cleanup.policy=compact" in problem
+
+
+def test_create_what_the_broker_refuses(kafka: str, prefix: str) -> None:
+    """A topic that the broker won't create is an error with the broker's reason."""
+    with pytest.raises(TopicError, match=r"could not be created: .*[Rr]eplication"):
+        create_topics({"bootstrap.servers": kafka}, load_topics(prefix), replication_factor=99)
