@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import BrokerError
+from streams.kafka_distribution import fetch_libraries, find_java
 from streams.local_kafka import LocalKafka, free_ports
 from streams.topics import Topic, create_topics, load_topics
 
@@ -60,6 +61,16 @@ def own_kafka(pytestconfig: pytest.Config) -> Iterator[LocalKafka]:
     """Give a local Kafka of the test's own, which it may stop and kill."""
     with local_kafka_or_skip(pytestconfig) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def java(pytestconfig: pytest.Config) -> None:
+    """Give nothing, where a local Kafka can be started."""
+    try:
+        find_java()
+        fetch_libraries()
+    except BrokerError as error:
+        no_kafka(pytestconfig, str(error))
 
 
 @pytest.fixture
