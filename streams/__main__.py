@@ -1,0 +1,5 @@
+"""`python -m streams`: the command line without the console script."""
+
+from streams.cli import main
+
+main()

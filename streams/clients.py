@@ -1,0 +1,108 @@
+"""Configurations of the Kafka clients: ours where a guarantee hangs on them, the user's everywhere else."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from streams.errors import SettingsError
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_OURS: Final = {
+    "enable.auto.commit": "offsets are committed with the batch that they belong to",
+    "enable.auto.offset.store": "offsets are committed with the batch that they belong to",
+    "partition.assignment.strategy": "requests and responses must be assigned by range to stay co-partitioned",
+    "isolation.level": "reading uncommitted records would decide on requests that were taken back",
+    "enable.idempotence": "retries could otherwise write a decision twice",
+    "transactional.id": "set instance_id instead",
+    "group.id": "set group instead",
+    "group.instance.id": "set instance_id instead",
+    "bootstrap.servers": "set broker instead",
+}
+
+
+def base_config(settings: Settings) -> dict[str, Any]:
+    """What every client shares: the address, the pass-through options, and a place for librdkafka's log."""
+    for option, why in _OURS.items():
+        if option in settings.kafka:
+            raise SettingsError(f"kafka option {option} cannot be set: {why}")
+    return {
+        "bootstrap.servers": settings.broker,
+        "client.id": "secondlook",
+        "error_cb": _log_error,
+        "logger": log,
+        **settings.kafka,
+    }
+
+
+def consumer_config(settings: Settings) -> dict[str, Any]:
+    """The group consumer of requests and responses."""
+    config = {
+        "session.timeout.ms": 10_000,
+        "heartbeat.interval.ms": 3_000,
+        "fetch.wait.max.ms": 10,
+        "auto.offset.reset": "earliest",
+        **base_config(settings),
+        "group.id": settings.topic_prefix + settings.group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "partition.assignment.strategy": "range",
+        "isolation.level": "read_committed",
+    }
+    if settings.instance_id is not None:
+        config["group.instance.id"] = settings.instance_id
+    return config
+
+
+def reader_config(settings: Settings, *, isolation: str = "read_committed") -> dict[str, Any]:
+    """A consumer that assigns partitions to itself and belongs to no group (librdkafka wants a name all the same)."""
+    return {
+        "fetch.wait.max.ms": 50,
+        **base_config(settings),
+        "group.id": f"{settings.topic_prefix}{settings.group}-reader-{uuid.uuid4().hex[:8]}",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+        "isolation.level": isolation,
+    }
+
+
+def producer_config(settings: Settings, **more: Any) -> dict[str, Any]:
+    """A producer that neither loses nor reorders; the partitioner is the Java clients' own, for those downstream."""
+    return {
+        "linger.ms": 0,
+        "compression.type": "lz4",
+        "partitioner": "murmur2_random",
+        "message.max.bytes": settings.max_record_bytes,
+        "queue.buffering.max.messages": 1_000_000,
+        **base_config(settings),
+        "enable.idempotence": True,
+        **more,
+    }
+
+
+def transactional_id(settings: Settings) -> str:
+    """Stable for a named instance, so that its restart fences what its last life left open."""
+    instance = settings.instance_id or uuid.uuid4().hex
+    return f"{settings.topic_prefix}{settings.group}-{instance}"
+
+
+def kafka_error(problem: KafkaException) -> KafkaError:
+    """The KafkaError inside an exception."""
+    error: KafkaError = problem.args[0]
+    return error
+
+
+def _log_error(error: KafkaError) -> None:
+    """Connection troubles: librdkafka mends them itself or fails the call that needs the broker."""
+    log.warning("kafka: %s", error.str(), extra={"code": error.name()})
+
+
+def topic_names(topics: Mapping[str, Any]) -> dict[str, str]:
+    """Role -> name on the broker."""
+    return {key: topic.name for key, topic in topics.items()}

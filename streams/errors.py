@@ -1,0 +1,36 @@
+"""The errors of the stream, below the project's one base exception.
+
+SecondlookError              (featurizers.errors)
+└── StreamError              anything that stops a worker or a command
+    ├── SettingsError        a setting that is unknown, missing or malformed
+    ├── TopicError           topics that are missing or do not fit together
+    ├── BrokerError          a broker that cannot be reached or refuses
+    ├── ControlError         a control message that cannot be applied (the last good one stays in force)
+    └── DeliveryError        a batch that cannot be committed: the worker stops, a restart redoes it
+"""
+
+from featurizers import SecondlookError
+
+
+class StreamError(SecondlookError):
+    """Something that stops a worker or a command."""
+
+
+class SettingsError(StreamError):
+    """A setting is unknown, missing or malformed; the message names it and what it may be."""
+
+
+class TopicError(StreamError):
+    """Topics are missing or do not fit together; the message says how to mend it."""
+
+
+class BrokerError(StreamError):
+    """A broker cannot be reached or refuses what was asked."""
+
+
+class ControlError(StreamError):
+    """A control message cannot be applied; what was in force stays in force."""
+
+
+class DeliveryError(StreamError):
+    """A batch cannot be committed; the worker stops without committing and a restart redoes it."""

@@ -1,0 +1,62 @@
+"""Reason codes: why a record went where it went. One table each for decisions and dead letters, documented here only.
+
+The docs page lists them from these docstring-like values; metrics, headers and decisions carry the codes.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+
+class Reason(StrEnum):
+    """Why a request was routed as it was (the decision's `reasons`)."""
+
+    BELOW_THRESHOLD = "below_threshold"
+    ABOVE_THRESHOLD = "above_threshold"
+    EVIDENCE_DEFICIENCY = "evidence_deficiency"
+    POLICY_GAP = "policy_gap"
+    AUDIT = "audit"
+    NO_RESPONSE = "no_response"
+    UNREADABLE_ANSWER = "unreadable_answer"
+    OUTCOME_MISSING = "outcome_missing"
+    PREDICTORS_MISSING = "predictors_missing"
+    NO_THRESHOLD = "no_threshold"
+    MODEL_FAILED = "model_failed"
+
+
+class DeadLetter(StrEnum):
+    """Why a record was set aside (the dead letter's `secondlook.error.code`)."""
+
+    NOT_A_RECORD = "not_a_record"
+    INVALID_REQUEST = "invalid_request"
+    MISSING_KEY = "missing_key"
+    KEY_MISMATCH = "key_mismatch"
+    DUPLICATE_REQUEST = "duplicate_request"
+    DUPLICATE_RESPONSE = "duplicate_response"
+    LATE_RESPONSE = "late_response"
+    ORPHAN_RESPONSE = "orphan_response"
+
+
+REASONS: Final[dict[Reason, str]] = {
+    Reason.BELOW_THRESHOLD: "P(error) is below the policy's threshold: the LLM's verdict is acted on.",
+    Reason.ABOVE_THRESHOLD: "P(error) is at or above the policy's threshold.",
+    Reason.EVIDENCE_DEFICIENCY: "The LLM answered 2: the content gives too little evidence.",
+    Reason.POLICY_GAP: "The LLM answered 3: the policy does not define this case.",
+    Reason.AUDIT: "Below the threshold, but drawn for a human check by the audit rate in force.",
+    Reason.NO_RESPONSE: "No LLM response arrived within the response timeout.",
+    Reason.UNREADABLE_ANSWER: "A response arrived whose body is no provider's answer.",
+    Reason.OUTCOME_MISSING: "The answer could be read, but holds no outcome (a refusal, an empty answer, other words).",
+    Reason.PREDICTORS_MISSING: "The answer lacks predictors that the model has never seen missing (log-probabilities, mostly).",
+    Reason.NO_THRESHOLD: "No threshold covers this policy: `*` covers only the policies that the model was trained on.",
+    Reason.MODEL_FAILED: "The model gave no probability for this answer.",
+}
+
+DEAD_LETTERS: Final[dict[DeadLetter, str]] = {
+    DeadLetter.NOT_A_RECORD: "The value is not a JSON object in UTF-8 (truncated, empty, binary).",
+    DeadLetter.INVALID_REQUEST: "A request without a usable `request_id` or `policy`.",
+    DeadLetter.MISSING_KEY: "The record has no key: request and response could not meet in one partition.",
+    DeadLetter.KEY_MISMATCH: "The record's key is not its `request_id`.",
+    DeadLetter.DUPLICATE_REQUEST: "A request with this id is waiting or was decided within the deduplication window.",
+    DeadLetter.DUPLICATE_RESPONSE: "A response to this request is waiting or was used within the deduplication window.",
+    DeadLetter.LATE_RESPONSE: "The request had already been escalated for want of a response.",
+    DeadLetter.ORPHAN_RESPONSE: "No request with this id arrived within the response timeout.",
+}
