@@ -1,0 +1,23 @@
+"""LLM Performance Predictors from already generated output: bytes in, float32 arrays out."""
+
+from featurizers.errors import ResponseError, SecondlookError, SpecError
+from featurizers.response import PROVIDERS, Response, decode
+from featurizers.schema import SCHEMA, Feature, FeatureSchema
+from featurizers.spec import PRESETS, OutcomeSpec
+from featurizers.vectors import Vectors, featurize
+
+__all__ = [
+    "PRESETS",
+    "PROVIDERS",
+    "SCHEMA",
+    "Feature",
+    "FeatureSchema",
+    "OutcomeSpec",
+    "Response",
+    "ResponseError",
+    "SecondlookError",
+    "SpecError",
+    "Vectors",
+    "decode",
+    "featurize",
+]
