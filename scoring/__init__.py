@@ -1,1 +1,37 @@
-"""TODO."""
+"""LPP vectors -> P(the LLM is wrong), thresholds, training, evaluation. Knows no Kafka."""
+
+from scoring.errors import DataError, ModelError, ThresholdError, TrainingError
+from scoring.model import ErrorModel, Scores, load_model
+from scoring.recording import RECORDING, Item, is_held_out, read_recording
+from scoring.thresholds import (
+    ACCOUNTINGS,
+    Accounting,
+    CertifiedThreshold,
+    best_f1_threshold,
+    cost_threshold,
+    cost_thresholds,
+    review_budget_threshold,
+    risk_bound_threshold,
+)
+
+__all__ = [
+    "ACCOUNTINGS",
+    "RECORDING",
+    "Accounting",
+    "CertifiedThreshold",
+    "DataError",
+    "ErrorModel",
+    "Item",
+    "ModelError",
+    "Scores",
+    "ThresholdError",
+    "TrainingError",
+    "best_f1_threshold",
+    "cost_threshold",
+    "cost_thresholds",
+    "is_held_out",
+    "load_model",
+    "read_recording",
+    "review_budget_threshold",
+    "risk_bound_threshold",
+]

@@ -1,0 +1,105 @@
+"""From a score that ranks to a probability that can be multiplied with money.
+
+Fitted on out-of-fold scores at the natural base rate: the learners see balanced data, so their own idea of a
+probability is off by construction. Needs the `train` extra.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+Floats = NDArray[np.float64]
+Method = Literal["platt", "beta", "isotonic"]
+METHODS: tuple[Method, ...] = ("platt", "beta", "isotonic")
+
+# Keeps the slopes finite where the scores separate the classes; far too weak to matter elsewhere.
+_WEAK_PENALTY = 1e3
+
+
+class Calibrator(Protocol):
+    """A monotone map from score to P(E)."""
+
+    def predict(self, scores: Floats) -> Floats:
+        """P(E), [n], of scores [n]."""
+
+
+@dataclass(frozen=True)
+class Platt:
+    """sigmoid(slope * score + intercept) (Platt, 1999)."""
+
+    slope: float
+    intercept: float
+
+    def predict(self, scores: Floats) -> Floats:
+        """P(E), [n], of scores [n]."""
+        return _sigmoid(self.slope * scores + self.intercept)
+
+
+@dataclass(frozen=True)
+class Beta:
+    """sigmoid(a ln s - b ln(1 - s) + c) with s = sigmoid(score) (Kull, Silva Filho and Flach, 2017)."""
+
+    a: float
+    b: float
+    c: float
+
+    def predict(self, scores: Floats) -> Floats:
+        """P(E), [n], of scores [n]."""
+        return _sigmoid(-self.a * _softplus(-scores) + self.b * _softplus(scores) + self.c)
+
+
+@dataclass(frozen=True)
+class Isotonic:
+    """Linear interpolation between knots of a non-decreasing step fit (Zadrozny and Elkan, 2002)."""
+
+    scores: Floats
+    probabilities: Floats
+
+    def predict(self, scores: Floats) -> Floats:
+        """P(E), [n], of scores [n]."""
+        return np.interp(scores, self.scores, self.probabilities)
+
+
+def fit_calibrator(method: Method, scores: Floats, errors: NDArray[np.bool_]) -> Calibrator:
+    """Fit on out-of-fold scores [n] and E [n]."""
+    if method == "isotonic":
+        return _fit_isotonic(scores, errors)
+    if method == "beta":
+        return _fit_beta(scores, errors)
+    (slope,), intercept = _logistic(scores[:, None], errors)
+    return Platt(slope, intercept)
+
+
+def _fit_beta(scores: Floats, errors: NDArray[np.bool_]) -> Beta:
+    columns = np.column_stack((-_softplus(-scores), _softplus(scores)))
+    (a, b), c = _logistic(columns, errors)
+    # A negative coefficient would make the map fall: the authors drop that term and fit again.
+    if a < 0:
+        (b,), c = _logistic(columns[:, 1:], errors)
+        return Beta(0.0, b, c)
+    if b < 0:
+        (a,), c = _logistic(columns[:, :1], errors)
+        return Beta(a, 0.0, c)
+    return Beta(a, b, c)
+
+
+def _fit_isotonic(scores: Floats, errors: NDArray[np.bool_]) -> Isotonic:
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, errors)
+    return Isotonic(np.asarray(fitted.X_thresholds_, dtype=float), np.asarray(fitted.y_thresholds_, dtype=float))
+
+
+def _logistic(columns: Floats, errors: NDArray[np.bool_]) -> tuple[list[float], float]:
+    fitted = LogisticRegression(C=_WEAK_PENALTY, tol=1e-8, max_iter=1000).fit(columns, errors)
+    return [float(weight) for weight in fitted.coef_[0]], float(fitted.intercept_[0])
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * x)))
+
+
+def _softplus(x: Floats) -> Floats:
+    return np.asarray(np.logaddexp(0, x))

@@ -1,0 +1,129 @@
+"""How well a score finds the LLM's errors, vectorised over bootstrap replicates.
+
+Every function takes scores [n], errors bool [n] and weights [B, n] (how often each item was drawn) and returns [B]. Higher
+scores mean riskier. Tied scores count as if ordered at random, so a constant score gets exactly what chance gives.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoring.thresholds import Accounting
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % bootstrap interval (percentiles)."""
+
+    value: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float | None]:
+        """For JSON; what is undefined on this data is null."""
+        numbers = {"value": self.value, "low": self.low, "high": self.high}
+        return {name: None if np.isnan(number) else number for name, number in numbers.items()}
+
+
+def bootstrap_weights(groups: list[str], replicates: int, seed: int) -> Floats:
+    """Weights [1 + B, n]: first the sample itself, then B draws of whole groups with replacement."""
+    names = {name: i for i, name in enumerate(dict.fromkeys(groups))}
+    member = np.array([names[group] for group in groups])
+    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
+    return np.concatenate((np.ones((1, len(groups))), draws[:, member].astype(float)))
+
+
+def interval(values: Floats) -> Interval:
+    """Point estimate (the sample itself comes first) and percentile interval; replicates without a value are left out."""
+    replicates = values[1:][~np.isnan(values[1:])]
+    if np.isnan(values[0]) or len(replicates) == 0:
+        return Interval(float(values[0]), float("nan"), float("nan"))
+    low, high = np.percentile(replicates, [2.5, 97.5])
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def auroc(scores: Floats, errors: Bools, weights: Floats) -> Floats:
+    """P(a wrong answer scores higher than a right one), ties counting half; NaN without both kinds."""
+    wrong, right = _per_score(scores, errors, weights)
+    right_below = np.cumsum(right, axis=1) - right
+    pairs = wrong.sum(axis=1) * right.sum(axis=1)
+    return _ratio((wrong * (right_below + right / 2)).sum(axis=1), pairs)
+
+
+def auprc(scores: Floats, errors: Bools, weights: Floats) -> Floats:
+    """Average precision of finding errors; NaN without errors."""
+    wrong, right = (side[:, ::-1] for side in _per_score(scores, errors, weights))
+    found, alarms = np.cumsum(wrong, axis=1), np.cumsum(wrong + right, axis=1)
+    return _ratio((wrong * _ratio(found, alarms, empty=0.0)).sum(axis=1), wrong.sum(axis=1))
+
+
+def aurc(scores: Floats, errors: Bools, weights: Floats) -> Floats:
+    """Mean error rate among the automated, over all coverages (Geifman and El-Yaniv, 2017); lower is better."""
+    order, group = _ranked(scores)
+    wrong, right = _per_score(scores, errors, weights)
+    rate = _ratio(wrong, wrong + right, empty=0.0)[:, group]
+    drawn = weights[:, order]
+    risk = _ratio(np.cumsum(drawn * rate, axis=1), np.cumsum(drawn, axis=1), empty=0.0)
+    return _ratio((drawn * risk).sum(axis=1), drawn.sum(axis=1))
+
+
+def cost(escalated: Bools, errors: Bools, weights: Floats, accounting: Accounting, review: float) -> Floats:
+    """Expected cost per answer in units of c_mis, at c_rev = `review` c_mis."""
+    return _mean(item_costs(escalated, errors, accounting, review), weights)
+
+
+def item_costs(escalated: Bools, errors: Bools, accounting: Accounting, review: float) -> Floats:
+    """Cost of each answer [n], in units of c_mis."""
+    charged = escalated & ~errors if accounting == "false-discovery" else escalated
+    return np.asarray((~escalated & errors) + charged * review)
+
+
+def escalation_rate(escalated: Bools, weights: Floats) -> Floats:
+    """Share of answers sent to humans."""
+    return _mean(escalated.astype(float), weights)
+
+
+def automated_accuracy(escalated: Bools, errors: Bools, weights: Floats) -> Floats:
+    """Share of right answers among the automated; NaN where everything is escalated."""
+    kept = weights * ~escalated
+    return _ratio((kept * ~errors).sum(axis=1), kept.sum(axis=1))
+
+
+def calibration_error(probabilities: Floats, errors: Bools, weights: Floats, bins: int = 10) -> Floats:
+    """ECE over bins of equal count: mean |observed - predicted| error rate, weighted by the bins' sizes."""
+    total = np.zeros(len(weights))
+    for members in equal_count_bins(probabilities, bins):
+        drawn = weights[:, members]
+        total += np.abs((drawn * (errors[members] - probabilities[members])).sum(axis=1))
+    return _ratio(total, weights.sum(axis=1))
+
+
+def equal_count_bins(probabilities: Floats, bins: int = 10) -> list[NDArray[np.int64]]:
+    """Indices of each bin, by rising probability."""
+    return [part for part in np.array_split(np.argsort(probabilities, kind="stable"), bins) if len(part)]
+
+
+def _ranked(scores: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ascending order [n] and, in that order, the index of each distinct score [n]."""
+    order = np.argsort(scores, kind="stable")
+    return order, np.concatenate(([0], np.cumsum(np.diff(scores[order]) != 0)))
+
+
+def _per_score(scores: Floats, errors: Bools, weights: Floats) -> tuple[Floats, Floats]:
+    """Weight of wrong and of right answers at each distinct score, ascending: [B, s] each."""
+    order, group = _ranked(scores)
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(group)) + 1))
+    drawn, wrong = weights[:, order], errors[order]
+    return np.add.reduceat(drawn * wrong, starts, axis=1), np.add.reduceat(drawn * ~wrong, starts, axis=1)
+
+
+def _mean(values: Floats, weights: Floats) -> Floats:
+    return np.asarray(weights @ values / weights.sum(axis=1))
+
+
+def _ratio(above: Floats, below: Floats, empty: float = np.nan) -> Floats:
+    return np.asarray(np.divide(above, below, out=np.full(np.shape(above), empty), where=below > 0))

@@ -1,0 +1,74 @@
+"""Labelled LLM answers as JSONL, and the split by item that keeps some of them out of training."""
+
+import gzip
+import hashlib
+import lzma
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from scoring.errors import DataError
+
+RECORDING = Path(__file__).parent / "recordings" / "qwen2.5-coder-1.5b-instruct.jsonl.xz"
+"""The recording shipped with the package; its README states provenance and limits."""
+
+HELD_OUT_SHARE = 0.4
+# Part of the published numbers: another salt is another split.
+_SALT = b"secondlook-split-1:"
+_OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One labelled answer: `request` as sent, `response` the provider body's verbatim JSON, `label` 1 = violates."""
+
+    request: dict[str, Any]
+    response: msgspec.Raw
+    label: Literal[0, 1]
+
+    @property
+    def request_id(self) -> str:
+        """Identity of the item, by which it is split."""
+        return str(self.request["request_id"])
+
+    @property
+    def policy(self) -> str:
+        """The policy that the LLM was asked about."""
+        return str(self.request["policy"])
+
+
+def is_held_out(request_id: str) -> bool:
+    """Whether the item belongs to the held-out 40 %: a salted SHA-256 of its id, the same everywhere and for ever."""
+    digest = hashlib.sha256(_SALT + request_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < HELD_OUT_SHARE * 2**64
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield `("FILE:LINE", bytes)` of every non-blank line; `.xz` and `.gz` are unpacked. Raises DataError."""
+    opener = _OPENERS.get(path.suffix, open)
+    try:
+        with opener(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"{path}:{number}", line
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise DataError(f"{path} cannot be read: {error}. Expected JSONL, plain or packed as .xz or .gz.") from error
+
+
+def read_recording(path: Path) -> list[Item]:
+    """Read a file of `{"request": {...}, "response": {provider body}, "label": 0|1}` lines. Raises DataError."""
+    decoder = msgspec.json.Decoder(Item)
+    items = []
+    for where, line in read_lines(path):
+        try:
+            item = decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise DataError(
+                f'{where}: {error}. Expected {{"request": {{...}}, "response": {{...}}, "label": 0 or 1}}.'
+            ) from error
+        missing = {"request_id", "policy"} - item.request.keys()
+        if missing:
+            raise DataError(f"{where}: the request lacks {', '.join(sorted(missing))}.")
+        items.append(item)
+    return items

@@ -1,0 +1,68 @@
+"""Labelled files and the split by item."""
+
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from scoring import RECORDING, DataError, is_held_out, read_recording
+
+LINE = b'{"request": {"request_id": "a", "policy": "hate"}, "response": {"x": 1}, "label": 1}\n'
+
+
+def test_the_shipped_recording_is_whole() -> None:
+    """Every one of the 840 recorded items has an id of its own and a label."""
+    items = read_recording(RECORDING)
+    assert 840 == len(items) == len({item.request_id for item in items})
+    assert {0, 1} == {item.label for item in items}
+
+
+def test_about_forty_percent_are_held_out() -> None:
+    """The hash keeps about 40 % of any set of ids out of training."""
+    share = sum(is_held_out(f"item-{i}") for i in range(20_000)) / 20_000
+    assert pytest.approx(0.4, abs=0.015) == share
+
+
+def test_the_split_never_moves() -> None:
+    """The published numbers rest on this very split of the recording."""
+    held_out = [item.request_id for item in read_recording(RECORDING) if is_held_out(item.request_id)]
+    assert 363 == len(held_out)
+    assert ["oaimod-0002", "oaimod-0005", "oaimod-0008"] == held_out[:3]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [(".jsonl", bytes), (".jsonl.xz", lzma.compress), (".jsonl.gz", gzip.compress)]
+)
+def test_plain_and_packed_files_read_alike(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
+    """JSONL, .xz and .gz give the same items, with the response's bytes untouched."""
+    path = tmp_path / f"data{suffix}"
+    path.write_bytes(pack(LINE + b"\n" + LINE))
+    items = read_recording(path)
+    assert [("a", "hate", 1, b'{"x": 1}')] * 2 == [(i.request_id, i.policy, i.label, bytes(i.response)) for i in items]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"{", r"data.jsonl:2: "),
+        (LINE.replace(b'"label": 1', b'"label": 2'), r"data.jsonl:2: .*2"),
+        (LINE.replace(b'"policy"', b'"topic"'), r"data.jsonl:2: the request lacks policy"),
+        (b'{"request": {"request_id": "a", "policy": "p"}, "label": 0}', r"data.jsonl:2: .*response"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    """The error names the file, the line and what is wrong with it."""
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(LINE + content)
+    with pytest.raises(DataError, match=says):
+        read_recording(path)
+
+
+def test_a_torn_archive_is_a_data_error(tmp_path: Path) -> None:
+    """An .xz file cut short is reported as unreadable data, not as a traceback."""
+    path = tmp_path / "data.jsonl.xz"
+    path.write_bytes(lzma.compress(LINE * 1000)[:-20])
+    with pytest.raises(DataError, match="cannot be read"):
+        read_recording(path)
