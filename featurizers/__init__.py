@@ -3,7 +3,7 @@
 from featurizers.errors import ResponseError, SecondlookError, SpecError
 from featurizers.response import PROVIDERS, Response, decode
 from featurizers.schema import SCHEMA, Feature, FeatureSchema
-from featurizers.spec import PRESETS, OutcomeSpec
+from featurizers.spec import PRESETS, OutcomeSpec, load_spec
 from featurizers.vectors import Vectors, featurize
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "Vectors",
     "decode",
     "featurize",
+    "load_spec",
 ]

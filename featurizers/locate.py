@@ -1,19 +1,19 @@
 """Finds the outcome label, the stated confidence and the rationale in an answer's text, by character offset."""
 
 import re
-from functools import cache
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from featurizers.spec import OutcomeSpec
 
-NOWHERE = (0, 0)
-REFUSAL = re.compile(
-    r"\s*+(?:i['\u2019]?m sorry|sorry,|i (?:can['\u2019]?t|cannot|won['\u2019]?t|am unable))", re.IGNORECASE
-)
+Span = tuple[int, int]
+NOWHERE: Span = (0, 0)
+NAN = float("nan")
 
 
 class Located(NamedTuple):
-    """Character spans [start, end) in the text; an empty span where a part is absent.
+    """What an answer's text says. Spans are characters [start, end), empty where a part is absent.
 
     `outcome` is the code 0..3, or -1 with the `problem` that says why; `confidence` is in 0..1, NaN where none is stated.
     """
@@ -21,69 +21,137 @@ class Located(NamedTuple):
     outcome: int
     problem: str | None
     confidence: float
-    outcome_span: tuple[int, int] = NOWHERE
-    confidence_span: tuple[int, int] = NOWHERE
-    rationale_span: tuple[int, int] = NOWHERE
+    outcome_span: Span
+    confidence_span: Span
+    rationale_span: Span
 
 
-@cache
-def _fields(keys: tuple[str, ...]) -> re.Pattern[str]:
-    """Every `"key": value` of the keys, in JSON or in a Python-like dict, whole or cut off behind the value.
+class Found(NamedTuple):
+    """A candidate value with its span."""
 
-    Possessive quantifiers keep the time linear whatever the text.
+    value: str
+    span: Span
+
+
+class Locator:
+    """An outcome spec, compiled. Takes time linear in the text, except where a user's own pattern does not."""
+
+    def __init__(self, spec: OutcomeSpec) -> None:
+        self._spec = spec
+        self._codes = {label.casefold(): code for code, labels in enumerate(spec.labels) for label in labels}
+        outcome_field = spec.field if spec.where == "json-field" else None
+        self._keys = {
+            part: key.casefold()
+            for part, key in (
+                ("outcome", outcome_field),
+                ("confidence", spec.confidence_field),
+                ("rationale", spec.rationale_field),
+            )
+            if key is not None
+        }
+        self._fields = _fields_pattern(sorted(set(self._keys.values()))) if self._keys else None
+        self._patterns = {
+            part: re.compile(pattern)
+            for part, pattern in (
+                ("outcome", self._outcome_pattern()),
+                ("confidence", spec.confidence_pattern),
+                ("rationale", spec.rationale_pattern),
+            )
+            if pattern is not None
+        }
+        self._refusal = re.compile(spec.refusal, re.IGNORECASE)
+
+    def _outcome_pattern(self) -> str | None:
+        if self._spec.where == "regex":
+            return self._spec.pattern
+        if self._spec.where == "first-token":
+            words = "|".join(re.escape(word) for word in sorted(self._codes, key=len, reverse=True))
+            return rf"\A[\W_]*?(?i:({words}))(?!\w)"
+        return None
+
+    def locate(self, text: str, *, refused: bool, truncated: bool) -> Located:
+        """Read one answer. Never raises."""
+        fields = self._find_fields(text)
+        labels = self._find("outcome", fields, text)
+        outcome, problem, outcome_span = self._outcome(labels, text, refused, truncated)
+        stated = next(self._find("confidence", fields, text), None)
+        confidence, confidence_span = NAN, NOWHERE
+        # A number that the end of a truncated answer cut off may have had more digits.
+        if stated is not None and not (truncated and stated.span[1] == len(text)):
+            confidence = _number(stated.value) / self._spec.confidence_scale
+            if 0.0 <= confidence <= 1.0:
+                confidence_span = stated.span
+            else:
+                confidence = NAN
+        rationale = next(self._find("rationale", fields, text), None)
+        return Located(
+            outcome, problem, confidence, outcome_span, confidence_span, rationale.span if rationale else NOWHERE
+        )
+
+    def _find_fields(self, text: str) -> list[tuple[str, Found]]:
+        if self._fields is None:
+            return []
+        found = []
+        for match in self._fields.finditer(text):
+            group = match.lastindex or 0
+            found.append((match[2].casefold(), Found(match[group], match.span(group))))
+        return found
+
+    def _find(self, part: str, fields: list[tuple[str, Found]], text: str) -> Iterator[Found]:
+        key = self._keys.get(part)
+        if key is not None:
+            yield from (found for name, found in fields if name == key)
+        pattern = self._patterns.get(part)
+        if pattern is not None:
+            group = "label" if "label" in pattern.groupindex else 1
+            for match in pattern.finditer(text):
+                if match[group] is not None:
+                    yield Found(match[group], match.span(group))
+
+    def _outcome(
+        self, labels: Iterator[Found], text: str, refused: bool, truncated: bool
+    ) -> tuple[int, str | None, Span]:
+        """The outcome on which all the label's occurrences agree; where they do not, nobody can act on the answer."""
+        first: dict[int, Span] = {}
+        unknown = False
+        for label in labels:
+            code = self._codes.get(label.value.strip().casefold(), -1)
+            if code < 0:
+                unknown = True
+            else:
+                first.setdefault(code, label.span)
+        if len(first) == 1:
+            code, span = next(iter(first.items()))
+            return code, None, span
+        if first:
+            return -1, "outcome_ambiguous", NOWHERE
+        if refused or self._refusal.match(text):
+            return -1, "refusal", NOWHERE
+        if not text.strip():
+            return -1, "empty_answer", NOWHERE
+        if unknown:
+            return -1, "outcome_unknown", NOWHERE
+        return -1, "answer_truncated" if truncated else "outcome_missing", NOWHERE
+
+
+@lru_cache(maxsize=64)
+def locator(spec: OutcomeSpec) -> Locator:
+    """The compiled spec."""
+    return Locator(spec)
+
+
+def _fields_pattern(keys: list[str]) -> re.Pattern[str]:
+    """Every `"key": value` of the keys: in JSON, fenced or not, in a Python-like dict, whole or cut off behind the value.
+
+    A key inside a JSON string cannot match, as its quotes are escaped there. Possessive quantifiers keep it linear.
     """
     names = "|".join(map(re.escape, keys))
-    return re.compile(
-        rf"""(["'])({names})\1\s*+:\s*+(?:"((?:[^"\\]|\\.)*+)"|'([^']*+)'|([^\s"',\[\]{{}}]++))""",
-        re.IGNORECASE | re.DOTALL,
-    )
+    value = r"""(?:"((?:[^"\\]|\\.)*+)"|'([^']*+)'|([^\s"',\[\]{}]++))"""
+    return re.compile(rf"""(["'])({names})\1\s*+:\s*+{value}""", re.IGNORECASE | re.DOTALL)
 
 
-def locate(text: str, spec: OutcomeSpec, *, refused: bool, truncated: bool) -> Located:
-    """Read one answer's text by the spec. Never raises."""
-    keys = tuple(key for key in (spec.field, spec.confidence_field, spec.rationale_field) if key)
-    found: dict[str, re.Match[str]] = {}
-    problem = None
-    for match in _fields(keys).finditer(text):
-        key = match[2].casefold()
-        if key not in found:
-            found[key] = match
-        elif key == spec.field and match[match.lastindex or 0] != found[key][found[key].lastindex or 0]:
-            problem = "outcome_ambiguous"
-    confidence, confidence_span = _confidence(found.get(spec.confidence_field or ""), spec, len(text), truncated)
-    rationale = found.get(spec.rationale_field or "")
-    rationale_span = rationale.span(rationale.lastindex or 0) if rationale else NOWHERE
-    outcome, outcome_span = -1, NOWHERE
-    label = found.get(spec.field)
-    if label is None:
-        problem = _why_missing(text, refused, truncated)
-    elif problem is None:
-        value = label[label.lastindex or 0]
-        outcome = spec.codes.get(value.strip().casefold(), -1)
-        if outcome < 0:
-            problem = "outcome_unknown"
-        else:
-            outcome_span = label.span(label.lastindex or 0)
-    return Located(outcome, problem, confidence, outcome_span, confidence_span, rationale_span)
-
-
-def _confidence(
-    match: re.Match[str] | None, spec: OutcomeSpec, length: int, truncated: bool
-) -> tuple[float, tuple[int, int]]:
-    nothing = float("nan"), NOWHERE
-    if match is None or (truncated and match.end() == length):  # a number cut off may have had more digits
-        return nothing
-    group = match.lastindex or 0
+def _number(value: str) -> float:
     try:
-        confidence = float(match[group].strip().removesuffix("%")) / spec.confidence_scale
+        return float(value.strip().removesuffix("%"))
     except ValueError:
-        return nothing
-    return (confidence, match.span(group)) if 0.0 <= confidence <= 1.0 else nothing
-
-
-def _why_missing(text: str, refused: bool, truncated: bool) -> str:
-    if refused or REFUSAL.match(text):
-        return "refusal"
-    if not text.strip():
-        return "empty_answer"
-    return "answer_truncated" if truncated else "outcome_missing"
+        return NAN

@@ -17,10 +17,48 @@ def clean(logprobs: Floats) -> Floats:
 
 
 def reduce_spans(ufunc: np.ufunc, values: Floats, starts: Ints, ends: Ints, empty: float) -> Floats:
-    """Reduce `values[start:end]` for every pair, [s]; `empty` where a span is empty or all its values are NaN.
-
-    NaN values are left out; `empty` must be the ufunc's identity for the values at hand.
-    """
-    padded = np.append(np.where(np.isnan(values), empty, values), empty)  # ends may equal len(values)
+    """Reduce `values[start:end]` for each of s spans, float64 [s]; `empty`, the ufunc's identity, where a span is empty."""
+    if not len(starts):
+        return np.zeros(0)
+    padded = np.append(values, empty)  # a span may end at len(values)
     bounds = np.stack([starts, ends], axis=1).ravel()
-    return np.where(starts < ends, ufunc.reduceat(padded, bounds)[::2] if len(bounds) else padded[:0], empty)
+    return np.where(starts < ends, ufunc.reduceat(padded, bounds)[::2], empty)
+
+
+class Spans:
+    """s spans of flat float64 values, [start, end) each; statistics are [s], NaN where a span has no known value."""
+
+    def __init__(self, starts: Ints, ends: Ints) -> None:
+        self.starts = starts
+        self.ends = ends
+
+    @property
+    def sizes(self) -> Floats:
+        """The number of values in each span, NaN where there are none."""
+        return np.where(self.ends > self.starts, (self.ends - self.starts).astype(np.float64), np.nan)
+
+    def mean(self, values: Floats) -> Floats:
+        """The mean of the known values."""
+        known = ~np.isnan(values)
+        total = self._reduce(np.add, np.where(known, values, 0.0), 0.0)
+        count = self._reduce(np.add, known.astype(np.float64), 0.0)
+        return total / np.where(count > 0, count, np.nan)
+
+    def sum(self, values: Floats) -> Floats:
+        """The sum; NaN as soon as one value is, for the sum of a part is no sum."""
+        return np.where(self.ends > self.starts, self._reduce(np.add, values, 0.0), np.nan)
+
+    def min(self, values: Floats) -> Floats:
+        """The smallest known value."""
+        return self._finite(self._reduce(np.fmin, values, np.inf))
+
+    def max(self, values: Floats) -> Floats:
+        """The largest known value."""
+        return self._finite(self._reduce(np.fmax, values, -np.inf))
+
+    def _reduce(self, ufunc: np.ufunc, values: Floats, empty: float) -> Floats:
+        return reduce_spans(ufunc, values, self.starts, self.ends, empty)
+
+    @staticmethod
+    def _finite(values: Floats) -> Floats:
+        return np.where(np.isinf(values), np.nan, values)

@@ -1,11 +1,12 @@
 """From the bytes of a response record to a `Response`."""
 
+import contextlib
 import json
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from featurizers.errors import ResponseError
 from featurizers.providers import READERS, Answer, NoAnswerError, detect
@@ -13,16 +14,26 @@ from featurizers.wire import Body, Record, Token
 
 PROVIDERS: Final = tuple(READERS)
 
+# All that a body is read by; whatever else a gateway adds under other names must not get in the way.
+_BODY_FIELDS = frozenset(Body.__struct_encode_fields__)
+_CONTAINERS = {"openai-chat": "choices", "openai-responses": "output", "completions": "choices", "gemini": "candidates"}
+_REQUEST_ID = re.compile(rb'"request_id"\s*+:\s*+"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+
+
+class _RawBody(Struct):
+    body: Raw
+
+
 _decoder = msgspec.json.Decoder(Record)
-_REQUEST_ID = re.compile(rb'"request_id"\s*+:\s*+"((?:[^"\\]|\\.)*+)"')
+_raw_body_decoder = msgspec.json.Decoder(_RawBody)
 
 
 class Response(Struct, gc=False):
     """One LLM answer, decoded.
 
     `llm` is the model name that the body gives. `text` is the visible answer; `tokens` are the emitted tokens with their
-    alternatives, empty where the provider returned no log-probabilities. `refused` and `truncated` say what the provider
-    said of the answer's end.
+    alternatives, empty where the provider returned no log-probabilities. `refused` and `truncated` are the provider's own
+    word on how the answer ended.
     """
 
     request_id: str | None
@@ -37,8 +48,8 @@ class Response(Struct, gc=False):
 def decode(value: bytes, provider: str | None = None) -> Response:
     """Decode one response: the record `{"request_id", "provider", "body"}` or a provider's bare body.
 
-    `provider` is one of `PROVIDERS` and is used where the record names none; without either, the format is detected from
-    the body. Log-probabilities are in nats.
+    `provider` is one of `PROVIDERS` and counts where the record names none; without either, the format is detected from
+    the body. `body` may be a string (plain text); under provider `none` it may be the answer's own JSON object.
 
     Raises `ResponseError`: `not_a_record` for bytes that are no JSON object, `unreadable_answer` for a JSON object that is
     no answer of the provider. Nothing else is raised, whatever the bytes.
@@ -46,53 +57,83 @@ def decode(value: bytes, provider: str | None = None) -> Response:
     try:
         record = _decoder.decode(value)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        record = _decode_leniently(value)
-    request_id = None if record.request_id is None else str(record.request_id)
+        record = _decode_leniently(value, provider)
+    request_id = record.request_id if isinstance(record.request_id, str | None) else str(record.request_id)
     body = record if record.body is None else record.body
     provider = record.provider or provider
     try:
         if isinstance(body, str):
             return Response(request_id, provider or "none", None, body, [])
-        name, answer = _read(body, provider)
+        name, answer = _read(body, provider, value)
     except NoAnswerError as reason:
         raise ResponseError(
-            f"the body cannot be read as an answer of provider {provider or '(detected)'}: {reason}",
+            f"the body cannot be read as an answer ({provider or 'provider not given'}): {reason}",
             code="unreadable_answer",
             request_id=request_id,
         ) from None
     return Response(request_id, name, body.model or body.model_version, *answer)
 
 
-def _read(body: Body, provider: str | None) -> tuple[str, Answer]:
+def _read(body: Body, provider: str | None, value: bytes) -> tuple[str, Answer]:
     name = provider or detect(body)
     if name is None:
-        raise NoAnswerError(f"no known format; the known ones are {', '.join(PROVIDERS)}")
+        raise NoAnswerError(
+            'it has no known format; name its provider, or "none" if the body is the answer itself. '
+            f"Known providers: {', '.join(PROVIDERS)}"
+        )
     reader = READERS.get(name)
     if reader is None:
-        raise NoAnswerError(f"the provider is unknown; the known ones are {', '.join(PROVIDERS)}")
+        raise NoAnswerError(f"the provider is unknown. Known providers: {', '.join(PROVIDERS)}")
+    if name == "none" and body.content is None:
+        return name, Answer(_own_json(value), [], refused=False, truncated=False)
     return name, reader(body)
 
 
-def _decode_leniently(value: bytes) -> Record:
-    """Read what strict JSON forbids but servers send: NaN, -Infinity, and numbers in quotes."""
-    request_id = _find_request_id(value)
+def _own_json(value: bytes) -> str:
+    """The text of a body that is the answer's own JSON object."""
+    with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):  # no record around it
+        value = bytes(_raw_body_decoder.decode(value).body)
+    return value.decode(errors="replace")
+
+
+def _decode_leniently(value: bytes, provider: str | None) -> Record:
+    """Read what the strict pass refuses but servers send.
+
+    That is NaN and -Infinity, numbers in quotes, lone surrogates, broken UTF-8, and foreign fields under known names.
+    """
     try:
-        document = json.loads(value)
+        document = json.loads(value.decode(errors="replace").removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
-        raise ResponseError(f"the value is not JSON: {error}", code="not_a_record", request_id=request_id) from None
+        reason = getattr(error, "msg", None) or "it is nested too deeply or holds an impossible number"
+        raise _error(f"the value is not JSON: {reason}", "not_a_record", value) from None
     if not isinstance(document, dict):
-        raise ResponseError(
-            f"the value is a JSON {type(document).__name__}, not an object", code="not_a_record", request_id=request_id
-        )
+        raise _error(f"the value is JSON, but no object: {type(document).__name__}", "not_a_record", value)
     try:
-        return msgspec.convert(document, Record, strict=False)
+        record = msgspec.convert(_known_fields(document, provider), Record, strict=False)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
-        raise ResponseError(
-            f"the body is no provider's answer: {error}", code="unreadable_answer", request_id=request_id
-        ) from None
+        raise _error(f"the body is no provider's answer: {error}", "unreadable_answer", value) from None
+    for name in ("request_id", "model", "model_version"):
+        text = getattr(record, name)
+        if isinstance(text, str):  # a lone surrogate could not be encoded again
+            setattr(record, name, text.encode(errors="replace").decode())
+    return record
 
 
-def _find_request_id(value: bytes) -> str | None:
-    """The request id of a record that cannot be decoded as a whole."""
+def _known_fields(document: dict[str, Any], provider: str | None) -> dict[str, Any]:
+    """The record's own fields and, of the body, only the container that its provider uses."""
+    known = {name: document[name] for name in ("request_id", "provider") if name in document}
+    body = document.get("body", document)
+    if not isinstance(body, dict):
+        return known | {"body": body}
+    name = document.get("provider") or provider
+    if name == "none" and not isinstance(body.get("content"), list):
+        return known | {"body": json.dumps(body)}
+    container = _CONTAINERS.get(name) if isinstance(name, str) else None
+    unused = set(_CONTAINERS.values()) - {container} if container else set()
+    return known | {"body": {key: item for key, item in body.items() if key in _BODY_FIELDS - unused}}
+
+
+def _error(message: str, code: Any, value: bytes) -> ResponseError:
+    """A `ResponseError` with whatever request id the bytes still show."""
     found = _REQUEST_ID.search(value)
-    return None if found is None else found[1].decode(errors="replace")
+    return ResponseError(message, code=code, request_id=None if found is None else found[1].decode(errors="replace"))

@@ -43,6 +43,7 @@ class FeatureSchema:
         return tuple(feature.name for feature in self.features)
 
 
+LIKELY = 0.5  # the probability below which `low_probability_fraction` counts a token
 INF = float("inf")
 LN_LABELS = 1.3862943611198906  # ln 4: the entropy of four equally likely labels
 

@@ -34,14 +34,32 @@ class Logprobs(Struct, gc=False):
     top_logprobs: list[dict[str, float | None] | None] | None = None
 
 
+class FunctionCall(Struct, gc=False):
+    """A call to a function: OpenAI gives `arguments` as a string of JSON, Gemini gives `args` as JSON."""
+
+    arguments: str | None = None
+    args: Raw = Raw(b"")
+
+
 class Part(Struct, gc=False):
-    """A piece of content: OpenAI responses, Anthropic, Gemini, or multi-part chat messages."""
+    """A piece of content: OpenAI responses, Anthropic, Gemini, or multi-part chat messages.
+
+    `input` is what Anthropic calls a tool with; `thought` marks Gemini's summaries of its thinking.
+    """
 
     type: str | None = None
     text: str | None = None
     thought: bool | None = None
     refusal: str | None = None
     logprobs: list[Token] | None = None
+    input: Raw = Raw(b"")
+    function_call: FunctionCall | None = field(default=None, name="functionCall")
+
+
+class ToolCall(Struct, gc=False):
+    """One tool call of an OpenAI chat message."""
+
+    function: FunctionCall | None = None
 
 
 class Message(Struct, gc=False):
@@ -49,6 +67,7 @@ class Message(Struct, gc=False):
 
     content: str | list[Part] | None = None
     refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 class Choice(Struct, gc=False):
@@ -65,6 +84,7 @@ class OutputItem(Struct, gc=False):
 
     type: str | None = None
     content: list[Part] | None = None
+    arguments: str | None = None
 
 
 class IncompleteDetails(Struct, gc=False):
