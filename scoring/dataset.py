@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ class Origin:
     language: str = "unknown"
     modality: str = "unknown"
     llm: str = "unknown"
+    length: str = "unknown"
 
 
 @dataclass(frozen=True)
@@ -114,4 +116,16 @@ def _origin(item: Item, llm: str | None) -> Origin:
         language=str(item.request.get("language", "unknown")),
         modality=str(item.request.get("modality", "unknown")),
         llm=llm or "unknown",
+        length=_length(content),
     )
+
+
+def _length(content: Any) -> str:
+    """Band of the text's length; evidence tends to be deficient in short texts."""
+    if not isinstance(content, dict):
+        return "unknown"
+    chars = content["chars"] if isinstance(content.get("chars"), int) else len(str(content.get("text", "")))
+    for below, band in ((1, "unknown"), (100, "under 100 characters"), (500, "100 to 499 characters")):
+        if chars < below:
+            return band
+    return "500 characters or more"

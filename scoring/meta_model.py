@@ -61,7 +61,7 @@ def fit_expansion(inputs: NDArray[np.float32], names: Sequence[str], outcome: st
     """Learn fills and scales from inputs [n, d + policies]; `names` are the d predictors, `outcome` the hard one of them."""
     d = len(names)
     missing = np.isnan(inputs)
-    never_seen = missing.all(axis=0)
+    never_seen = np.asarray(missing.all(axis=0))
     known = np.where(never_seen, 0.0, inputs.astype(np.float64))
     indicated = np.flatnonzero(missing[:, :d].any(axis=0) & ~never_seen[:d])
     policy_columns = np.arange(d, inputs.shape[1])

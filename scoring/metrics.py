@@ -71,9 +71,14 @@ def aurc(scores: Floats, errors: Bools, weights: Floats) -> Floats:
     return _ratio((drawn * risk).sum(axis=1), drawn.sum(axis=1))
 
 
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Mean of values [n] in each replicate."""
+    return np.asarray(weights @ values / weights.sum(axis=1))
+
+
 def cost(escalated: Bools, errors: Bools, weights: Floats, accounting: Accounting, review: float) -> Floats:
     """Expected cost per answer in units of c_mis, at c_rev = `review` c_mis."""
-    return _mean(item_costs(escalated, errors, accounting, review), weights)
+    return weighted_mean(item_costs(escalated, errors, accounting, review), weights)
 
 
 def item_costs(escalated: Bools, errors: Bools, accounting: Accounting, review: float) -> Floats:
@@ -84,7 +89,7 @@ def item_costs(escalated: Bools, errors: Bools, accounting: Accounting, review: 
 
 def escalation_rate(escalated: Bools, weights: Floats) -> Floats:
     """Share of answers sent to humans."""
-    return _mean(escalated.astype(float), weights)
+    return weighted_mean(escalated.astype(float), weights)
 
 
 def automated_accuracy(escalated: Bools, errors: Bools, weights: Floats) -> Floats:
@@ -119,10 +124,6 @@ def _per_score(scores: Floats, errors: Bools, weights: Floats) -> tuple[Floats, 
     starts = np.concatenate(([0], np.flatnonzero(np.diff(group)) + 1))
     drawn, wrong = weights[:, order], errors[order]
     return np.add.reduceat(drawn * wrong, starts, axis=1), np.add.reduceat(drawn * ~wrong, starts, axis=1)
-
-
-def _mean(values: Floats, weights: Floats) -> Floats:
-    return np.asarray(weights @ values / weights.sum(axis=1))
 
 
 def _ratio(above: Floats, below: Floats, empty: float = np.nan) -> Floats:

@@ -74,11 +74,13 @@ def paired_difference(
 ) -> dict[str, float | None]:
     """Cost of `ruling` minus cost of `other` on the same resampled items: {value, low, high, p_value}.
 
-    The two-sided p-value is the bootstrap's: twice the smaller share of replicates on either side of zero.
+    The two-sided p-value is the bootstrap's: twice the smaller share of replicates on either side of zero, the sample itself
+    counted in, so it is never 0.
     """
     difference = metrics.cost(ruling.escalated[accounting], errors, weights, accounting, review) - metrics.cost(
         other.escalated[accounting], errors, weights, accounting, review
     )
     replicates = difference[1:]
-    p_value = min(1.0, 2 * float(min((replicates <= 0).mean(), (replicates >= 0).mean())))
+    rarer_side = min((replicates <= 0).sum(), (replicates >= 0).sum())
+    p_value = min(1.0, 2 * float(rarer_side + 1) / (len(replicates) + 1))
     return {**metrics.interval(difference).as_dict(), "p_value": p_value}

@@ -1,46 +1,128 @@
 """`secondlook train` and `secondlook evaluate`: files in, a model directory or a report out."""
 
+import json
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-DATA = click.Path(exists=True, dir_okay=False, path_type=Path)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_TARGET = click.Path(dir_okay=False, path_type=Path)
+_TRAINING_LIBRARIES = {"onnx", "scipy", "skl2onnx", "sklearn", "threadpoolctl"}
+
+
+def _data_options(command: _Command) -> _Command:
+    for name, text in (
+        ("--decisions", "Human decisions, a JSONL export of their topic, to label --vectors with."),
+        ("--vectors", "LPP vectors, a JSONL export of their topic; needs --decisions."),
+    ):
+        command = click.option(name, type=_FILE, metavar="FILE", help=text)(command)
+    return click.option(
+        "--data",
+        "files",
+        type=_FILE,
+        multiple=True,
+        metavar="FILE",
+        help='Labelled answers, JSONL (.xz, .gz) of {"request", "response", "label"}, or labelled vectors; may be repeated.',
+    )(command)
+
+
+_cost_ratio = click.option(
+    "--cost-ratio", type=float, default=0.64, show_default=True, help="c_rev / c_mis: a review's cost over a mistake's."
+)
 
 
 @click.command()
-@click.option("--data", "files", type=DATA, multiple=True, metavar="FILE", help="Labelled answers, JSONL (.xz, .gz).")
+@_data_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("models"), show_default=True)
 @click.option("--single", metavar="ESTIMATOR", help="A model without labels from one estimator, such as max-softmax.")
-def train(files: tuple[Path, ...], out: Path, single: str | None) -> None:
+@click.option(
+    "--accounting",
+    type=click.Choice(["false-discovery", "review-charged"]),
+    default="false-discovery",
+    show_default=True,
+    help="Whose expected cost chooses the model.",
+)
+@_cost_ratio
+def train(
+    *,
+    files: tuple[Path, ...],
+    vectors: Path | None,
+    decisions: Path | None,
+    out: Path,
+    single: str | None,
+    accounting: str,
+    cost_ratio: float,
+) -> None:
     """Train the meta-model on labelled answers and write it to a model directory.
 
-    About 40 % of the items, chosen by a hash of their id, are never trained on: `evaluate` reports on those.
+    About 40 % of the items, chosen by a hash of their request_id, are never trained on: `evaluate` reports on those.
     """
     if single:
         onnx, card = _scoring("cold_start").single_estimator_model(single)
-    elif files:
-        trained = _scoring("training").train(_read(files))
-        onnx, card = trained.onnx, trained.card
     else:
-        raise click.UsageError("Say what to train on: --data FILE, or --single ESTIMATOR for a model without labels.")
+        trained = _scoring("training").train(
+            _load(files, vectors, decisions), accounting=accounting, cost_ratio=cost_ratio
+        )
+        onnx, card = trained.onnx, trained.card
     home = _scoring("store").write_model(out, onnx, card)
     click.echo(f"{card['name']} -> {home}")
     click.echo(card["verdict"])
 
 
-def _read(files: tuple[Path, ...]) -> Any:
-    read_recording = _scoring("recording").read_recording
-    return _scoring("dataset").from_items([item for file in files for item in read_recording(file)])
+@click.command()
+@click.option(
+    "--model", type=click.Path(exists=True, path_type=Path), required=True, help="Model directory or .onnx file."
+)
+@_data_options
+@click.option("--json", "json_path", type=_TARGET, metavar="PATH", help="Write every figure as JSON.")
+@click.option("--html", "html_path", type=_TARGET, metavar="PATH", help="Write a self-contained report.")
+@_cost_ratio
+def evaluate(
+    *,
+    model: Path,
+    files: tuple[Path, ...],
+    vectors: Path | None,
+    decisions: Path | None,
+    json_path: Path | None,
+    html_path: Path | None,
+    cost_ratio: float,
+) -> None:
+    """Judge a model and every baseline on the items that no training has seen."""
+    loaded = _scoring("model").load_model(model)
+    result = _scoring("evaluation").evaluate(loaded, _load(files, vectors, decisions), cost_ratio=cost_ratio)
+    if json_path:
+        json_path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    if html_path:
+        html_path.write_text(_scoring("report").html_report(result), encoding="utf-8")
+    click.echo(_scoring("words").table(result))
+    for sentence in result["conclusions"]:
+        click.echo(f"- {sentence}")
+
+
+def _load(files: tuple[Path, ...], vectors: Path | None, decisions: Path | None) -> Any:
+    if files and not vectors and not decisions:
+        return _scoring("loading").load(files)
+    if vectors and decisions and not files:
+        read_lines = _scoring("recording").read_lines
+        joined = _scoring("joining").join_decisions(
+            *((line for _, line in read_lines(path)) for path in (vectors, decisions))
+        )
+        for reason, count in sorted(joined.left_out.items()):
+            click.echo(f"left out: {count} {reason}", err=True)
+        return joined.data
+    raise click.UsageError("Say what to read: --data FILE (repeatable), or --vectors FILE with --decisions FILE.")
 
 
 def _scoring(module: str) -> Any:
-    """A module of `scoring`, imported only when used: the libraries behind it take seconds and may not be installed."""
+    """A module of `scoring`, imported only when used: the libraries behind training are slow to load and an extra."""
     try:
         return import_module(f"scoring.{module}")
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in {"scoring", "featurizers"}:
+        if (error.name or "").split(".")[0] not in _TRAINING_LIBRARIES:
             raise
         raise click.ClickException(
             f"{error.name} is missing: training needs `pip install 'secondlook[train]'`."
