@@ -9,6 +9,7 @@ import ctypes
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,7 @@ from streams.topics import Topic, load_topics
 
 ALL_BROKERS = -1
 _STOP_TIMEOUT = 5.0
+_PAUSE = 0.002
 
 # The functions of rdkafka_mock.h (and rdkafka.h) in use: argument types and result type.
 _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
@@ -176,6 +178,9 @@ class _MockCluster:
         self._library.rd_kafka_mock_push_request_errors_array(self._cluster, api_key, count, codes)
 
     def _check(self, code: int, subject: str) -> None:
+        # The cluster's thread serves what was asked before it clears its wake-up signal: a request that comes right
+        # after another would be noticed only a second later.
+        time.sleep(_PAUSE)
         if code:
             raise BrokerError(f"{subject}: {self._library.rd_kafka_err2str(code).decode()}")
 

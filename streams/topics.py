@@ -81,11 +81,8 @@ def check_topics(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeou
     """
     bootstrap = conf["bootstrap.servers"]
     counts = _partition_counts(_admin(conf), conf, timeout)
-    missing = [topic.name for topic in topics.values() if topic.name not in counts]
-    problems = [
-        f"topic {name} is missing on {bootstrap}. Mend it: secondlook topics create --broker {bootstrap}"
-        for name in missing
-    ]
+    missing = [topic for topic in topics.values() if topic.name not in counts]
+    problems = _missing(missing, bootstrap)
     co_partitioned = [topics[key].name for key in CO_PARTITIONED if key in topics and topics[key].name in counts]
     problems += _unequal(co_partitioned, counts, bootstrap)
     for key in SINGLE_PARTITION:
@@ -179,6 +176,14 @@ def _await_visible(admin: AdminClient, conf: Mapping[str, Any], names: list[str]
         if all(counts.get(name) for name in names):
             return
         time.sleep(0.05)
+
+
+def _missing(topics: list[Topic], bootstrap: str) -> list[str]:
+    if not topics:
+        return []
+    prefix = topics[0].name.removesuffix(_definition()[topics[0].key]["name"])
+    command = f"secondlook topics create --broker {bootstrap}" + (f" --topic-prefix {prefix}" if prefix else "")
+    return [f"missing on {bootstrap}: {', '.join(topic.name for topic in topics)}. Mend it: {command}"]
 
 
 def _unequal(names: list[str], counts: Mapping[str, int], bootstrap: str) -> list[str]:

@@ -48,11 +48,18 @@ def test_prefix() -> None:
     assert {key: dataclasses.replace(topic, name="eu." + topic.name) for key, topic in plain.items()} == prefixed
 
 
-def test_missing_topic() -> None:
-    """A missing topic is a problem that names the topic and the command that creates it."""
-    (problem,) = problems({key: topic for key, topic in load_topics().items() if key != "vectors"})
-    assert "lpp.vectors is missing" in problem
-    assert "secondlook topics create --broker 127.0.0.1:" in problem
+def test_missing_topics() -> None:
+    """Missing topics are one problem that names them and the command that creates them."""
+    present = {key: topic for key, topic in load_topics().items() if key not in ("vectors", "control")}
+    (problem,) = problems(present)
+    assert ": lpp.vectors, moderation.control. Mend it: secondlook topics create --broker 127.0.0.1:" in problem
+
+
+def test_missing_topics_with_a_prefix() -> None:
+    """The command that creates missing topics repeats the prefix."""
+    with EmbeddedBroker() as broker:
+        (problem,) = check_topics({"bootstrap.servers": broker.bootstrap}, load_topics("eu."))
+    assert problem.endswith(" --topic-prefix eu.")
 
 
 def test_unequal_partition_counts() -> None:
