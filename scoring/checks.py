@@ -1,15 +1,13 @@
-"""What must hold before a model is believed: enough errors, no leak, and something learned."""
+"""What must hold before anything is trained: enough errors, and no leak."""
 
 from collections import Counter
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featurizers import SCHEMA
 from scoring import metrics
 from scoring.dataset import Dataset
 from scoring.errors import TrainingError
-from scoring.ruling import Ruling
 
 MIN_PER_KIND = 40
 """Wrong and right answers, each, below which nothing is trained: eight in each outer fold."""
@@ -62,19 +60,3 @@ def refuse_leaks(decided: Dataset) -> None:
                         f"Predictor {name!r} alone tells wrong from right answers of outcome {outcome} with AUROC "
                         f"{max(found, 1 - found):.3f}: the label seems to have leaked into it. Check how the vectors were made."
                     )
-
-
-def verdict(model: Ruling, base_rates: Ruling, errors: NDArray[np.bool_], weights: NDArray[np.float64]) -> str:
-    """What was learned, in words: against chance, and against the error rates by outcome and policy alone."""
-    mine = metrics.auroc(model.scores, errors, weights)
-    ranked = metrics.interval(mine)
-    if not ranked.low > 0.5:  # noqa: PLR2004 - chance; NaN counts as chance
-        return (
-            f"Nothing was learned: AUROC {ranked.value:.3f} [{ranked.low:.3f}, {ranked.high:.3f}] is not told apart from "
-            "chance. Do not automate on this model."
-        )
-    gain = metrics.interval(mine - metrics.auroc(base_rates.scores, errors, weights))
-    found = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] in AUROC against label-and-policy"
-    if gain.low > 0:
-        return f"The predictors say more than outcome and policy alone: {found}."
-    return f"Nothing was learned beyond the error rates by outcome and policy: {found}."

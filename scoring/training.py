@@ -18,7 +18,7 @@ from featurizers import SCHEMA
 from scoring import metrics
 from scoring.baselines import BASELINES, rule
 from scoring.calibration import Method
-from scoring.checks import policies_of_their_own, refuse_leaks, require_enough, verdict
+from scoring.checks import policies_of_their_own, refuse_leaks, require_enough
 from scoring.cross_validation import OUTER_FOLDS, Fitted, Sample, fit_family, nested_predictions, splits
 from scoring.dataset import Dataset
 from scoring.errors import ThresholdError
@@ -28,6 +28,7 @@ from scoring.meta_model import SETTINGS, Family, Linear, MetaModel
 from scoring.model import METADATA_KEY
 from scoring.ruling import Ruling, join, rule_at, summarise
 from scoring.thresholds import ACCOUNTINGS, Accounting, best_f1_threshold, cost_threshold, review_budget_threshold
+from scoring.words import learned
 
 SEED = 20261123
 COST_RATIO = 0.64
@@ -73,7 +74,6 @@ def train(
         decided.policies,
         SCHEMA.names,
     )
-    weights = metrics.bootstrap_weights(list(sample.groups), REPLICATES, SEED)
     with threadpool_limits(1):
         candidates = {
             key: rule_at(probabilities, bayes)
@@ -81,9 +81,7 @@ def train(
         }
         family, method = choose(candidates, sample.errors, accounting, cost_ratio)
         fitted = fit_family(sample, family, SEED)
-    baselines = {name: _out_of_fold(name, sample, decided, cost_ratio) for name in BASELINES}
     model = fitted.model(method)
-    named = {f"{key[0]}-{key[1]}": ruling for key, ruling in candidates.items()} | baselines
     card = {
         "name": f"{family}-{method}",
         "kind": "meta-model",
@@ -102,15 +100,34 @@ def train(
             "outer_folds": OUTER_FOLDS,
             "seed": SEED,
         },
-        "nested_cv": {name: summarise(ruling, sample.errors, weights, cost_ratio) for name, ruling in named.items()},
-        "calibration_error": metrics.interval(
-            metrics.calibration_error(candidates[family, method].scores, sample.errors, weights)
-        ).as_dict(),
         "thresholds": {"cost": bayes, "out_of_fold": _thresholds(fitted, method, sample.errors, part)},
-        "verdict": verdict(candidates[family, method], baselines["label-and-policy"], sample.errors, weights),
         "libraries": {library: version(library) for library in LIBRARIES},
+        **_judged(candidates, (family, method), sample, decided, cost_ratio),
     }
     return Trained(to_onnx(model, {METADATA_KEY: json.dumps(card, sort_keys=True)}), card, model, inputs)
+
+
+def _judged(
+    candidates: Mapping[tuple[Family, Method], Ruling],
+    chosen: tuple[Family, Method],
+    sample: Sample,
+    decided: Dataset,
+    cost_ratio: float,
+) -> dict[str, Any]:
+    """Nested cross-validation of every candidate and baseline, and what it says about the chosen one."""
+    weights = metrics.bootstrap_weights(list(sample.groups), REPLICATES, SEED)
+    baselines = {name: _out_of_fold(name, sample, decided, cost_ratio) for name in BASELINES}
+    named = {f"{family}-{method}": ruling for (family, method), ruling in candidates.items()} | baselines
+    table = {name: summarise(ruling, sample.errors, weights, cost_ratio) for name, ruling in named.items()}
+    name, scores = "-".join(chosen), candidates[chosen].scores
+    gain = metrics.auroc(scores, sample.errors, weights) - metrics.auroc(
+        baselines["label-and-policy"].scores, sample.errors, weights
+    )
+    return {
+        "nested_cv": table,
+        "calibration_error": metrics.interval(metrics.calibration_error(scores, sample.errors, weights)).as_dict(),
+        "verdict": learned(table[name]["auroc"], metrics.interval(gain).as_dict()),
+    }
 
 
 def choose(

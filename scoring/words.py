@@ -5,14 +5,14 @@ from typing import Any
 
 from scoring.thresholds import ACCOUNTINGS
 
-
 SIGNIFICANT = 0.05
+CHANCE = 0.5
 
 
 def conclusions(result: Mapping[str, Any]) -> list[str]:
     """Sentences for the report, from the evaluation's own numbers."""
     model = result["model"]
-    said = [_learned(model["auroc"], result["auroc_gain_over_label_and_policy"])]
+    said = [learned(model["auroc"], result["auroc_gain_over_label_and_policy"])]
     for accounting in ACCOUNTINGS:
         single = result["best_single_estimator"][accounting]
         for other, difference in (
@@ -24,6 +24,17 @@ def conclusions(result: Mapping[str, Any]) -> list[str]:
     said.append(_calibrated(model["calibrated"], result["calibration"]["ece"]))
     said += _conditions(result["failure_conditions"])
     return said
+
+
+def learned(auroc: Mapping[str, Any], gain: Mapping[str, Any]) -> str:
+    """Whether anything was learned: `auroc` of the model against chance, `gain` in AUROC over label-and-policy."""
+    ranked = f"AUROC {auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
+    beyond = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] against label-and-policy"
+    if auroc["low"] <= CHANCE:
+        return f"Nothing was learned: {ranked} is not told apart from chance. Do not automate on this model."
+    if gain["low"] > 0:
+        return f"The model ranks errors better than outcome and policy alone: {ranked}, {beyond}."
+    return f"Nothing was shown to be learned beyond the error rates by outcome and policy: {ranked}, {beyond}."
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -40,16 +51,6 @@ def table(result: Mapping[str, Any]) -> str:
             f"{entry['escalation_rate']['value']:>11.1%}"
         )
     return "\n".join(lines)
-
-
-def _learned(auroc: Mapping[str, float], gain: Mapping[str, float]) -> str:
-    ranked = f"AUROC {auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
-    beyond = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] against label-and-policy"
-    if auroc["low"] <= 0.5:  # noqa: PLR2004 - chance
-        return f"Nothing was learned: {ranked} is not told apart from chance. Do not automate on this model."
-    if gain["low"] > 0:
-        return f"The model ranks errors better than outcome and policy alone: {ranked}, {beyond}."
-    return f"Nothing was shown to be learned beyond the error rates by outcome and policy: {ranked}, {beyond}."
 
 
 def _cost(accounting: str, other: str, difference: Mapping[str, float], theirs: float) -> str:

@@ -1,0 +1,76 @@
+"""`secondlook train` and `secondlook evaluate`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from scoring import RECORDING, load_model
+from streams.cli_scoring import evaluate, train
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory made by `secondlook train` on the recording."""
+    out = tmp_path_factory.mktemp("models")
+    result = CliRunner().invoke(train, ["--data", str(RECORDING), "--out", str(out)])
+    assert (0, None) == (result.exit_code, result.exception)
+    return out
+
+
+def test_train_writes_a_model_that_loads(models: Path) -> None:
+    """DIR/<sha256>/model.onnx, card.json, and `current` naming the hash."""
+    sha256 = (models / "current").read_text().strip()
+    assert {"model.onnx", "card.json"} == {path.name for path in (models / sha256).iterdir()}
+    assert sha256 == load_model(models).sha256
+
+
+def test_evaluate_writes_json_and_html_and_prints_the_table(models: Path, tmp_path: Path) -> None:
+    """Both files are written, and the terminal shows model, baselines and conclusions."""
+    figures, page = tmp_path / "out.json", tmp_path / "out.html"
+    arguments = ["--model", str(models), "--data", str(RECORDING), "--json", str(figures), "--html", str(page)]
+    result = CliRunner().invoke(evaluate, arguments)
+    assert (0, None) == (result.exit_code, result.exception)
+    assert load_model(models).sha256 == json.loads(figures.read_text())["model"]["sha256"]
+    assert page.read_text().startswith("<!doctype html>")
+    assert "label-and-policy" in result.output
+
+
+def test_a_first_day_model_needs_no_data(tmp_path: Path) -> None:
+    """--single writes a model without labels that says it is uncalibrated."""
+    result = CliRunner().invoke(train, ["--single", "max-softmax", "--out", str(tmp_path)])
+    assert (0, False) == (result.exit_code, load_model(tmp_path).card["calibrated"])
+    assert "Uncalibrated" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--vectors", str(RECORDING)], ["--data", str(RECORDING), "--vectors", str(RECORDING)]]
+)
+def test_train_says_what_it_can_read(arguments: list[str], tmp_path: Path) -> None:
+    """No data, or half of a pair, is a usage error."""
+    result = CliRunner().invoke(train, [*arguments, "--out", str(tmp_path)])
+    assert 2 == result.exit_code
+    assert "--vectors FILE with --decisions FILE" in result.output
+
+
+def test_serving_needs_no_training_library() -> None:
+    """Scoring and the command line start without scikit-learn, skl2onnx and onnx."""
+    probe = (
+        "import sys, scoring, streams.cli_scoring, scoring.evaluation, scoring.loading\n"
+        "print(sorted({'sklearn', 'skl2onnx', 'onnx', 'scipy'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert "[]" == found.stdout.strip()
+
+
+def test_training_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a training library is missing, the error names the extra."""
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for module in [name for name in sys.modules if name in ("scoring.cold_start", "scoring.export")]:
+        monkeypatch.delitem(sys.modules, module)
+    result = CliRunner().invoke(train, ["--single", "margin", "--out", str(tmp_path)])
+    assert 1 == result.exit_code
+    assert "secondlook[train]" in result.output
