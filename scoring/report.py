@@ -11,6 +11,7 @@ from scoring.thresholds import ACCOUNTINGS
 Result = Mapping[str, Any]
 
 SHOWN_EFFECTS = 15
+_TITLES = {"llm": "LLM"}
 _FINE_UP_TO, _FINE_STEP, _COARSE_STEP = 0.5, 0.1, 0.2
 CSS = """
 :root{--ink:#1d2430;--soft:#5b6472;--rule:#d9dde3;--page:#fff;--panel:#f6f7f9;--model:#0b62a8;--single:#c8500a;--base:#6d7683;--best:#2a8a4a}
@@ -27,13 +28,13 @@ svg{max-width:100%}figure>svg{width:100%;height:auto;display:block}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:13.5px}
 th,td{padding:5px 10px;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}
+th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600;white-space:normal;vertical-align:bottom}
 tr.own td{font-weight:600}td.words{white-space:normal;text-align:left}
 .ci{color:var(--soft);font-weight:400;font-size:12px;display:block}
 .tick{font-size:12px;fill:var(--soft)}.label{font-size:13px;fill:var(--ink)}
 .grid{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--soft);stroke-width:1}
 .line{fill:none;stroke-width:2;stroke:var(--base)}.line.model{stroke:var(--model);stroke-width:2.5}.line.single{stroke:var(--single)}
-.line.rates{stroke:var(--base);stroke-dasharray:6 4}.line.oracle{stroke:var(--best)}.line.faint,.line.all{stroke:var(--soft);stroke-dasharray:2 4;stroke-width:1.5}
+.line.rates{stroke:var(--base);stroke-dasharray:6 4}.line.oracle{stroke:var(--best)}.line.faint,.line.all{stroke:var(--soft);stroke-dasharray:2 4;stroke-width:1.5}.line.all{stroke-dasharray:9 3 2 3}
 .band{opacity:.16;stroke:none}.band.model{fill:var(--model)}.dot.model{fill:var(--model)}
 .bar.up{fill:var(--single)}.bar.down{fill:var(--model)}.bar.flat{fill:var(--base)}
 .legend{display:flex;flex-wrap:wrap;gap:4px 16px;font-size:13px}.key{display:inline-flex;align-items:center;gap:6px}
@@ -50,7 +51,8 @@ def html_report(result: Result) -> str:
             f'<p class="soft">Model {model["sha256"][:16]} judged on {data["held_out_decided"]} held-out verdicts of '
             f"{escape(', '.join(data['llms']))}; {data['held_out_errors']} ({data['prevalence']:.1%}) are wrong. "
             f"{_always_escalated(data['always_escalated'])} Costs are per verdict in units of c_mis, at c_rev/c_mis = {result['cost_ratio']:g}; "
-            f"brackets are 95 % bootstrap intervals ({result['replicates']} draws).</p>"
+            f"brackets are 95 % bootstrap intervals ({result['replicates']} draws). They hold for this LLM, this prompt and these labels, "
+            "and say nothing of another.</p>"
         ),
         "<h2>What the numbers say</h2>",
         '<ul class="said">' + "".join(f"<li>{escape(sentence)}</li>" for sentence in result["conclusions"]) + "</ul>",
@@ -179,7 +181,7 @@ def _reliability(result: Result) -> str:
     frame = Frame(
         (0, 1), (0, 1), _ticks(1), _ticks(1), "predicted P(the LLM is wrong)", "observed error rate", (True, True)
     )
-    ece = _plain(result["calibration"]["ece"])
+    ece = _with_interval(result["calibration"]["ece"])
     return reliability(f"Reliability in ten bins of equal count; ECE {ece}.", frame, bins)
 
 
@@ -227,7 +229,7 @@ def _risk_bounds(bounds: Sequence[Mapping[str, Any]]) -> str:
 
 def _slices(dimension: str, values: Mapping[str, Mapping[str, Any]]) -> str:
     if len(values) == 1:
-        return f'<p class="soft">{escape(dimension.capitalize())}: all are {escape(next(iter(values)))}.</p>'
+        return f'<p class="soft">{escape(_TITLES.get(dimension, dimension.capitalize()))}: all are {escape(next(iter(values)))}.</p>'
     rows = []
     for value, entry in values.items():
         counts = [value, str(entry["rows"]), str(entry["errors"])]
@@ -301,10 +303,6 @@ def _row(cells: Sequence[str], *, own: bool = False) -> str:
 def _cell(text: str) -> str:
     value, bracket, rest = text.partition(" [")
     return escape(value) + (f' <span class="ci">[{escape(rest)}</span>' if bracket else "")
-
-
-def _plain(interval: Mapping[str, float | None]) -> str:
-    return _with_interval(interval)
 
 
 def _with_interval(interval: Mapping[str, float | None], *, percent: bool = False, signed: bool = False) -> str:

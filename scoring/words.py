@@ -72,7 +72,7 @@ def _p(value: float) -> str:
 def _calibrated(calibrated: bool, ece: Mapping[str, float]) -> str:
     numbers = f"ECE {ece['value']:.3f} [{ece['low']:.3f}, {ece['high']:.3f}]"
     if calibrated:
-        return f"Calibration on the held-out part: {numbers} (an interval of resampled ECEs lies above the true one)."
+        return f"Calibration on the held-out part: {numbers} (resampling inflates ECE: the interval errs upwards)."
     return f"The model is uncalibrated, its score is no probability ({numbers}); its thresholds were picked on the training part."
 
 
