@@ -37,6 +37,18 @@ demo: $(MODEL) ## The main job on the embedded broker (DEMO_ARGS="--json out.jso
 test: $(VENV)/.installed ## All tests (TEST_ARGS="-k matching")
 	$(BIN)/python -m pytest $(TEST_ARGS)
 
+.PHONY: kafka
+kafka: $(VENV)/.installed ## Start a real local Kafka (needs Java 17 and Maven)
+	$(BIN)/python -m streams.kafka_command start
+
+.PHONY: kafka-stop
+kafka-stop: $(VENV)/.installed ## Stop it
+	$(BIN)/python -m streams.kafka_command stop
+
+.PHONY: docs
+docs: $(VENV)/.installed ## Renew the generated pages of docs/
+	$(BIN)/python -m streams.reference
+
 .PHONY: check
 check: $(VENV)/.installed ## ruff, mypy strict, import direction
 	$(BIN)/ruff check .
@@ -51,4 +63,4 @@ lock: ## Renew requirements.lock from pyproject.toml
 
 .PHONY: clean
 clean: ## Remove the environment, the models and all caches
-	rm -rf $(VENV) models build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) models out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

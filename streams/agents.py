@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import faust
@@ -63,7 +63,7 @@ def connect_agents(
     def stage(name: str, following: str, work: Callable[[_In], Any]) -> None:
         seconds = metrics.stage_seconds.labels(name)
 
-        async def agent(batches: AsyncIterator[_In]) -> None:
+        async def agent(batches: Any) -> None:
             async for batch in batches:
                 started = time.perf_counter()
                 result = work(batch)
@@ -78,7 +78,7 @@ def connect_agents(
     stage("score", "route", pipeline.score)
     stage("route", "deliver", pipeline.route)
 
-    async def sink(outboxes: AsyncIterator[Outbox]) -> None:
+    async def sink(outboxes: Any) -> None:
         async for outbox in outboxes:
             await deliver(outbox)
 

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from featurizers import SecondlookError
 
+from featurizers import SecondlookError
 from streams.settings import SETTINGS, Settings, flag, load_settings, settings_markdown
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -16,8 +17,27 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _EXIT_FAILURE = 1
 
 
+_COMMANDS = {
+    "control": "streams.cli_control",
+    "demo": "streams.cli_demo",
+    "evaluate": "streams.cli_scoring",
+    "features": "streams.cli_features",
+    "train": "streams.cli_scoring",
+}
+"""Commands that are imported only when used: a worker needs no training library, and `control` no model."""
+
+
 class _Group(click.Group):
-    """Turns the project's own errors into one line on stderr and exit code 1."""
+    """Finds commands in their modules, and turns the project's own errors into one line on stderr and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            command: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -37,9 +57,15 @@ def setting_options(*names: str) -> Callable[[_F], _F]:
             about = setting.metadata
             unit = f" [{about['unit']}]" if about["unit"] else ""
             default = "" if setting.default is None else f" Default: {setting.default}."
-            command = click.option(flag(setting), setting.name, metavar="VALUE", help=about["help"] + unit + default)(command)
+            command = click.option(flag(setting), setting.name, metavar="VALUE", help=about["help"] + unit + default)(
+                command
+            )
         command = click.option(
-            "-X", "kafka", multiple=True, metavar="NAME=VALUE", help="Kafka client option, passed through to librdkafka."
+            "-X",
+            "kafka",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Kafka client option, passed through to librdkafka.",
         )(command)
         return click.option(
             "--config", type=click.Path(path_type=Path), help="TOML file of settings; flags win over it."
@@ -119,16 +145,3 @@ def check(**options: Any) -> None:
     if problems:
         raise TopicError("\n".join(problems))
     click.echo(f"{len(wanted)} topics on {settings.broker} are as they must be")
-
-
-def _add_commands() -> None:
-    from streams.cli_control import control
-    from streams.cli_demo import demo
-    from streams.cli_features import features
-    from streams.cli_scoring import evaluate, train
-
-    for command in (control, demo, features, train, evaluate):
-        main.add_command(command)
-
-
-_add_commands()

@@ -11,7 +11,7 @@ import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from streams.cli import setting_options, settings_from
-from streams.clients import reader_config, topic_names
+from streams.clients import Consumed, reader_config, topic_names
 from streams.controls import (
     EVERY_POLICY,
     ControlMessage,
@@ -25,7 +25,6 @@ from streams.publishing import publish_control
 from streams.restore import ends
 from streams.settings import Settings
 from streams.topics import load_topics
-
 
 
 @click.group()
@@ -95,7 +94,9 @@ def _issue(message: ControlMessage, wait: float, settings: Settings) -> None:
     click.echo(f"written to {names['control']} at offset {offset}")
     answers = _answers(settings, names["control_status"], from_here, offset, wait)
     for answer in answers:
-        verdict = f"in force, version {answer['control_version']}" if answer["applied"] else f"refused: {answer['error']}"
+        verdict = (
+            f"in force, version {answer['control_version']}" if answer["applied"] else f"refused: {answer['error']}"
+        )
         click.echo(f"{answer['worker']}: {verdict}")
     if not answers:
         click.echo(f"no worker answered within {wait:g} s; it takes effect when one starts")
@@ -110,6 +111,7 @@ def _answers(settings: Settings, topic: str, start: int, offset: int, wait: floa
     answers: list[Mapping[str, Any]] = []
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
+        message: Consumed
         for message in consumer.consume(100, timeout=0.1):
             if message.error() is None:
                 answer = orjson.loads(message.value())

@@ -11,7 +11,9 @@ from streams.cli import setting_options, settings_from
 
 
 @click.command()
-@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here too.")
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here too."
+)
 @click.option("--rate", type=click.FloatRange(1, 2000), default=25.0, show_default=True, help="Requests a second.")
 @click.option("--limit", type=click.IntRange(30), help="Only this many of the held-out items.")
 @setting_options("broker", "delivery", "model")

@@ -3,12 +3,15 @@
 import logging
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.errors import SettingsError
 from streams.settings import Settings
+
+Consumed: TypeAlias = Any
+"""A `confluent_kafka.Message`: its type hints call optional what a consumed record always has."""
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +78,10 @@ def reader_config(settings: Settings, *, isolation: str = "read_committed") -> d
 def producer_config(settings: Settings, **more: Any) -> dict[str, Any]:
     """A producer that neither loses nor reorders; the partitioner is the Java clients' own, for those downstream."""
     return {
-        "linger.ms": 0,
+        "linger.ms": 0,  # a batch is produced in one go and flushed: there is nothing to wait for
+        # The broker answers "concurrent transactions" for some ms after each commit; the default waits 100 ms then.
+        "retry.backoff.ms": 5,
+        "retry.backoff.max.ms": 200,
         "compression.type": "lz4",
         "partitioner": "murmur2_random",
         "message.max.bytes": settings.max_record_bytes,

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, Message, Producer
-from scoring import ErrorModel
+from confluent_kafka import Consumer, KafkaError, Producer
 
-from streams.clients import base_config, reader_config
+from scoring import ErrorModel
+from streams.clients import Consumed, base_config, reader_config
 from streams.controls import Controls, apply_control, parse_control
 from streams.errors import ControlError
 from streams.restore import ends, read_to_end
@@ -39,7 +39,7 @@ class ControlReader:
         self.ready = False
         self.applied = 0
         self.refused = 0
-        self.failure: Exception | None = None
+        self._failure: Exception | None = None
         self._settings, self._topic, self._status_topic = settings, names["control"], names["control_status"]
         self._load_model = load_model
         self._worker = worker
@@ -55,6 +55,11 @@ class ControlReader:
         self._echo({"event": "started", "applied": True})
         self.ready = True
         self._thread.start()
+
+    def check(self) -> None:
+        """Raise what ended the reader, if anything did: deciding on without controls would be deciding blindly."""
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         """Stop following."""
@@ -75,12 +80,12 @@ class ControlReader:
                 elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     log.warning("controls: %s", error.str(), extra={"code": error.name()})
         except Exception as problem:  # the thread's last act: the worker looks here and stops
-            self.failure = problem
+            self._failure = problem
             raise
         finally:
             self._consumer.close()
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Consumed) -> None:
         """Apply one message, or keep what is in force and say why."""
         offset = message.offset()
         try:

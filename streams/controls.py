@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+
 from featurizers import SecondlookError
 from scoring import ErrorModel, cost_threshold
-
 from streams.errors import ControlError
 
 EVERY_POLICY = "*"
@@ -22,7 +22,7 @@ _Cost = Annotated[float, msgspec.Meta(gt=0)]
 _Policy = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 
-class _Message(msgspec.Struct, tag_field="type", kw_only=True, frozen=True):
+class _Message(msgspec.Struct, tag_field="type", kw_only=True):
     policy: _Policy = EVERY_POLICY
     version: Annotated[int, msgspec.Meta(ge=1)] | None = None
     issued_by: str | None = None
@@ -56,7 +56,7 @@ class SetModel(_Message, tag="set_model"):
 
 ControlMessage: TypeAlias = SetThreshold | SetCosts | SetAuditRate | SetModel
 
-_decoder = msgspec.json.Decoder(ControlMessage)
+_decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
 encode_control = msgspec.json.Encoder().encode
 
 
@@ -70,9 +70,12 @@ class Controls:
     version: int = 0
 
     def threshold(self, policy: str) -> float | None:
-        """The threshold for a policy: its own, else `*` if the model was trained on the policy, else None."""
+        """The threshold for a policy: its own, else that of `*` if the model covers the policy, else None.
+
+        A model covers the policies it was trained on; one that was never trained (a single estimator) covers all.
+        """
         own = self.thresholds.get(policy)
-        if own is None and policy in self.model.policies:
+        if own is None and (policy in self.model.policies or not self.model.policies):
             return self.thresholds.get(EVERY_POLICY)
         return own
 

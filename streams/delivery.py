@@ -21,6 +21,7 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_WARN_EVERY = 5.0
 _CALL_TIMEOUT = 1.0
 """Seconds a call into librdkafka may block: short, so that a worker told to stop can."""
 
@@ -78,7 +79,7 @@ class _Producing:
             except KafkaException as problem:
                 if not kafka_error(problem).retriable() or self._stopping.is_set():
                     raise
-                if time.monotonic() - warned > 5:
+                if time.monotonic() - warned > _WARN_EVERY:
                     warned = time.monotonic()
                     log.warning("waiting for the broker: %s", kafka_error(problem).str())
                 time.sleep(0.05)
@@ -160,7 +161,9 @@ class AtLeastOnce(_Producing):
     def _flush(self) -> None:
         while self._producer.flush(_CALL_TIMEOUT):
             if self._stopping.is_set():
-                raise DeliveryError("stopped while the broker was away; the batch in flight is redone after the restart")
+                raise DeliveryError(
+                    "stopped while the broker was away; the batch in flight is redone after the restart"
+                )
         if self._failed is not None:
             raise DeliveryError(f"a record could not be written: {self._failed.str()}")
 

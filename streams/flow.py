@@ -20,6 +20,7 @@ class Flow:
         self._issued = 0
         self._arrived = 0
         self._settled = 0
+        self._given_up = False
         self._settling = asyncio.Condition()
 
     @property
@@ -62,6 +63,13 @@ class Flow:
             await self._settling.wait_for(lambda: self.in_flight < _MOST_IN_FLIGHT)
 
     async def drained(self) -> None:
-        """Wait until no batch is in flight."""
+        """Wait until no batch is in flight, or until it is known that they will not be settled."""
         async with self._settling:
-            await self._settling.wait_for(lambda: self.in_flight == 0)
+            await self._settling.wait_for(lambda: self.in_flight == 0 or self._given_up)
+
+    async def give_up(self) -> None:
+        """The batches in flight will not be committed: nobody need wait for them, and none may be."""
+        self._given_up = True
+        self.new_epoch()
+        async with self._settling:
+            self._settling.notify_all()

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
-from featurizers import Response, ResponseError, decode
 
+from featurizers import Response, ResponseError, decode
 from streams.pending import Decided, PartitionStore, Waiting
 from streams.reasons import DeadLetter, Reason
 from streams.records import REQUESTS, RESPONSES, Output, Record
 
 MAX_ID_LENGTH = 255
+_SHOWN = 60
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 
@@ -225,4 +226,4 @@ def _check_key(record: Record, request_id: str | None) -> str:
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")

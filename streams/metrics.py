@@ -27,7 +27,11 @@ class Metrics:
         self._dead = Counter("secondlook_dead_letters", "Records set aside.", ["code"], registry=registry)
         self._batches = Counter("secondlook_batches", "Batches by how they ended.", ["result"], registry=registry)
         self.stage_seconds = Histogram(
-            "secondlook_stage_seconds", "Time a batch spends in a stage.", ["stage"], buckets=_SECONDS, registry=registry
+            "secondlook_stage_seconds",
+            "Time a batch spends in a stage.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
         )
         self._batch_seconds = Histogram(
             "secondlook_batch_seconds", "From a batch's poll to its commit.", buckets=_SECONDS, registry=registry
@@ -44,7 +48,9 @@ class Metrics:
         )
         self._pending = Gauge("secondlook_pending_records", "Records waiting.", ["source"], registry=registry)
         self._pending_bytes = Gauge("secondlook_pending_bytes", "Values of all waiting records.", registry=registry)
-        self._paused = Gauge("secondlook_paused", "1: held back, the pending store is full.", ["source"], registry=registry)
+        self._paused = Gauge(
+            "secondlook_paused", "1: held back, the pending store is full.", ["source"], registry=registry
+        )
         self._lag = Gauge("secondlook_lag_records", "Records not yet read.", ["source"], registry=registry)
         self._lag_seconds = Gauge(
             "secondlook_lag_seconds", "Age of the last record read while there is lag.", ["source"], registry=registry

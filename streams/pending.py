@@ -125,7 +125,9 @@ class WaitingRoom:
     def changes(self, partition: int) -> Iterator[Output]:
         """What the changelog must be told since the last call: the net effect, so a record that came and went is free."""
         for request_id in self._added:
-            yield Output(CHANGELOG, self._prefix + request_id.encode(), _encode(self._waiting[request_id]), None, partition)
+            yield Output(
+                CHANGELOG, self._prefix + request_id.encode(), _encode(self._waiting[request_id]), None, partition
+            )
         for request_id in self._removed - self._added:
             yield Output(CHANGELOG, self._prefix + request_id.encode(), None, None, partition)
         self._added.clear()

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import orjson
+
 from featurizers import SCHEMA, OutcomeSpec, Vectors, featurize
 from scoring import ModelError, Scores
-
 from streams.controls import Controls
 from streams.dead_letters import dead_letter
 from streams.matching import Case, Matched, Matcher
@@ -109,9 +109,7 @@ class Pipeline:
         """Decode and match; see `streams.matching`."""
         now = _now()
         unique = f"{now}:{batch.ticket.sequence}"
-        return MatchedBatch(
-            batch.ticket, self._matcher.match(batch.records, batch.frontiers, now=now, unique=unique)
-        )
+        return MatchedBatch(batch.ticket, self._matcher.match(batch.records, batch.frontiers, now=now, unique=unique))
 
     def featurize(self, batch: MatchedBatch) -> FeaturizedBatch:
         """The predictors of every case that has an answer."""

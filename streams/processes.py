@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,15 +18,24 @@ _LAST_LINES = 5
 
 
 class WorkerProcess:
-    """A `secondlook worker` in a process of its own, its log in a file. Settings are given by name; None is left out."""
+    """A `secondlook worker` in a process of its own, its log in a file. Settings are given by name; None is left out.
 
-    def __init__(self, settings: Mapping[str, Any], *, kafka: Mapping[str, str] | None = None) -> None:
+    `program` is what Python runs instead of `-m streams`.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        kafka: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "streams"),
+    ) -> None:
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if value is not None]
         flags += [word for name, value in (kafka or {}).items() for word in ("-X", f"{name}={value}")]
         with tempfile.NamedTemporaryFile(prefix="secondlook-worker-", suffix=".log", delete=False) as log:
             self.log = Path(log.name)
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-m", "streams", "worker", *flags],
+                [sys.executable, *program, "worker", *flags],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # A Ctrl-C in the terminal is for the program that started us, which ends its workers in order.
@@ -80,6 +89,10 @@ class WorkerProcess:
     def terminate(self, timeout: float = 40.0) -> int:
         """SIGTERM, then its exit code."""
         self._process.send_signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end; its exit code."""
         return self._process.wait(timeout)
 
     def kill(self) -> None:

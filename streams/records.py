@@ -4,7 +4,8 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-Headers: TypeAlias = list[tuple[str, bytes | None]]
+Headers: TypeAlias = list[tuple[str, str | bytes | None]]
+"""As the client gives them: values are bytes (the client's type hints allow text as well)."""
 
 REQUESTS = "requests"
 RESPONSES = "responses"

@@ -4,9 +4,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.clients import kafka_error, reader_config
+from streams.clients import Consumed, kafka_error, reader_config
 from streams.errors import BrokerError
 from streams.settings import Settings
 
@@ -30,7 +30,7 @@ def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int,
         consumer.close()
 
 
-def read_to_end(consumer: Consumer, topic: str, until: dict[int, int], take: Callable[[Message], None]) -> None:
+def read_to_end(consumer: Consumer, topic: str, until: dict[int, int], take: Callable[[Consumed], None]) -> None:
     """Assign the partitions and read each up to its offset in `until`.
 
     Waits for transactions that stand open below that offset to be resolved: what was committed behind them would be
@@ -40,6 +40,7 @@ def read_to_end(consumer: Consumer, topic: str, until: dict[int, int], take: Cal
     missing = {partition for partition, end in until.items() if end > 0}
     count, started = 0, time.monotonic()
     while missing:
+        message: Consumed
         for message in consumer.consume(1000, timeout=0.1):
             error = message.error()
             if error is None:
@@ -63,7 +64,7 @@ def read_changelog(settings: Settings, topic: str, partitions: Iterable[int]) ->
     until = ends(settings, topic, partitions)
     state: dict[int, dict[bytes, bytes]] = {partition: {} for partition in until}
 
-    def take(message: Message) -> None:
+    def take(message: Consumed) -> None:
         key, value = message.key(), message.value()
         if value is None:
             state[message.partition()].pop(key, None)
@@ -77,5 +78,6 @@ def read_changelog(settings: Settings, topic: str, partitions: Iterable[int]) ->
     finally:
         consumer.close()
     kept = sum(len(one) for one in state.values())
-    log.info("restored partitions %s: %d entries in %.2f s", sorted(state), kept, time.monotonic() - started)
+    seconds = round(time.monotonic() - started, 3)
+    log.info("restored", extra={"partitions": sorted(state), "entries": kept, "seconds": seconds})
     return state

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
-from scoring import ErrorModel, Scores
 
+from scoring import ErrorModel, Scores
 from streams.controls import Controls
 from streams.matching import Case
 from streams.reasons import Reason

@@ -15,6 +15,8 @@ from streams.errors import SettingsError
 
 PREFIX: Final = "SECONDLOOK_"
 KAFKA_PREFIX: Final = "SECONDLOOK_KAFKA_"
+_LAST_PORT: Final = 65535
+_MODELS: Final = Path("models")
 _SECRET_PARTS: Final = ("password", "secret", "key.pem", "token", "jaas")
 
 
@@ -34,7 +36,7 @@ def _count(text: str) -> int:
 
 def _port(text: str) -> int:
     value = int(text)
-    if not 0 <= value <= 65535:
+    if not 0 <= value <= _LAST_PORT:
         raise ValueError("must be a port, 0 to 65535 (0: any free one)")
     return value
 
@@ -81,7 +83,7 @@ class Settings:
         "`exactly_once`: one Kafka transaction per batch. `at_least_once`: for brokers without transactions.",
     )
     topic_prefix: str = _setting("", str, "", "Put before every topic name, to run several pipelines on one cluster.")
-    model: Path = _setting(Path("models"), Path, "path", "Model directory as written by `secondlook train`.")
+    model: Path = _setting(_MODELS, Path, "path", "Model directory as written by `secondlook train`.")
     outcome_spec: str = _setting(
         "lpp", _name, "", "How the outcome stands in the LLM's answer: a preset's name or a TOML file."
     )

@@ -19,7 +19,12 @@ class Sink:
     """Puts `Delivery` behind the checks of `Flow`. `redo` gives up the assignment so that an aborted batch comes again."""
 
     def __init__(
-        self, delivery: Delivery, flow: Flow, metrics: Metrics, controls: Callable[[], Controls], redo: Callable[[], None]
+        self,
+        delivery: Delivery,
+        flow: Flow,
+        metrics: Metrics,
+        controls: Callable[[], Controls],
+        redo: Callable[[], None],
     ) -> None:
         self._delivery = delivery
         self._flow = flow

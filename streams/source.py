@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from streams.clients import consumer_config, kafka_error
+from streams.clients import Consumed, consumer_config, kafka_error
 from streams.errors import BrokerError, TopicError
 from streams.flow import Flow
 from streams.matching import Matcher
@@ -85,6 +85,7 @@ class Source:
         self.positions: dict[tuple[str, int], Position] = {}
         self.consumer = Consumer(consumer_config(settings))
         self.rebalances = 0
+        self.restoring = False
 
     @property
     def joined(self) -> bool:
@@ -150,11 +151,12 @@ class Source:
         self._probe()
         return self._batch(records)
 
-    def _accept(self, message: Message) -> Record | None:
+    def _accept(self, message: Consumed) -> Record | None:
         """The record in a message; None for events, and for records of an earlier assignment that come again."""
         error = message.error()
         if error is not None:
-            return self._event(message, error)
+            self._event(message, error)
+            return None
         topic, partition, offset = self._roles[message.topic()], message.partition(), message.offset()
         position = self.positions.get((topic, partition))
         if position is None or offset < position.next_offset:
@@ -163,7 +165,7 @@ class Source:
         position.read_until = timestamp = message.timestamp()[1]
         return Record(topic, partition, offset, timestamp, message.key(), message.value(), message.headers())
 
-    def _event(self, message: Message, error: KafkaError) -> None:
+    def _event(self, message: Consumed, error: KafkaError) -> None:
         """An event among the messages: the end of a partition, or an error that waiting may or may not mend."""
         code = error.code()
         if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
@@ -214,8 +216,17 @@ class Source:
         return [TopicPartition(self._names[role], partition) for owner, partition in self.positions if owner == role]
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self.restoring = True
+        try:
+            self._assign(consumer, assigned)
+        finally:
+            self.restoring = False
+
+    def _assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self.rebalances += 1
-        partitions = {role: {tp.partition for tp in assigned if self._roles[tp.topic] == role} for role in self._roles.values()}
+        partitions = {
+            role: {tp.partition for tp in assigned if self._roles[tp.topic] == role} for role in self._roles.values()
+        }
         if partitions[REQUESTS] != partitions[RESPONSES]:
             raise TopicError(
                 f"partitions {sorted(partitions[REQUESTS])} of {self._names[REQUESTS]} came with partitions "
@@ -230,9 +241,7 @@ class Source:
             ).items()
         }
         self._on_loop(self._take_over(stores), self._settings.drain_timeout)
-        self.positions = {
-            (self._roles[tp.topic], tp.partition): Position(max(tp.offset, 0)) for tp in committed
-        }
+        self.positions = {(self._roles[tp.topic], tp.partition): Position(max(tp.offset, 0)) for tp in committed}
         self._paused = frozenset()
         self._group = consumer.consumer_group_metadata()
         consumer.assign(committed)
@@ -246,7 +255,10 @@ class Source:
                 committed = consumer.committed(assigned, timeout=5)
                 failed = next((tp.error for tp in committed if tp.error is not None), None)
                 if failed is None:
-                    return [TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING) for tp in committed]
+                    return [
+                        TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING)
+                        for tp in committed
+                    ]
                 problem = failed
             except KafkaException as exception:
                 problem = kafka_error(exception)

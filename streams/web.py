@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 
 def health(stream: "Stream") -> dict[str, Any]:
-    """What `/live` says: alive unless there is lag and nothing has been committed for the stall timeout."""
+    """What `/live` says: alive unless there is lag and nothing has been committed for the stall timeout.
+
+    A long restore commits nothing, and restarting it would only begin it again.
+    """
     lag = sum(position.lag for position in list(stream.source.positions.values()))
     idle = time.monotonic() - stream.sink.last_commit
-    stalled = lag > 0 and idle > stream.settings.stall_timeout
+    stalled = lag > 0 and idle > stream.settings.stall_timeout and not stream.source.restoring
     reason = f"{lag} records are unread and nothing was committed for {idle:.0f} s" if stalled else None
     return {"ok": not stalled, "lag": lag, "reason": reason}
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import faust
 import mode
-from featurizers import SecondlookError, load_spec
-from scoring import cost_threshold, load_model
 
+from featurizers import PRESETS, SecondlookError
+from scoring import cost_threshold, load_model
 from streams.agents import App, connect_agents, make_app
 from streams.clients import base_config, topic_names
 from streams.control_reader import ControlReader
@@ -66,12 +66,12 @@ class Stream(mode.Service):
             else AtLeastOnce(settings, names, self.source.consumer)
         )
         self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.source.rejoin)
-        spec = load_spec(settings.outcome_spec)
+        spec = PRESETS[settings.outcome_spec]
         pipeline = Pipeline(
             self.matcher, spec, lambda: self.controls.current, names, max_bytes=settings.max_record_bytes
         )
         self._human_decisions = HumanDecisions(settings, names)
-        self._quality = app.channel(maxsize=1)
+        self._quality: Any = app.channel(maxsize=1)
         app.agent(self._quality, name="quality")(self._count_agreement)
         self._put = connect_agents(app, pipeline, self.metrics, self.sink.deliver)
 
@@ -91,8 +91,7 @@ class Stream(mode.Service):
             while not self.should_stop:
                 await self.flow.room()
                 polled = await self.source.poll()
-                if self.controls.failure is not None:
-                    raise self.controls.failure
+                self.controls.check()
                 if polled is not None:
                     self.metrics.consumed(Counter(record.source for record in polled.records).items())
                     await self._put(polled)
@@ -116,12 +115,14 @@ class Stream(mode.Service):
     async def on_stop(self) -> None:
         """Drain and commit, within the deadline; then leave the group."""
         started = time.monotonic()
-        _end_process_after(self.settings.drain_timeout + _EXIT_MARGIN)
-        if not self._app.crashed:
+        crashed = self._app.crashed
+        _end_process_after(self.settings.drain_timeout + _EXIT_MARGIN, exit_code=int(crashed))
+        if not crashed:
             try:
                 await asyncio.wait_for(self.flow.drained(), self.settings.drain_timeout)
             except TimeoutError:
                 log.warning("%d batches were not committed in time; they are read again", self.flow.in_flight)
+        await self.flow.give_up()
         await self.sink.close()
         await self.source.close()
         await self._human_decisions.close()
@@ -133,15 +134,13 @@ class Stream(mode.Service):
 
 
 def _initial_controls(settings: Settings) -> Controls:
-    threshold = cost_threshold(
-        settings.cost_accounting, review=settings.cost_review, mistake=settings.cost_mistake
-    )
+    threshold = cost_threshold(settings.cost_accounting, review=settings.cost_review, mistake=settings.cost_mistake)
     return Controls(model=load_model(settings.model), thresholds={EVERY_POLICY: threshold})
 
 
-def _end_process_after(seconds: float) -> None:
+def _end_process_after(seconds: float, *, exit_code: int) -> None:
     """A client may hang in a call while the broker is gone; nothing that is still open by then can be lost."""
-    timer = threading.Timer(seconds, os._exit, (0,))
+    timer = threading.Timer(seconds, os._exit, (exit_code,))
     timer.daemon = True
     timer.start()
 
@@ -159,4 +158,5 @@ def run_worker(settings: Settings) -> None:
             return [stream]
 
     worker = faust.Worker(app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)
+    worker.spinner = None  # it would write terminal codes between the log's lines
     worker.execute_from_commandline()

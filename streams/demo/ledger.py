@@ -60,6 +60,16 @@ class Ledger:
         ]
         return routes.count("human-review") / len(routes) if routes else None
 
+    def escalation_without_swap(self) -> float | None:
+        """What the escalation after the swap would have been under the threshold before it: the same items."""
+        old = self.threshold(swapped=False)
+        after = [
+            one["error_probability"]
+            for one in self.decisions.values()
+            if one["threshold"] is not None and one["control_version"] >= self.swap_version
+        ]
+        return sum(probability >= old for probability in after) / len(after) if after and old is not None else None
+
     def threshold(self, *, swapped: bool) -> float | None:
         """The threshold that decided, before or after the swap."""
         known = {
@@ -122,6 +132,7 @@ class Ledger:
             "threshold_after": self.threshold(swapped=True),
             "escalation_before": self.escalation(swapped=False),
             "escalation_after": self.escalation(swapped=True),
+            "escalation_after_without_swap": self.escalation_without_swap(),
             **self.accuracy(),
             "latency_ms": {"p50": _rounded(p50), "p99": _rounded(p99)},
             "faults": self.faults(),

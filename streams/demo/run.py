@@ -15,9 +15,9 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.live import Live
-from scoring import RECORDING, is_held_out, load_model, read_recording
 
-from streams.clients import base_config, reader_config, topic_names
+from scoring import RECORDING, is_held_out, load_model, read_recording
+from streams.clients import Consumed, base_config, reader_config, topic_names
 from streams.controls import SetThreshold
 from streams.dead_letters import ERROR_CODE
 from streams.demo.ledger import MISTAKE_COST, REVIEW_COST, Ledger
@@ -30,7 +30,9 @@ from streams.publishing import publish_control
 from streams.settings import Settings
 from streams.topics import create_topics, load_topics
 
-THRESHOLD_AFTER = 0.2
+THRESHOLD_AFTER = 0.05
+"""Set half-way, as after an incident: act only on verdicts that are almost certainly right."""
+
 RESPONSE_TIMEOUT = 4.0
 _QUIET = 3.0
 """Seconds beyond the response timeout to wait for decisions that may still come."""
@@ -74,7 +76,7 @@ def _worker_settings(settings: Settings) -> dict[str, Any]:
         "response_timeout": RESPONSE_TIMEOUT,
         "cost_review": REVIEW_COST,
         "cost_mistake": MISTAKE_COST,
-        "web_port": 6099,
+        "web_port": 0,
     }
 
 
@@ -86,7 +88,8 @@ def _borrowed_topics(settings: Settings, prefix: str) -> Iterator[None]:
     try:
         yield
     finally:
-        for deleted in AdminClient(base_config(settings)).delete_topics([topic.name for topic in topics.values()]).values():
+        admin = AdminClient(base_config(settings))  # must outlive the answers
+        for deleted in admin.delete_topics([topic.name for topic in topics.values()]).values():
             deleted.result(30)
 
 
@@ -156,6 +159,7 @@ class _Demo:
             ]
         )
         while not self._done.is_set():
+            message: Consumed
             for message in consumer.consume(100, timeout=0.01):
                 error = message.error()
                 if error is not None:

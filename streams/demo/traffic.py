@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import orjson
-from scoring import Item
 
+from scoring import Item
 from streams.records import REQUESTS, RESPONSES
 
 _SEED = 20260107
@@ -76,7 +76,7 @@ def _sends(request_id: str, item: Item, fault: Fault | None, at: float, answered
     """One item's records, its fault worked in."""
     key = request_id.encode()
     request = Send(at, REQUESTS, key, orjson.dumps(item.request))
-    body = item.response
+    body = orjson.Fragment(bytes(item.response))
     response = Send(answered, RESPONSES, key, _envelope(request_id, body))
     stray = f"stray-{request_id}"
     match fault:
@@ -87,7 +87,8 @@ def _sends(request_id: str, item: Item, fault: Fault | None, at: float, answered
         case Fault.MISSING_RESPONSE:
             return [request]
         case Fault.NO_LOGPROBS:
-            bare = {**body, "choices": [{**choice, "logprobs": None} for choice in body["choices"]]}
+            whole = orjson.loads(bytes(item.response))
+            bare = {**whole, "choices": [{**choice, "logprobs": None} for choice in whole["choices"]]}
             return [request, Send(answered, RESPONSES, key, _envelope(request_id, bare))]
         case Fault.DUPLICATE_RESPONSE:
             return [request, response, Send(answered + 0.2, RESPONSES, key, response.value)]

@@ -1,5 +1,6 @@
 """What the demo shows: live progress, and the closing tables. Pure: figures in, rich renderables out."""
 
+from collections import Counter, defaultdict
 from typing import Any
 
 from rich.console import Group
@@ -57,8 +58,10 @@ def _summary(figures: dict[str, Any]) -> Table:
     before, after = figures["threshold_before"], figures["threshold_after"]
     table.add_row("threshold before -> after the control message", f"{_number(before)} -> {_number(after)}")
     table.add_row(
-        "escalated before -> after", f"{_percent(figures['escalation_before'])} -> {_percent(figures['escalation_after'])}"
+        "escalated before -> after",
+        f"{_percent(figures['escalation_before'])} -> {_percent(figures['escalation_after'])}",
     )
+    table.add_row("  the same items under the old threshold", _percent(figures["escalation_after_without_swap"]))
     latency = figures["latency_ms"]
     table.add_row("latency p50 / p99", f"{_number(latency['p50'], 1)} / {_number(latency['p99'], 1)} ms")
     return table
@@ -75,11 +78,20 @@ def _reasons(figures: dict[str, Any]) -> Table:
 
 def _faults(figures: dict[str, Any]) -> Table:
     table = Table(title="What happened to every malformed or missing record", title_justify="left")
-    for column in ("fault", "request", "its decision", "dead letter"):
+    for column in ("fault", "decision of the request", "dead letter"):
         table.add_column(column)
+    decisions: dict[str, Counter[str]] = defaultdict(Counter)
+    dead: dict[str, Counter[str]] = defaultdict(Counter)
     for row in figures["faults"]:
-        table.add_row(row["fault"], row["request_id"], row["decision"], ", ".join(row["dead_letters"]) or "-")
+        decisions[row["fault"]][row["decision"]] += 1
+        dead[row["fault"]].update(row["dead_letters"])
+    for fault, ends in decisions.items():
+        table.add_row(fault, _counted(ends), _counted(dead[fault]) or "-")
     return table
+
+
+def _counted(ends: Counter[str]) -> str:
+    return "\n".join(f"{count} x {end}" for end, count in sorted(ends.items()))
 
 
 def _percent(share: float | None) -> str:

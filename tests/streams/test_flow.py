@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from streams.errors import DeliveryError
 from streams.flow import Flow
 from streams.pipeline import Ticket
@@ -47,3 +48,16 @@ def test_drained_waits_for_every_batch_in_flight() -> None:
         return seen
 
     assert [False, False, False, True] == asyncio.run(scenario())
+
+
+def test_giving_up_frees_those_who_wait_and_bars_the_batches_in_flight() -> None:
+    """After a crash nothing more is committed and nobody waits for it."""
+
+    async def scenario() -> bool:
+        flow = Flow()
+        sequence = flow.next_sequence()
+        await flow.give_up()
+        await asyncio.wait_for(flow.drained(), 1)
+        return flow.arrive(ticket(sequence))
+
+    assert not asyncio.run(scenario())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from streams.matching import Matched, Matcher
 from streams.pending import PartitionStore
 from streams.reasons import DeadLetter, Reason
@@ -21,12 +22,16 @@ BODY = {
 }
 
 
-def request(request_id: str = "a", *, offset: int = 0, at: int = NOW, value: bytes | None = None, key: Any = ...) -> Record:
+def request(
+    request_id: str = "a", *, offset: int = 0, at: int = NOW, value: bytes | None = None, key: Any = ...
+) -> Record:
     body = json.dumps({"request_id": request_id, "policy": "hate"}).encode() if value is None else value
     return Record(REQUESTS, 0, offset, at, request_id.encode() if key is ... else key, body, None)
 
 
-def response(request_id: str = "a", *, offset: int = 0, at: int = NOW, value: bytes | None = None, key: Any = ...) -> Record:
+def response(
+    request_id: str = "a", *, offset: int = 0, at: int = NOW, value: bytes | None = None, key: Any = ...
+) -> Record:
     body = json.dumps({"request_id": request_id, "body": BODY}).encode() if value is None else value
     return Record(RESPONSES, 0, offset, at, request_id.encode() if key is ... else key, body, None)
 
