@@ -39,12 +39,15 @@ class ErrorModel:
         self._session = _open(onnx)
         self.sha256 = hashlib.sha256(onnx).hexdigest()
         self.card = _read_card(self._session)
-        _check_schema(self.card, schema)
-        self.name: str = self.card["name"]
-        self.schema: str = self.card["schema"]["id"]
-        self.policies: frozenset[str] = frozenset(self.card["policies"])
-        self.terms: tuple[str, ...] = tuple(self.card["terms"])
-        self._inputs = Inputs(tuple(self.card["inputs"]["policies"]))
+        try:
+            _check_schema(self.card, schema)
+            self.name: str = self.card["name"]
+            self.schema: str = self.card["schema"]["id"]
+            self.policies: frozenset[str] = frozenset(self.card["policies"])
+            self.terms: tuple[str, ...] = tuple(self.card["terms"])
+            self._inputs = Inputs(tuple(self.card["inputs"]["policies"]))
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"The model's card lacks or garbles {error}: retrain with `secondlook train`.") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def score(self, values: NDArray[np.float32], policies: Sequence[str]) -> Scores:
@@ -117,7 +120,10 @@ def _read_card(session: onnxruntime.InferenceSession) -> dict[str, Any]:
         raise ModelError(
             f"The ONNX file carries no {METADATA_KEY!r} metadata: it was not written by `secondlook train`."
         )
-    card: dict[str, Any] = json.loads(text)
+    try:
+        card: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise ModelError(f"The ONNX file's {METADATA_KEY!r} metadata is no JSON: {error}.") from error
     return card
 
 

@@ -140,6 +140,15 @@ def test_someone_elses_onnx_is_refused(trained: Trained) -> None:
         ErrorModel(graph.SerializeToString())
 
 
+@pytest.mark.parametrize("card", ["not json", "[]", "{}", '{"schema": {"id": "lpp/1"}}'])
+def test_a_damaged_card_is_refused(trained: Trained, card: str) -> None:
+    """A card that is no JSON, or lacks what serving needs, is a ModelError."""
+    graph = onnx.load_from_string(trained.onnx)
+    onnx.helper.set_model_props(graph, {METADATA_KEY: card})
+    with pytest.raises(ModelError, match="secondlook.card|card lacks"):
+        ErrorModel(graph.SerializeToString())
+
+
 def test_a_failing_session_is_a_model_error(home: Path) -> None:
     """Vectors of the wrong width make the session fail, and the error carries its words."""
     with pytest.raises(ModelError, match="failed on 1 vectors"):
