@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurizers.locate import Located
-from featurizers.ragged import Floats, Ints, clean
+from featurizers.ragged import Floats, Ints, Spans
 from featurizers.spec import CODES, OutcomeSpec
-from featurizers.tokens import MIN_ALTERNATIVES, TokenTable
-from featurizers.wire import Alternative, Token
+from featurizers.table import MIN_ALTERNATIVES, TokenTable
+from featurizers.tokens import Tokens
 
 # An alternative may begin a label whose further tokens nobody sampled. Its mass belongs to an unknown label: below this
 # share it is left out, which moves no q by more than the share; above it, the masses are missing.
@@ -25,6 +25,7 @@ _AROUND = " \t\r\n\"'`:=,.;!?{}[]()<>*_#|/\\-\u2581\u0120\u010a"
 _BEGINS, _OTHER = CODES, CODES + 1
 _CACHE_SIZE = 65_536
 Flags = NDArray[np.bool_]
+Candidates = tuple[list[str], Floats]  # a token's alternatives: strings and log-probabilities, NaN = missing
 
 
 class Vocabulary(dict[str, int]):
@@ -61,53 +62,57 @@ def vocabulary(spec: OutcomeSpec) -> Vocabulary:
     return Vocabulary(spec)
 
 
-def label_masses(table: TokenTable, located: Sequence[Located], starts: Ints, ends: Ints, spec: OutcomeSpec) -> Floats:
+def label_masses(
+    table: TokenTable, answers: Sequence[Tokens], located: Sequence[Located], label: Spans, spec: OutcomeSpec
+) -> Floats:
     """m_j for codes 0..3 of n answers, float64 [n, 4]; NaN rows where no label is located or its masses are not known.
 
-    `starts`, `ends` are the outcome label's tokens, int64 [n] each.
+    `label` are the outcome label's tokens in the table, [n].
     """
     known_labels = vocabulary(spec)
-    char_starts = table.char_starts()
     masses = np.full((len(located), CODES), np.nan)
     rows: list[int] = []
-    candidates: list[Sequence[Alternative]] = []
-    for row in np.flatnonzero(starts < ends).tolist():
-        start, end = int(starts[row]), int(ends[row])
-        token = table.tokens[start]
-        if end == start + 1 and known_labels[token.token] == located[row].outcome:
+    codes: list[int] = []
+    for row in np.flatnonzero(label.starts < label.ends).tolist():
+        tokens, outcome, start = answers[row], located[row].outcome, int(label.starts[row])
+        first, size = start - int(table.offsets[row]), int(label.ends[row]) - start
+        emitted = tokens.texts[first : first + size]
+        texts = tokens.alternative_texts(first)
+        if size == 1 and emitted[0] in texts and known_labels[emitted[0]] == outcome:
             rows.append(row)
-            candidates.append(_with_emitted(token, table.alternatives[start]))
+            codes += [known_labels[text] for text in texts]
         else:
-            base = char_starts[table.offsets[row]] + located[row].outcome_span[0]
-            lead = table.tokens[start].token[: max(int(base - char_starts[start]), 0)]
-            chain = [(table.tokens[i], table.alternatives[i]) for i in range(start, end)]
-            masses[row] = _chain_masses(chain, lead, located[row].outcome, known_labels)
+            before = int(table.char_offsets[table.offsets[row]]) + located[row].outcome_span[0]
+            lead = emitted[0][: max(before - int(table.char_offsets[start]), 0)]
+            candidates = [_candidates(table, tokens, start + i, first + i) for i in range(size)]
+            masses[row] = _chain_masses(emitted, candidates, lead, outcome, known_labels)
     if rows:
-        masses[rows] = _single_masses(candidates, known_labels)
+        masses[rows] = _single_masses(table, label.starts[rows], np.array(codes))
     return masses
 
 
-def _with_emitted(token: Token, alternatives: Sequence[Alternative]) -> Sequence[Alternative]:
-    """The alternatives, joined by the emitted token where the provider left it out; none where it gave none."""
-    if not alternatives or alternatives[0].token == token.token or any(a.token == token.token for a in alternatives):
-        return alternatives
-    return [*alternatives, Alternative(token.token, token.logprob)]
-
-
-def _single_masses(candidates: Sequence[Sequence[Alternative]], known_labels: Vocabulary) -> Floats:
-    """The masses of answers whose label is one token, float64 [r, 4]."""
-    counts = [len(items) for items in candidates]
-    flat = [item for items in candidates for item in items]
-    logprobs = clean(np.array([item.logprob for item in flat], dtype=np.float64))
+def _single_masses(table: TokenTable, tokens: Ints, codes: Ints) -> Floats:
+    """The masses of r answers whose label is one token: its index in the table, [r]; its alternatives' codes, flat."""
+    starts = table.alternative_offsets[tokens]
+    counts = table.alternative_offsets[tokens + 1] - starts
+    row = np.repeat(np.arange(len(tokens)), counts)
+    logprobs = table.alternatives[np.arange(len(codes)) + np.repeat(starts - (np.cumsum(counts) - counts), counts)]
     known = ~np.isnan(logprobs)
     probabilities = np.where(known, np.exp(logprobs), 0.0)
-    codes = np.fromiter((known_labels[item.token] for item in flat), dtype=np.int64, count=len(flat))
-    row = np.repeat(np.arange(len(counts)), counts)
     bins = CODES + 2
-    flat_sums: Floats = np.bincount(row * bins + codes, probabilities, minlength=len(counts) * bins).astype(np.float64)
+    flat_sums: Floats = np.bincount(row * bins + codes, probabilities, minlength=len(tokens) * bins).astype(np.float64)
     sums = flat_sums.reshape(-1, bins)
-    enough: Flags = np.bincount(row, known, minlength=len(counts)) >= MIN_ALTERNATIVES
+    enough: Flags = np.bincount(row, known, minlength=len(tokens)) >= MIN_ALTERNATIVES
     return _resolved(sums[:, :CODES], sums[:, _BEGINS], enough)
+
+
+def _candidates(table: TokenTable, tokens: Tokens, index: int, position: int) -> Candidates:
+    """A token's alternatives, joined by the emitted token where the provider left it out; none where it gave none."""
+    texts = tokens.alternative_texts(position)
+    logprobs = table.alternatives[table.alternative_offsets[index] : table.alternative_offsets[index + 1]]
+    if texts and tokens.texts[position] not in texts:
+        return [*texts, tokens.texts[position]], np.append(logprobs, table.logprob[index])
+    return texts, logprobs
 
 
 def _resolved(masses: Floats, unresolved: Floats, enough: Flags) -> Floats:
@@ -117,44 +122,26 @@ def _resolved(masses: Floats, unresolved: Floats, enough: Flags) -> Floats:
 
 
 def _chain_masses(
-    chain: Sequence[tuple[Token, Sequence[Alternative]]], lead: str, outcome: int, known_labels: Vocabulary
+    emitted: Sequence[str], candidates: Sequence[Candidates], lead: str, outcome: int, known_labels: Vocabulary
 ) -> Floats:
     """The masses of one answer whose label is split over tokens or glued to its neighbours, float64 [4]."""
     masses = np.zeros(CODES)
     unresolved, reached, spelled = 0.0, 1.0, ""
-    missing = np.full(CODES, np.nan)
-    for position, (token, alternatives) in enumerate(chain):
-        last = position == len(chain) - 1
-        known = 0
-        emitted_seen = False
-        for item in _with_emitted(token, alternatives):
-            probability = _probability(item.logprob)
-            if probability is None:
+    for position, (token, (texts, logprobs)) in enumerate(zip(emitted, candidates, strict=True)):
+        if np.count_nonzero(~np.isnan(logprobs)) < MIN_ALTERNATIVES:
+            return np.full(CODES, np.nan)
+        followed = texts.index(token)
+        for index, (text, probability) in enumerate(zip(texts, np.exp(logprobs).tolist(), strict=True)):
+            if index == followed or math.isnan(probability):
                 continue
-            known += 1
-            if item.token == token.token and not emitted_seen:
-                emitted_seen = True
-                if last:
-                    masses[outcome] += reached * probability
-                continue
-            piece = item.token.removeprefix(lead) if position == 0 else item.token
-            code = known_labels.spells(spelled + (known_labels.bare(piece) if position == 0 else piece))
+            piece = known_labels.bare(text.removeprefix(lead)) if position == 0 else text
+            code = known_labels.spells(spelled + piece)
             if code < CODES:
                 masses[code] += reached * probability
             elif code == _BEGINS:
                 unresolved += reached * probability
-        probability = _probability(token.logprob)
-        if known < MIN_ALTERNATIVES or probability is None:
-            return missing
-        piece = token.token.removeprefix(lead) if position == 0 else token.token
-        spelled += known_labels.bare(piece) if position == 0 else piece
-        reached *= probability
-    resolved = _resolved(masses[None], np.array([unresolved]), np.array([True]))
+        reached *= math.exp(logprobs[followed])
+        spelled += known_labels.bare(token.removeprefix(lead)) if position == 0 else token
+    masses[outcome] += reached
+    resolved = _resolved(masses[None], np.array([unresolved]), np.array([not math.isnan(reached)]))
     return resolved.reshape(CODES)
-
-
-def _probability(logprob: float | None) -> float | None:
-    if logprob is None:
-        return None
-    value = float(clean(np.array([logprob]))[0])
-    return None if math.isnan(value) else math.exp(value)

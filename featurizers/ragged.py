@@ -1,5 +1,8 @@
 """Reductions over ragged arrays: flat values plus [start, end) offsets, no Python loop."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,20 +20,28 @@ def clean(logprobs: Floats) -> Floats:
 
 
 def reduce_spans(ufunc: np.ufunc, values: Floats, starts: Ints, ends: Ints, empty: float) -> Floats:
-    """Reduce `values[start:end]` for each of s spans, float64 [s]; `empty`, the ufunc's identity, where a span is empty."""
+    """Reduce `values[start:end]`, [v] or [v, c], for each of s spans: [s] or [s, c]; `empty`, the identity, if it is empty."""
+    shape = (len(starts), *values.shape[1:])
     if not len(starts):
-        return np.zeros(0)
-    padded = np.append(values, empty)  # a span may end at len(values)
+        return np.zeros(shape)
+    padded = np.concatenate([values, np.full((1, *values.shape[1:]), empty)])  # a span may end at len(values)
     bounds = np.stack([starts, ends], axis=1).ravel()
-    return np.where(starts < ends, ufunc.reduceat(padded, bounds)[::2], empty)
+    reduced: Floats = ufunc.reduceat(padded, bounds, axis=0)[::2]
+    reduced[starts >= ends] = empty
+    return reduced
 
 
+@dataclass(frozen=True)
 class Spans:
-    """s spans of flat float64 values, [start, end) each; statistics are [s], NaN where a span has no known value."""
+    """s spans [start, end) of v flat values, int64 [s] each. Statistics are [s], NaN where a span has no known value."""
 
-    def __init__(self, starts: Ints, ends: Ints) -> None:
-        self.starts = starts
-        self.ends = ends
+    starts: Ints
+    ends: Ints
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Spans"]) -> "Spans":
+        """The spans of all parts, one part behind the other."""
+        return cls(np.concatenate([part.starts for part in parts]), np.concatenate([part.ends for part in parts]))
 
     @property
     def sizes(self) -> Floats:
@@ -38,7 +49,7 @@ class Spans:
         return np.where(self.ends > self.starts, (self.ends - self.starts).astype(np.float64), np.nan)
 
     def mean(self, values: Floats) -> Floats:
-        """The mean of the known values."""
+        """The mean of the known values; `values` may have columns, [v, c] -> [s, c]."""
         known = ~np.isnan(values)
         total = self._reduce(np.add, np.where(known, values, 0.0), 0.0)
         count = self._reduce(np.add, known.astype(np.float64), 0.0)

@@ -10,7 +10,8 @@ from msgspec import Raw, Struct
 
 from featurizers.errors import ResponseError
 from featurizers.providers import READERS, Answer, NoAnswerError, detect
-from featurizers.wire import Body, Record, Token
+from featurizers.tokens import NO_TOKENS, Tokens, pack
+from featurizers.wire import Body, Record
 
 PROVIDERS: Final = tuple(READERS)
 
@@ -31,8 +32,8 @@ _raw_body_decoder = msgspec.json.Decoder(_RawBody)
 class Response(Struct, gc=False):
     """One LLM answer, decoded.
 
-    `llm` is the model name that the body gives. `text` is the visible answer; `tokens` are the emitted tokens with their
-    alternatives, empty where the provider returned no log-probabilities. `refused` and `truncated` are the provider's own
+    `llm` is the model name that the body gives. `text` is the visible answer; `tokens` are those that carry it, with their
+    alternatives, none where the provider returned no log-probabilities. `refused` and `truncated` are the provider's own
     word on how the answer ended.
     """
 
@@ -40,7 +41,7 @@ class Response(Struct, gc=False):
     provider: str
     llm: str | None
     text: str
-    tokens: list[Token]
+    tokens: Tokens
     refused: bool = False
     truncated: bool = False
 
@@ -63,7 +64,7 @@ def decode(value: bytes, provider: str | None = None) -> Response:
     provider = record.provider or provider
     try:
         if isinstance(body, str):
-            return Response(request_id, provider or "none", None, body, [])
+            return Response(request_id, provider or "none", None, body, NO_TOKENS)
         name, answer = _read(body, provider, value)
     except NoAnswerError as reason:
         raise ResponseError(
@@ -71,7 +72,8 @@ def decode(value: bytes, provider: str | None = None) -> Response:
             code="unreadable_answer",
             request_id=request_id,
         ) from None
-    return Response(request_id, name, body.model or body.model_version, *answer)
+    text, tokens, refused, truncated = answer
+    return Response(request_id, name, body.model or body.model_version, text, pack(tokens, text), refused, truncated)
 
 
 def _read(body: Body, provider: str | None, value: bytes) -> tuple[str, Answer]:

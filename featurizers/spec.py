@@ -52,12 +52,20 @@ class OutcomeSpec:
         for part in ("confidence", "rationale"):
             if getattr(self, f"{part}_field") is not None and getattr(self, f"{part}_pattern") is not None:
                 raise self._error(f"{part} has both `field` and `pattern`; give one")
+        keys = [key.casefold() for key in self.json_keys() if key is not None]
+        if len(keys) != len(set(keys)):
+            raise self._error("outcome, confidence and rationale need JSON keys of their own")
         if not (self.confidence_scale > 0 and math.isfinite(self.confidence_scale)):
             raise self._error("the confidence `scale` must be a positive number")
         for pattern in (self.pattern, self.confidence_pattern, self.rationale_pattern):
             self._check_pattern(pattern)
         self._check_labels()
         self._compiled(self.refusal)
+
+    def json_keys(self) -> tuple[str | None, str | None, str | None]:
+        """The JSON keys of outcome, confidence and rationale."""
+        outcome = self.field if self.where == "json-field" else None
+        return outcome, self.confidence_field, self.rationale_field
 
     def _check_labels(self) -> None:
         if len(self.labels) > CODES:

@@ -1,105 +1,83 @@
-"""All tokens of a batch as flat arrays, and the uncertainty of each token's alternatives."""
+"""The tokens of one answer in compact columns.
 
+A decoded answer of 15 tokens with 10 alternatives each is some 500 Python objects. Keeping a batch of them costs more than
+decoding them: each is met again when it has left the processor's caches. So their numbers and strings are packed at once.
+"""
+
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
 
-import numpy as np
+from msgspec import Struct
 
 from featurizers.align import align
-from featurizers.ragged import Floats, Ints, Spans, clean, reduce_spans
-from featurizers.response import Response
 from featurizers.wire import Alternative, Token
 
-MIN_ALTERNATIVES = 2  # one alternative alone says nothing about the rest of the distribution
+_SEPARATOR = "\0"
 
 
-@dataclass(frozen=True)
-class TokenTable:
-    """The t tokens of n answers, one behind the other; answer i owns those from `offsets[i]` to `offsets[i + 1]`.
+class Tokens(Struct, gc=False):
+    """t tokens that carry the answer, in order.
 
-    Float64 [t] each, NaN = missing: `logprob` in nats, `entropy` in nats and `margin` p(1) - p(2) of the renormalised
-    alternatives. `alternatives[j]` are those of token j. `char_ends[j]` is where token j ends in the batch's joined texts.
+    `texts` are their strings, `lengths` the number of the answer's characters that begin in each (see `align`), `logprobs`
+    in nats or None, `counts` how many alternatives each one has. The alternatives of all tokens, one behind the other: their
+    `alternative_logprobs` in nats, NaN = missing, and their strings, joined.
     """
 
-    tokens: list[Token]
-    alternatives: list[Sequence[Alternative]]
-    offsets: Ints
-    char_ends: Ints
-    logprob: Floats
-    entropy: Floats
-    margin: Floats
+    texts: list[str]
+    lengths: list[int]
+    logprobs: list[float | None]
+    counts: list[int]
+    alternative_logprobs: "array[float]"
+    joined_alternatives: str
 
-    @property
-    def answers(self) -> Spans:
-        """The tokens of each answer."""
-        return Spans(self.offsets[:-1], self.offsets[1:])
-
-    def char_starts(self) -> Ints:
-        """Where each token starts in the batch's joined texts, int64 [t + 1]."""
-        return np.append(0, self.char_ends)
-
-    def spans(self, chars: Ints) -> Spans:
-        """The tokens that overlap one character range [start, end) of each answer's text, given as int64 [n, 2]."""
-        base = self.char_starts()[self.offsets[:-1]]
-        starts = np.searchsorted(self.char_ends, base + chars[:, 0], side="right")
-        ends = np.searchsorted(self.char_ends, base + chars[:, 1], side="left") + 1
-        present = (chars[:, 0] < chars[:, 1]) & (starts >= self.offsets[:-1]) & (ends <= self.offsets[1:])
-        return Spans(np.where(present, starts, 0), np.where(present, ends, 0))
+    def alternative_texts(self, token: int) -> list[str]:
+        """The strings of one token's alternatives."""
+        start = sum(self.counts[:token])
+        stop = start + self.counts[token]
+        return self.joined_alternatives.split(_SEPARATOR, stop)[start:stop]
 
 
-def tabulate(responses: Sequence[Response]) -> TokenTable:
-    """Flatten a batch."""
-    tokens: list[Token] = []
-    lengths: list[int] = []
-    counts: list[int] = []
-    for response in responses:
-        own = response.tokens
-        texts = [token.token for token in own]
-        if "".join(texts) != response.text:
-            own, own_lengths = align(own, response.text)
-        elif "" in texts:
-            own = [token for token in own if token.token]
-            own_lengths = [len(text) for text in texts if text]
-        else:
-            own_lengths = list(map(len, texts))
-        tokens += own
-        lengths += own_lengths
-        counts.append(len(own))
+NO_TOKENS = Tokens([], [], [], [], array("d"), "")
+
+
+def pack(tokens: Sequence[Token], text: str) -> Tokens:
+    """The tokens that carry the text."""
+    if not tokens:
+        return NO_TOKENS
+    texts = [token.token for token in tokens]
+    if "".join(texts) != text:
+        tokens, lengths = align(tokens, text)
+        texts = [token.token for token in tokens]
+    else:
+        if "" in texts:  # an end-of-turn token emits nothing
+            tokens = [token for token in tokens if token.token]
+            texts = [text for text in texts if text]
+        lengths = list(map(len, texts))
     alternatives: list[Sequence[Alternative]] = [token.top_logprobs or () for token in tokens]
-    entropy, margin = distributions(
-        np.array([item.logprob for item in chain.from_iterable(alternatives)], dtype=np.float64),
-        np.array([len(items) for items in alternatives], dtype=np.int64),
-    )
-    return TokenTable(
-        tokens=tokens,
-        alternatives=alternatives,
-        offsets=np.cumsum([0, *counts], dtype=np.int64),
-        char_ends=np.cumsum(lengths, dtype=np.int64),
-        logprob=clean(np.array([token.logprob for token in tokens], dtype=np.float64)),
-        entropy=entropy,
-        margin=margin,
+    return Tokens(
+        texts,
+        lengths,
+        [token.logprob for token in tokens],
+        list(map(len, alternatives)),
+        _numbers(alternatives),
+        _joined(alternatives),
     )
 
 
-def distributions(logprobs: Floats, counts: Ints) -> tuple[Floats, Floats]:
-    """Entropy in nats and margin p(1) - p(2) of t tokens' alternatives, renormalised, float64 [t] each.
+def _numbers(alternatives: Sequence[Sequence[Alternative]]) -> "array[float]":
+    try:
+        return array("d", [item.logprob for items in alternatives for item in items])  # type: ignore[misc] # None: below
+    except TypeError:
+        return array("d", [_nan_for_none(item.logprob) for items in alternatives for item in items])
 
-    `logprobs` are the alternatives of all tokens, float64 [sum of counts], in any order within a token.
-    """
-    logprobs = clean(logprobs)
-    ends = np.cumsum(counts)
-    starts = ends - counts
-    known = ~np.isnan(logprobs)
-    enough = reduce_spans(np.add, known.astype(np.float64), starts, ends, 0.0) >= MIN_ALTERNATIVES
-    top = reduce_spans(np.fmax, logprobs, starts, ends, -np.inf)
-    below = np.where(known, logprobs - np.repeat(top, counts), -np.inf)
-    weights = np.exp(below)
-    is_top = below == 0.0
-    total = reduce_spans(np.add, weights, starts, ends, 0.0)
-    weighted = reduce_spans(np.add, weights * np.where(known, below, 0.0), starts, ends, 0.0)
-    ties = reduce_spans(np.add, is_top.astype(np.float64), starts, ends, 0.0)
-    second = reduce_spans(np.maximum, np.where(is_top, 0.0, weights), starts, ends, 0.0)
-    total = np.where(enough, total, np.nan)
-    entropy = np.maximum(np.log(total) - weighted / total, 0.0)
-    return entropy, np.where(ties > 1, 0.0, 1.0 - second) / total
+
+def _nan_for_none(logprob: float | None) -> float:
+    return float("nan") if logprob is None else logprob
+
+
+def _joined(alternatives: Sequence[Sequence[Alternative]]) -> str:
+    texts = [item.token for items in alternatives for item in items]
+    joined = _SEPARATOR.join(texts)
+    if joined.count(_SEPARATOR) >= max(len(texts), 1):  # a token has one inside; no label does
+        joined = _SEPARATOR.join([text.replace(_SEPARATOR, " ") for text in texts])
+    return joined

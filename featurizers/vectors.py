@@ -12,7 +12,7 @@ from featurizers.ragged import Floats, Ints, Spans
 from featurizers.response import Response
 from featurizers.schema import LIKELY, SCHEMA, SPANS
 from featurizers.spec import OutcomeSpec
-from featurizers.tokens import TokenTable, tabulate
+from featurizers.table import TokenTable, tabulate
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -34,19 +34,16 @@ class Vectors:
 def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
     """Compute every predictor of `SCHEMA` for a batch of n answers. Never raises on decoded responses."""
     locate = locator(spec).locate
-    located = [locate(r.text, refused=r.refused, truncated=r.truncated) for r in responses]
+    located = [locate(r.text, r.refused, r.truncated) for r in responses]
     outcomes = np.array([item.outcome for item in located], dtype=np.int8)
-    table = tabulate(responses)
-    spans = {span: table.spans(_chars(located, span)) for span in SPANS}
-    masses = label_masses(table, located, spans["outcome"].starts, spans["outcome"].ends, spec)
+    answers = [response.tokens for response in responses]
+    table = tabulate(answers)
+    spans = {"answer": table.answers} | {span: table.spans(_chars(located, span)) for span in SPANS}
     columns = {
-        **_sequence_columns(table),
-        **_span_columns(table, spans),
-        **_label_columns(masses),
+        **_sequence_columns(table, spans),
+        **_label_columns(label_masses(table, answers, located, spans["outcome"], spec)),
         **_outcome_columns(outcomes),
         **_confidence_columns(located),
-        "outcome_logprob": spans["outcome"].sum(table.logprob),
-        "stated_confidence_logprob": spans["confidence"].sum(table.logprob),
     }
     values = np.stack([columns[name] for name in SCHEMA.names], axis=1)
     np.clip(values, -_FLOAT32_MAX, _FLOAT32_MAX, out=values)
@@ -63,37 +60,39 @@ def _chars(located: Sequence[Located], span: str) -> Ints:
     return np.array([item[index] for item in located], dtype=np.int64).reshape(-1, 2)
 
 
-def _sequence_columns(table: TokenTable) -> dict[str, Floats]:
-    answers, logprob = table.answers, table.logprob
-    mean = answers.mean(logprob)
-    deviation = logprob - np.repeat(mean, np.diff(table.offsets))
+def _sequence_columns(table: TokenTable, spans: dict[str, Spans]) -> dict[str, Floats]:
+    """The sequence statistics of the whole answer and of its parts, every part in one reduction."""
+    logprob, entropy, margin = table.logprob, table.entropy, table.margin
     unlikely = np.where(np.isnan(logprob), np.nan, np.exp(logprob) < LIKELY)
+    everywhere = Spans.concatenate(list(spans.values()))
+    shape = (len(spans), -1)
+    means = everywhere.mean(np.stack([logprob, entropy, margin, unlikely], axis=1)).T.reshape(4, *shape)
+    minima, sums, sizes = (
+        dict(zip(spans, statistic.reshape(shape), strict=True))
+        for statistic in (everywhere.min(logprob), everywhere.sum(logprob), everywhere.sizes)
+    )
+    columns = {}
+    for index, span in enumerate(spans):
+        prefix = "" if span == "answer" else f"{span}_"
+        columns[f"{prefix}sequence_logprob_mean"] = means[0, index]
+        columns[f"{prefix}sequence_logprob_min"] = minima[span]
+        columns[f"{prefix}sequence_entropy_mean"] = means[1, index]
+        columns[f"{prefix}sequence_margin_mean"] = means[2, index]
+        columns[f"{prefix}token_count"] = sizes[span]
+    answers, mean = spans["answer"], columns["sequence_logprob_mean"]
+    deviation = logprob - np.repeat(mean, np.diff(table.offsets))
     with np.errstate(over="ignore"):  # cut to float32's range later
         perplexity = np.exp(-mean)
-    return {
-        "sequence_logprob_mean": mean,
-        "sequence_logprob_min": answers.min(logprob),
+    return columns | {
         "sequence_logprob_std": np.sqrt(answers.mean(deviation**2)),
-        "sequence_logprob_sum": answers.sum(logprob),
+        "sequence_logprob_sum": sums["answer"],
         "sequence_perplexity": perplexity,
-        "sequence_entropy_mean": answers.mean(table.entropy),
-        "sequence_entropy_max": answers.max(table.entropy),
-        "sequence_margin_mean": answers.mean(table.margin),
-        "sequence_margin_min": answers.min(table.margin),
-        "token_count": answers.sizes,
-        "low_probability_fraction": answers.mean(unlikely),
+        "sequence_entropy_max": answers.max(entropy),
+        "sequence_margin_min": answers.min(margin),
+        "low_probability_fraction": means[3, 0],
+        "outcome_logprob": sums["outcome"],
+        "stated_confidence_logprob": sums["confidence"],
     }
-
-
-def _span_columns(table: TokenTable, spans: dict[str, Spans]) -> dict[str, Floats]:
-    columns = {}
-    for name, span in spans.items():
-        columns[f"{name}_sequence_logprob_mean"] = span.mean(table.logprob)
-        columns[f"{name}_sequence_logprob_min"] = span.min(table.logprob)
-        columns[f"{name}_sequence_entropy_mean"] = span.mean(table.entropy)
-        columns[f"{name}_sequence_margin_mean"] = span.mean(table.margin)
-        columns[f"{name}_token_count"] = span.sizes
-    return columns
 
 
 def _label_columns(masses: Floats) -> dict[str, Floats]:

@@ -1,0 +1,100 @@
+"""All tokens of a batch as flat arrays, and the uncertainty of each token's alternatives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from featurizers.ragged import Floats, Ints, Spans, clean, reduce_spans
+from featurizers.tokens import Tokens
+
+MIN_ALTERNATIVES = 2  # one alternative alone says nothing about the rest of the distribution
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """The t tokens of n answers, one behind the other; answer i owns those from `offsets[i]` to `offsets[i + 1]`.
+
+    Float64 [t], NaN = missing: `logprob` in nats, `entropy` in nats and `margin` p(1) - p(2) of the renormalised
+    alternatives. `alternatives` are the log-probabilities of all tokens' alternatives; token j owns those from
+    `alternative_offsets[j]` to `alternative_offsets[j + 1]`. `char_offsets[j]` is where token j starts in the batch's joined
+    texts.
+    """
+
+    offsets: Ints
+    char_offsets: Ints
+    logprob: Floats
+    alternatives: Floats
+    alternative_offsets: Ints
+
+    @cached_property
+    def _distributions(self) -> tuple[Floats, Floats]:
+        return distributions(self.alternatives, self.alternative_offsets)
+
+    @property
+    def entropy(self) -> Floats:
+        """Float64 [t]."""
+        return self._distributions[0]
+
+    @property
+    def margin(self) -> Floats:
+        """Float64 [t]."""
+        return self._distributions[1]
+
+    @property
+    def answers(self) -> Spans:
+        """The tokens of each answer."""
+        return Spans(self.offsets[:-1], self.offsets[1:])
+
+    def spans(self, chars: Ints) -> Spans:
+        """The tokens that overlap one character range [start, end) of each answer's text, given as int64 [n, 2]."""
+        ends = self.char_offsets[1:]
+        base = self.char_offsets[self.offsets[:-1]]
+        first = np.searchsorted(ends, base + chars[:, 0], side="right")
+        stop = np.searchsorted(ends, base + chars[:, 1], side="left") + 1
+        present = (chars[:, 0] < chars[:, 1]) & (first >= self.offsets[:-1]) & (stop <= self.offsets[1:])
+        return Spans(np.where(present, first, 0), np.where(present, stop, 0))
+
+
+def tabulate(answers: Sequence[Tokens]) -> TokenTable:
+    """Flatten a batch."""
+    logprobs: list[float | None] = []
+    lengths: list[int] = []
+    counts: list[int] = []
+    for tokens in answers:
+        logprobs += tokens.logprobs
+        lengths += tokens.lengths
+        counts += tokens.counts
+    return TokenTable(
+        offsets=_offsets([len(tokens.texts) for tokens in answers]),
+        char_offsets=_offsets(lengths),
+        logprob=clean(np.array(logprobs, dtype=np.float64)),
+        alternatives=clean(np.frombuffer(b"".join([tokens.alternative_logprobs for tokens in answers]))),
+        alternative_offsets=_offsets(counts),
+    )
+
+
+def _offsets(sizes: list[int]) -> Ints:
+    return np.cumsum([0, *sizes], dtype=np.int64)
+
+
+def distributions(logprobs: Floats, offsets: Ints) -> tuple[Floats, Floats]:
+    """Entropy in nats and margin p(1) - p(2) of t tokens' alternatives, renormalised, float64 [t] each.
+
+    `logprobs` are the alternatives of all tokens, in any order within a token, NaN = missing; `offsets` int64 [t + 1].
+    """
+    starts, ends = offsets[:-1], offsets[1:]
+    known = ~np.isnan(logprobs)
+    enough = reduce_spans(np.add, known.astype(np.float64), starts, ends, 0.0) >= MIN_ALTERNATIVES
+    top = reduce_spans(np.fmax, logprobs, starts, ends, -np.inf)
+    below = np.where(known, logprobs - np.repeat(top, ends - starts), -np.inf)
+    weights = np.exp(below)
+    is_top = below == 0.0
+    total = reduce_spans(np.add, weights, starts, ends, 0.0)
+    weighted = reduce_spans(np.add, weights * np.where(known, below, 0.0), starts, ends, 0.0)
+    ties = reduce_spans(np.add, is_top.astype(np.float64), starts, ends, 0.0)
+    second = reduce_spans(np.maximum, np.where(is_top, 0.0, weights), starts, ends, 0.0)
+    total = np.where(enough, total, np.nan)
+    entropy = np.maximum(np.log(total) - weighted / total, 0.0)
+    return entropy, np.where(ties > 1, 0.0, 1.0 - second) / total
