@@ -97,7 +97,7 @@ def read_labelled_vectors(path: Path) -> Dataset:
 
 def _parquet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     try:
-        from pyarrow import parquet  # type: ignore[import-not-found,import-untyped,unused-ignore]  # noqa: PLC0415 - optional
+        from pyarrow import parquet  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError as error:
         raise DataError(f"{path}: reading Parquet needs pyarrow: `pip install pyarrow`, or export JSONL.") from error
     rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()

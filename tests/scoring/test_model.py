@@ -145,7 +145,7 @@ def test_a_damaged_card_is_refused(trained: Trained, card: str) -> None:
     """A card that is no JSON, or lacks what serving needs, is a ModelError."""
     graph = onnx.load_from_string(trained.onnx)
     onnx.helper.set_model_props(graph, {METADATA_KEY: card})
-    with pytest.raises(ModelError, match="secondlook.card|card lacks"):
+    with pytest.raises(ModelError, match=r"secondlook\.card|card lacks"):
         ErrorModel(graph.SerializeToString())
 
 
