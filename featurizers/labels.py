@@ -73,16 +73,18 @@ def label_masses(
     masses = np.full((len(located), CODES), np.nan)
     rows: list[int] = []
     codes: list[int] = []
-    for row in np.flatnonzero(label.starts < label.ends).tolist():
-        tokens, outcome, start = answers[row], located[row].outcome, int(label.starts[row])
-        first, size = start - int(table.offsets[row]), int(label.ends[row]) - start
+    bounds = zip(label.starts.tolist(), label.ends.tolist(), table.offsets.tolist(), strict=False)
+    for row, (start, end, base) in enumerate(bounds):
+        if start == end:
+            continue
+        tokens, outcome, first, size = answers[row], located[row].outcome, start - base, end - start
         emitted = tokens.texts[first : first + size]
         texts = tokens.alternative_texts(first)
         if size == 1 and emitted[0] in texts and known_labels[emitted[0]] == outcome:
             rows.append(row)
             codes += [known_labels[text] for text in texts]
         else:
-            before = int(table.char_offsets[table.offsets[row]]) + located[row].outcome_span[0]
+            before = int(table.char_offsets[base]) + located[row].outcome_span[0]
             lead = emitted[0][: max(before - int(table.char_offsets[start]), 0)]
             candidates = [_candidates(table, tokens, start + i, first + i) for i in range(size)]
             masses[row] = _chain_masses(emitted, candidates, lead, outcome, known_labels)

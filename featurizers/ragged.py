@@ -19,6 +19,19 @@ def clean(logprobs: Floats) -> Floats:
     return np.where(known, np.minimum(logprobs, 0.0), np.nan)
 
 
+def reduce_segments(ufunc: np.ufunc, values: Floats, offsets: Ints, empty: float) -> Floats:
+    """Reduce each of s adjoining segments that cut up `values` at `offsets`, int64 [s + 1]; `empty` for empty ones."""
+    starts = offsets[:-1]
+    filled = starts < offsets[1:]
+    if filled.all() and len(starts):
+        all_reduced: Floats = ufunc.reduceat(values, starts)
+        return all_reduced
+    reduced = np.full(len(starts), empty)
+    if filled.any():
+        reduced[filled] = ufunc.reduceat(values, starts[filled])
+    return reduced
+
+
 def reduce_spans(ufunc: np.ufunc, values: Floats, starts: Ints, ends: Ints, empty: float) -> Floats:
     """Reduce `values[start:end]`, [v] or [v, c], for each of s spans: [s] or [s, c]; `empty`, the identity, if it is empty."""
     shape = (len(starts), *values.shape[1:])

@@ -59,7 +59,7 @@ def decode(value: bytes, provider: str | None = None) -> Response:
         record = _decoder.decode(value)
     except (msgspec.DecodeError, ValueError, RecursionError):
         record = _decode_leniently(value, provider)
-    request_id = record.request_id if isinstance(record.request_id, str | None) else str(record.request_id)
+    request_id = str(record.request_id) if isinstance(record.request_id, int) else record.request_id
     body = record if record.body is None else record.body
     provider = record.provider or provider
     try:

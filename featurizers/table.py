@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from featurizers.ragged import Floats, Ints, Spans, clean, reduce_spans
+from featurizers.ragged import Floats, Ints, Spans, clean, reduce_segments
 from featurizers.tokens import Tokens
 
 MIN_ALTERNATIVES = 2  # one alternative alone says nothing about the rest of the distribution
@@ -84,17 +84,21 @@ def distributions(logprobs: Floats, offsets: Ints) -> tuple[Floats, Floats]:
 
     `logprobs` are the alternatives of all tokens, in any order within a token, NaN = missing; `offsets` int64 [t + 1].
     """
-    starts, ends = offsets[:-1], offsets[1:]
-    known = ~np.isnan(logprobs)
-    enough = reduce_spans(np.add, known.astype(np.float64), starts, ends, 0.0) >= MIN_ALTERNATIVES
-    top = reduce_spans(np.fmax, logprobs, starts, ends, -np.inf)
-    below = np.where(known, logprobs - np.repeat(top, ends - starts), -np.inf)
+    sizes = np.diff(offsets)
+    unknown = np.isnan(logprobs)
+    if unknown.any():
+        enough = reduce_segments(np.add, (~unknown).astype(np.float64), offsets, 0.0) >= MIN_ALTERNATIVES
+        logprobs = np.where(unknown, -np.inf, logprobs)
+    else:
+        enough = sizes >= MIN_ALTERNATIVES
+    top = reduce_segments(np.maximum, logprobs, offsets, 0.0)
+    below = logprobs - np.repeat(np.where(np.isinf(top), 0.0, top), sizes)
     weights = np.exp(below)
-    is_top = below == 0.0
-    total = reduce_spans(np.add, weights, starts, ends, 0.0)
-    weighted = reduce_spans(np.add, weights * np.where(known, below, 0.0), starts, ends, 0.0)
-    ties = reduce_spans(np.add, is_top.astype(np.float64), starts, ends, 0.0)
-    second = reduce_spans(np.maximum, np.where(is_top, 0.0, weights), starts, ends, 0.0)
-    total = np.where(enough, total, np.nan)
-    entropy = np.maximum(np.log(total) - weighted / total, 0.0)
-    return entropy, np.where(ties > 1, 0.0, 1.0 - second) / total
+    below[unknown] = 0.0  # where the weight is 0
+    total = np.where(enough, reduce_segments(np.add, weights, offsets, 1.0), np.nan)
+    entropy = np.log(total) - reduce_segments(np.add, weights * below, offsets, 0.0) / total
+    # Of several that share the top, only the first is set aside: the second probability is then the same.
+    tops = np.flatnonzero(weights == 1.0)
+    weights[tops[np.searchsorted(tops, offsets[:-1][enough])]] = 0.0
+    second = reduce_segments(np.maximum, weights, offsets, 0.0)
+    return np.maximum(entropy, 0.0), (1.0 - second) / total

@@ -4,8 +4,10 @@ A decoded answer of 15 tokens with 10 alternatives each is some 500 Python objec
 decoding them: each is met again when it has left the processor's caches. So their numbers and strings are packed at once.
 """
 
+import math
 from array import array
 from collections.abc import Sequence
+from itertools import chain
 
 from msgspec import Struct
 
@@ -54,29 +56,25 @@ def pack(tokens: Sequence[Token], text: str) -> Tokens:
             texts = [text for text in texts if text]
         lengths = list(map(len, texts))
     alternatives: list[Sequence[Alternative]] = [token.top_logprobs or () for token in tokens]
+    flat = list(chain.from_iterable(alternatives))
     return Tokens(
         texts,
         lengths,
         [token.logprob for token in tokens],
         list(map(len, alternatives)),
-        _numbers(alternatives),
-        _joined(alternatives),
+        _numbers([item.logprob for item in flat]),
+        _joined([item.token for item in flat]),
     )
 
 
-def _numbers(alternatives: Sequence[Sequence[Alternative]]) -> "array[float]":
+def _numbers(logprobs: list[float | None]) -> "array[float]":
     try:
-        return array("d", [item.logprob for items in alternatives for item in items])  # type: ignore[misc] # None: below
+        return array("d", logprobs)  # type: ignore[arg-type] # nearly never a None
     except TypeError:
-        return array("d", [_nan_for_none(item.logprob) for items in alternatives for item in items])
+        return array("d", [math.nan if logprob is None else logprob for logprob in logprobs])
 
 
-def _nan_for_none(logprob: float | None) -> float:
-    return float("nan") if logprob is None else logprob
-
-
-def _joined(alternatives: Sequence[Sequence[Alternative]]) -> str:
-    texts = [item.token for items in alternatives for item in items]
+def _joined(texts: list[str]) -> str:
     joined = _SEPARATOR.join(texts)
     if joined.count(_SEPARATOR) >= max(len(texts), 1):  # a token has one inside; no label does
         joined = _SEPARATOR.join([text.replace(_SEPARATOR, " ") for text in texts])
