@@ -1,6 +1,7 @@
 """LLM Performance Predictors from already generated output: bytes in, float32 arrays out."""
 
 from featurizers.errors import ResponseError, SecondlookError, SpecError
+from featurizers.explain import ExplainedToken, Explanation, explain
 from featurizers.response import PROVIDERS, Response, decode
 from featurizers.schema import SCHEMA, Feature, FeatureSchema
 from featurizers.spec import PRESETS, OutcomeSpec, load_spec
@@ -10,6 +11,8 @@ __all__ = [
     "PRESETS",
     "PROVIDERS",
     "SCHEMA",
+    "ExplainedToken",
+    "Explanation",
     "Feature",
     "FeatureSchema",
     "OutcomeSpec",
@@ -19,6 +22,7 @@ __all__ = [
     "SpecError",
     "Vectors",
     "decode",
+    "explain",
     "featurize",
     "load_spec",
 ]

@@ -1,0 +1,101 @@
+"""`secondlook features FILE`: the predictors of a saved response, to check one's own gateway with."""
+
+import math
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from featurizers import PRESETS, PROVIDERS, SCHEMA, Explanation, ResponseError, SpecError, explain, load_spec
+
+_STYLES = {"outcome": "bold reverse green", "confidence": "bold cyan", "rationale": "dim", "": ""}
+_OUTCOMES = {0: "no violation", 1: "violation", 2: "evidence deficiency", 3: "policy gap"}
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--spec", default="lpp", show_default=True, help=f"{', '.join(PRESETS)}, or the path of a TOML file.")
+@click.option("--provider", type=click.Choice(PROVIDERS), help="The body's format; detected by default.")
+@click.option("--json", "as_json", is_flag=True, help='Print {"schema": ..., "values": {name: number or null}}.')
+def features(file: Path, spec: str, provider: str | None, as_json: bool) -> None:
+    """Print the predictors of one LLM response saved in FILE.
+
+    FILE holds a response record or a provider's bare response body, as JSON.
+    """
+    try:
+        value = file.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        explanation = explain(value, load_spec(spec), provider)
+    except ResponseError as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    except SpecError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(orjson.dumps({"schema": SCHEMA.id, "values": explanation.values}).decode())
+    else:
+        _render(explanation, Console())
+
+
+def _render(explanation: Explanation, console: Console) -> None:
+    response = explanation.response
+    console.print(
+        f"{response.provider} answer of {response.llm or 'an unnamed model'}, read by spec {explanation.spec.name}"
+    )
+    console.print(_verdict(explanation))
+    if explanation.tokens:
+        console.print(_tokens(explanation))
+    else:
+        console.print("No log-probabilities in this response: only the predictors that do without are there.")
+    alternatives = _alternatives(explanation)
+    if alternatives is not None:
+        console.print(alternatives)
+    console.print(_values(explanation))
+
+
+def _verdict(explanation: Explanation) -> Text:
+    if explanation.outcome < 0:
+        return Text(f"no outcome: {explanation.problem}", style="bold red")
+    meaning = _OUTCOMES[explanation.outcome]
+    return Text(f"outcome {explanation.outcome} ({meaning}), said as {explanation.label!r}", style="bold")
+
+
+def _tokens(explanation: Explanation) -> Text:
+    line = Text("tokens: ")
+    for token in explanation.tokens:
+        shown = repr(token.text)[1:-1]
+        line.append(f"[{shown}]" if token.part == "outcome" else shown, style=_STYLES[token.part])
+        line.append("|", style="dim")
+    return line
+
+
+def _alternatives(explanation: Explanation) -> Table | None:
+    marked = [token for token in explanation.tokens if token.part == "outcome"]
+    if not marked:
+        return None
+    table = Table(title="at the outcome token", title_justify="left", box=None)
+    table.add_column("alternative")
+    table.add_column("probability", justify="right")
+    for token in marked:
+        for text, logprob in token.alternatives:
+            table.add_row(Text(repr(text)), "missing" if logprob is None else f"{math.exp(logprob):.6f}")
+    return table
+
+
+def _values(explanation: Explanation) -> Table:
+    table = Table(title=f"schema {SCHEMA.id}", title_justify="left", box=None)
+    table.add_column("family", no_wrap=True)
+    table.add_column("predictor", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    previous = ""
+    for feature in SCHEMA.features:
+        value = explanation.values[feature.name]
+        family = "" if feature.family == previous else feature.family
+        previous = feature.family
+        table.add_row(family, feature.name, "missing" if value is None else f"{value:.6g}", feature.unit)
+    return table
