@@ -65,7 +65,7 @@ class _Producing:
             partition_number = -1 if partition is None else partition
             while True:
                 try:
-                    produce(names[topic], value, key, partition_number, headers=headers)
+                    produce(names[topic], value, key, partition_number, headers=headers)  # type: ignore[arg-type] # list is invariant
                     break
                 except BufferError:
                     self._producer.poll(0.05)

@@ -4,8 +4,7 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-Headers: TypeAlias = list[tuple[str, str | bytes | None]]
-"""As the client gives them: values are bytes (the client's type hints allow text as well)."""
+Headers: TypeAlias = list[tuple[str, bytes | None]]
 
 REQUESTS = "requests"
 RESPONSES = "responses"
