@@ -21,7 +21,9 @@ _COMMANDS = {
     "control": "streams.cli_control",
     "demo": "streams.cli_demo",
     "evaluate": "streams.cli_scoring",
+    "dead-letters": "streams.cli_dead_letters",
     "features": "streams.cli_features",
+    "stress": "streams.cli_stress",
     "train": "streams.cli_scoring",
 }
 """Commands that are imported only when used: a worker needs no training library, and `control` no model."""
@@ -35,7 +37,7 @@ class _Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _COMMANDS:
-            command: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
+            command: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
             return command
         return super().get_command(ctx, cmd_name)
 

@@ -12,7 +12,7 @@ from typing import Any
 import faust
 import mode
 
-from featurizers import PRESETS, SecondlookError
+from featurizers import SecondlookError, load_spec
 from scoring import cost_threshold, load_model
 from streams.agents import App, connect_agents, make_app
 from streams.clients import base_config, topic_names
@@ -58,7 +58,7 @@ class Stream(mode.Service):
             dedup_window=int(settings.dedup_window * 1000),
             max_expired=max(settings.batch_size, 1),
         )
-        self.controls = ControlReader(settings, names, _initial_controls(settings), self._load_model, self.name)
+        self.controls = ControlReader(settings, names, initial_controls(settings), self._load_model, self.name)
         self.source = Source(settings, names, self.matcher, self.flow)
         delivery: Delivery = (
             ExactlyOnce(settings, names)
@@ -66,7 +66,7 @@ class Stream(mode.Service):
             else AtLeastOnce(settings, names, self.source.consumer)
         )
         self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.source.rejoin)
-        spec = PRESETS[settings.outcome_spec]
+        spec = load_spec(settings.outcome_spec)
         pipeline = Pipeline(
             self.matcher, spec, lambda: self.controls.current, names, max_bytes=settings.max_record_bytes
         )
@@ -133,9 +133,17 @@ class Stream(mode.Service):
         return load_model(self.settings.model / sha256)
 
 
-def _initial_controls(settings: Settings) -> Controls:
+def initial_controls(settings: Settings) -> Controls:
+    """What holds until a control message says otherwise: the threshold that follows from the costs.
+
+    The score of an uncalibrated model is no probability, so no cost gives a threshold for it: everything goes to humans.
+    """
+    model = load_model(settings.model)
+    if not model.card["calibrated"]:
+        log.warning("the model is not calibrated: everything goes to humans until a control message sets a threshold")
+        return Controls(model=model, thresholds={EVERY_POLICY: 0.0})
     threshold = cost_threshold(settings.cost_accounting, review=settings.cost_review, mistake=settings.cost_mistake)
-    return Controls(model=load_model(settings.model), thresholds={EVERY_POLICY: threshold})
+    return Controls(model=model, thresholds={EVERY_POLICY: threshold})
 
 
 def _end_process_after(seconds: float, *, exit_code: int) -> None:

@@ -1,0 +1,207 @@
+"""The stress test's books: every decision and dead letter that was read, held against the plan. Pure."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from streams.dead_letters import CONNECT, ERROR_CODE
+from streams.reasons import Reason
+from streams.records import Headers
+from streams.stress.plan import Fault, Plan, index_of, stray_key, trace
+
+_REASONS = tuple(reason.value for reason in Reason)
+_NUMBER = {reason: number for number, reason in enumerate(_REASONS)}
+_NONE = 255
+_EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the books come to.
+
+    `duplicated` counts decisions beyond the first of a request. `wrong_reason` counts requests that were decided for
+    a reason the plan does not allow, were routed against their reason, or (late responses) whose decision and dead
+    letter contradict each other. `damaged` counts records whose bytes or headers are not what was sent. `unknown`
+    counts records that belong to no request of this run. Dead letters are counted by code; `dead_unexpected` are those
+    beyond what was expected.
+    """
+
+    expected: int
+    decided: int
+    lost: int
+    duplicated: int
+    wrong_reason: int
+    damaged: int
+    unknown: int
+    reasons: dict[str, int]
+    dead_expected: dict[str, int]
+    dead_seen: dict[str, int]
+    dead_missing: dict[str, int]
+    dead_unexpected: dict[str, int]
+    throughput: float
+    latencies: npt.NDArray[np.float64]
+    examples: list[str]
+
+
+class Books:
+    """Filled in record by record; `findings` closes them. Times are a clock's seconds, the same for sent and decided."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        count = plan.requests
+        self._decisions = np.zeros(count, np.uint16)
+        self._reason = np.full(count, _NONE, np.uint8)
+        self._wrong = np.zeros(count, bool)
+        self._dead = np.zeros(count, np.uint16)
+        self._sent_at = np.full(count, np.nan)
+        self._decided_at = np.full(count, np.nan)
+        self._unexpected: Counter[str] = Counter()
+        self._dead_seen: Counter[str] = Counter()
+        self._examples: list[str] = []
+        self.decided = 0
+        self.dead = 0
+        self.duplicated = 0
+        self.damaged = 0
+        self.unknown = 0
+
+    def sent(self, index: int, at: float) -> None:
+        """A request or its response was sent: the later of the two starts the clock."""
+        self._sent_at[index] = at
+
+    def decision(self, topic: str, name: bytes | None, value: bytes, headers: Headers | None, at: float) -> None:
+        """A decision was read from the topic of this role."""
+        index = index_of(name)
+        if index is None or not index < self._plan.requests:
+            self.unknown += 1
+            self._note(f"decision with key {name!r}, which was never sent")
+            return
+        content = orjson.loads(value)
+        reason = content["reasons"][0]
+        self._decisions[index] += 1
+        if self._decisions[index] == 1:
+            self.decided += 1
+            self._reason[index] = _NUMBER[reason]
+            self._decided_at[index] = at
+        else:
+            self.duplicated += 1
+            self._note(f"{content['request_id']} decided again: {reason}, first {_REASONS[self._reason[index]]}")
+        if reason not in self._plan.expects(index).reasons or (topic == "auto_action") != (reason == "below_threshold"):
+            self._wrong[index] = True
+            wanted = " or ".join(self._plan.expects(index).reasons)
+            self._note(f"{content['request_id']} ({self._fault(index)}) in {topic}: {reason}, not {wanted}")
+        whole = topic == "auto_action" or self._plan.request(index).value in value
+        if not whole or content["request_id"].encode() != name or headers != trace(index):
+            self.damaged += 1
+            self._note(f"decision {name!r} is not of the request that was sent")
+
+    def dead_letter(self, name: bytes | None, value: bytes | None, headers: Headers | None) -> None:
+        """A dead letter was read."""
+        index = index_of(name)
+        if index is None or not index < self._plan.requests:
+            self.unknown += 1
+            self._note(f"dead letter with key {name!r}, which was never sent")
+            return
+        code = _header(headers, ERROR_CODE).decode()
+        self._dead_seen[code] += 1
+        if code != self._plan.expects(index).dead or self._dead[index]:
+            self._unexpected[code] += 1
+            self._note(f"dead letter {name!r} ({self._fault(index)}): {code} was not to come, or not again")
+            return
+        self._dead[index] += 1
+        self.dead += 1
+        if (
+            name != self._dead_key(index)
+            or value != self._plan.dead_value(index)
+            or not self._headers_kept(index, headers)
+        ):
+            self.damaged += 1
+            self._note(f"dead letter {name!r} ({code}) is not the record that was sent")
+
+    @property
+    def complete(self) -> bool:
+        """Whether all that must come has come (late responses aside: they may be decided instead)."""
+        late = self._plan.faults == Fault.LATE_RESPONSE
+        return self.decided == self._plan.requests and not (self._dead_due() & ~late & (self._dead == 0)).any()
+
+    def findings(self) -> Findings:
+        """Close the books."""
+        late = self._plan.faults == Fault.LATE_RESPONSE
+        no_response = self._reason == _NUMBER["no_response"]
+        contradicts = late & (self._decisions > 0) & (no_response != (self._dead > 0))
+        due = self._dead_due() & ~(late & ~no_response)
+        codes = np.array([self._plan.expects(index).dead or "" for index in range(self._plan.requests)])
+        missing = due & (self._dead == 0)
+        numbers = Counter(self._reason[self._reason != _NONE].tolist())
+        return Findings(
+            expected=self._plan.requests,
+            decided=self.decided,
+            lost=self._plan.requests - self.decided,
+            duplicated=self.duplicated,
+            wrong_reason=int((self._wrong | contradicts).sum()),
+            damaged=self.damaged,
+            unknown=self.unknown,
+            reasons={_REASONS[number]: count for number, count in sorted(numbers.items())},
+            dead_expected=_counts(codes[due]),
+            dead_seen=dict(sorted(self._dead_seen.items())),
+            dead_missing=_counts(codes[missing]),
+            dead_unexpected=dict(sorted(self._unexpected.items())),
+            throughput=self._throughput(),
+            latencies=self._latencies(),
+            examples=[*self._examples, *self._absent(missing)],
+        )
+
+    def _throughput(self) -> float:
+        """Requests a second, from the first one sent to the last answered one decided."""
+        answered = self._answered() & ~np.isnan(self._decided_at)
+        if not answered.any():
+            return 0.0
+        return float(answered.sum() / (self._decided_at[answered].max() - np.nanmin(self._sent_at)))
+
+    def _answered(self) -> npt.NDArray[np.bool_]:
+        """The requests that had no timeout to wait for."""
+        return ~np.isin(self._plan.faults, (Fault.UNANSWERED, Fault.TRUNCATED_RESPONSE, Fault.LATE_RESPONSE))
+
+    def _latencies(self) -> npt.NDArray[np.float64]:
+        """Seconds from the later of request and response sent to the decision read, of the answered requests."""
+        seconds: npt.NDArray[np.float64] = (self._decided_at - self._sent_at)[self._answered()]
+        return seconds[~np.isnan(seconds)]
+
+    def _dead_due(self) -> npt.NDArray[np.bool_]:
+        return ~np.isin(self._plan.faults, (Fault.NONE, Fault.UNREADABLE_ANSWER, Fault.UNANSWERED))
+
+    def _dead_key(self, index: int) -> bytes:
+        stray = self._plan.faults[index] == Fault.GARBAGE_REQUEST
+        return stray_key(index) if stray else self._plan.request(index).key
+
+    def _headers_kept(self, index: int, headers: Headers | None) -> bool:
+        """The record's own headers first, then ours, one of which names its topic."""
+        from_requests = self._plan.faults[index] in (Fault.GARBAGE_REQUEST, Fault.DUPLICATE_REQUEST)
+        own = trace(index) if from_requests else []
+        kept = headers or []
+        return kept[: len(own)] == own and [name for name, _ in kept[len(own) : len(own) + 1]] == [CONNECT + "topic"]
+
+    def _fault(self, index: int) -> str:
+        return Fault(self._plan.faults[index]).name.lower()
+
+    def _note(self, text: str) -> None:
+        if len(self._examples) < _EXAMPLES:
+            self._examples.append(text)
+
+    def _absent(self, missing: npt.NDArray[np.bool_]) -> list[str]:
+        undecided = np.flatnonzero(self._decisions == 0)[:_EXAMPLES]
+        unseen = np.flatnonzero(missing)[:_EXAMPLES]
+        lost = [f"{self._plan.request(int(one)).key!r} ({self._fault(one)}) was never decided" for one in undecided]
+        return lost + [
+            f"the dead letter of {self._dead_key(int(one))!r} ({self._fault(one)}) never came" for one in unseen
+        ]
+
+
+def _header(headers: Headers | None, name: str) -> bytes:
+    return next((value for one, value in headers or [] if one == name and value is not None), b"")
+
+
+def _counts(codes: npt.NDArray[np.str_]) -> dict[str, int]:
+    return dict(sorted(Counter(codes.tolist()).items()))

@@ -1,0 +1,160 @@
+"""The stress test's two ends of Kafka: what sends the plan, and what reads all that comes of it into the books."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+
+from streams.clients import base_config, reader_config, topic_names
+from streams.errors import StreamError
+from streams.restore import ends
+from streams.settings import Settings
+from streams.stress.books import Books
+from streams.stress.plan import Kind, Plan
+from streams.topics import load_topics
+
+_OUTPUTS = ("auto_action", "human_review", "dead_letter")
+_WAIT = 0.02
+_FLUSH_TIMEOUT = 120.0
+
+
+class Sender:
+    """Sends the plan in its order: no faster than `rate`, no further ahead of the decisions than `window`."""
+
+    def __init__(
+        self, settings: Settings, plan: Plan, books: Books, *, rate: float, window: int, late_after: float
+    ) -> None:
+        self._names = topic_names(load_topics(settings.topic_prefix))
+        self._plan = plan
+        self._books = books
+        self._rate = rate
+        self._window = window
+        self._late_after = late_after
+        self._failed: list[str] = []
+        self._requested_at: dict[int, float] = {}
+        self.requests = 0
+        self._producer = Producer(
+            {
+                "linger.ms": 20,
+                "compression.type": "lz4",
+                "partitioner": "murmur2_random",
+                "reconnect.backoff.max.ms": 500,
+                **base_config(settings),
+                "enable.idempotence": True,
+                "on_delivery": self._on_delivery,
+                "delivery.report.only.error": True,
+            }
+        )
+
+    def run(self, allowed: Callable[[], float], meanwhile: Callable[[], None]) -> None:
+        """Send everything and wait until it is stored; `meanwhile` is called many times a second.
+
+        Raises StreamError when a record could not be stored.
+        """
+        plan, started = self._plan, time.monotonic()
+        for kind, index in zip(plan.kinds.tolist(), plan.indices.tolist(), strict=True):
+            if kind == Kind.REQUEST:
+                while self._too_fast(started) or self.requests >= allowed() * plan.requests:
+                    self._pause(meanwhile)
+                self.requests += 1
+            self._send(kind, index)
+        while self._requested_at:
+            self._pause(meanwhile)
+        if self._producer.flush(_FLUSH_TIMEOUT):
+            raise StreamError(f"the broker did not take all records within {_FLUSH_TIMEOUT:g} s")
+        self._check()
+
+    def _too_fast(self, started: float) -> bool:
+        behind = self.requests - self._books.decided >= self._window
+        return behind or self.requests >= (time.monotonic() - started) * self._rate
+
+    def _pause(self, meanwhile: Callable[[], None]) -> None:
+        self._producer.poll(_WAIT)
+        self._check()
+        self._send_late()
+        meanwhile()
+
+    def _send(self, kind: int, index: int) -> None:
+        topic, key, value, headers = self._plan.send(kind, index)
+        now = time.monotonic()
+        if kind != Kind.EXTRA:
+            self._books.sent(index, now)
+        if kind == Kind.REQUEST and self._plan.is_late(index):
+            self._requested_at[index] = now
+        while True:
+            try:
+                self._producer.produce(self._names[topic], value, key, headers=headers)  # type: ignore[arg-type] # list is invariant
+            except BufferError:
+                self._producer.poll(_WAIT)
+            else:
+                return
+
+    def _send_late(self) -> None:
+        due = time.monotonic() - self._late_after
+        while self._requested_at:
+            index, at = next(iter(self._requested_at.items()))
+            if at > due:
+                return
+            del self._requested_at[index]
+            self._send(Kind.RESPONSE, index)
+
+    def _on_delivery(self, error: KafkaError | None, _message: Any) -> None:
+        if error is not None:
+            self._failed.append(error.str())
+
+    def _check(self) -> None:
+        if self._failed:
+            raise StreamError(f"{len(self._failed)} records could not be sent, the first: {self._failed[0]}")
+
+
+class Reader:
+    """Reads committed decisions and dead letters, all of them from the first one on."""
+
+    def __init__(self, settings: Settings, books: Books) -> None:
+        topics = load_topics(settings.topic_prefix)
+        self._settings = settings
+        self._books = books
+        self._roles = {topics[role].name: role for role in _OUTPUTS}
+        self._partitions = {topics[role].name: range(topics[role].partitions) for role in _OUTPUTS}
+        self._reached = {(name, partition): 0 for name, numbers in self._partitions.items() for partition in numbers}
+        self._stop = threading.Event()
+        self.last_read = time.monotonic()
+
+    def run(self) -> None:
+        """Read until told to stop. Raises StreamError on an error that waiting does not mend."""
+        consumer = Consumer({"reconnect.backoff.max.ms": 500, **reader_config(self._settings), "fetch.wait.max.ms": 10})
+        consumer.assign([TopicPartition(name, partition, OFFSET_BEGINNING) for name, partition in self._reached])
+        while not self._stop.is_set():
+            for message in consumer.consume(1000, timeout=0.05):
+                self._take(message)
+        consumer.close()
+
+    def stop(self) -> None:
+        """End `run`."""
+        self._stop.set()
+
+    def caught_up(self) -> bool:
+        """Whether everything that stands in the topics now has been read."""
+        return all(
+            self._reached[name, partition] >= end
+            for name, numbers in self._partitions.items()
+            for partition, end in ends(self._settings, name, numbers).items()
+        )
+
+    def _take(self, message: Any) -> None:
+        error, now = message.error(), time.monotonic()
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                self._reached[message.topic(), message.partition()] = message.offset()
+            elif not (error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)):  # noqa: SLF001
+                raise StreamError(f"cannot read what was decided: {error.str()}")
+            return
+        self.last_read = now
+        role = self._roles[message.topic()]
+        if role == "dead_letter":
+            self._books.dead_letter(message.key(), message.value(), message.headers())
+        else:
+            self._books.decision(role, message.key(), message.value(), message.headers(), now)
+        self._reached[message.topic(), message.partition()] = message.offset() + 1
