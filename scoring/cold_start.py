@@ -29,7 +29,7 @@ def single_estimator_model(name: str) -> tuple[bytes, dict[str, Any]]:
         "schema": {"id": SCHEMA.id, "names": list(SCHEMA.names)},
         "terms": [estimator.feature],
         "policies": [],
-        "inputs": {"policies": []},
+        "inputs": {"policies": [], "never_missing": [estimator.feature]},
         "verdict": "Uncalibrated: the score ranks answers by risk, it is no probability, and no threshold follows from costs. "
         "Start with everything to humans, collect labels, then train.",
         "libraries": {"onnx": version("onnx")},

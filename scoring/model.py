@@ -22,10 +22,15 @@ METADATA_KEY = "secondlook.card"
 
 @dataclass(frozen=True)
 class Scores:
-    """For n answers: P(the LLM is wrong) [n], and each term's signed push on the score [n, k]; k = 0 for trees."""
+    """For n answers: P(the LLM is wrong) [n], and each term's signed push on the score [n, k]; k = 0 for trees.
+
+    A probability is NaN where the model gave no number. `supported` [n] is False where an answer lacks a predictor that no
+    training answer lacked: the model fills the gap with a mean, but what it then says of that answer was never tested.
+    """
 
     error_probability: NDArray[np.float32]
     contributions: NDArray[np.float32]
+    supported: NDArray[np.bool_]
 
 
 class ErrorModel:
@@ -46,24 +51,27 @@ class ErrorModel:
             self.policies: frozenset[str] = frozenset(self.card["policies"])
             self.terms: tuple[str, ...] = tuple(self.card["terms"])
             self._inputs = Inputs(tuple(self.card["inputs"]["policies"]))
+            self._needed = [schema.names.index(name) for name in self.card["inputs"]["never_missing"]]
         except (KeyError, TypeError) as error:
             raise ModelError(f"The model's card lacks or garbles {error}: retrain with `secondlook train`.") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def score(self, values: NDArray[np.float32], policies: Sequence[str]) -> Scores:
-        """Score LPP vectors float32 [n, d], NaN = missing, with the policy of each. Raises ModelError."""
+        """Score LPP vectors float32 [n, d], NaN = missing, with the policy of each.
+
+        Raises ModelError when the session fails as a whole.
+        """
         try:
             results = self._session.run(self._outputs, {INPUT: self._inputs.encode(values, policies)})
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise ModelError(f"Model {self.sha256[:12]} failed on {len(values)} vectors: {error}") from error
         named = dict(zip(self._outputs, results, strict=True))
         probability = named[PROBABILITY]
-        if not np.isfinite(probability).all():
-            rows = np.flatnonzero(~np.isfinite(probability))
-            raise ModelError(
-                f"Model {self.sha256[:12]} gave no number for {len(rows)} of {len(values)} vectors, the first at row {rows[0]}."
-            )
-        return Scores(probability, named.get(CONTRIBUTIONS, np.zeros((len(values), 0), dtype=np.float32)))
+        return Scores(
+            np.where(np.isfinite(probability), probability, np.float32(np.nan)),
+            named.get(CONTRIBUTIONS, np.zeros((len(values), 0), dtype=np.float32)),
+            ~np.isnan(values[:, self._needed]).any(axis=1),
+        )
 
 
 def load_model(path: Path, *, schema: FeatureSchema = SCHEMA) -> ErrorModel:

@@ -33,6 +33,8 @@ from scoring.words import learned
 SEED = 20261123
 COST_RATIO = 0.64
 """The paper's c_rev / c_mis."""
+REPEATS = 3
+"""Rounds of nested cross-validation, each with folds of its own; the first one's figures are in the card."""
 REPLICATES = 1000
 LIBRARIES = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
@@ -75,10 +77,8 @@ def train(
         SCHEMA.names,
     )
     with threadpool_limits(1):
-        candidates = {
-            key: rule_at(probabilities, bayes)
-            for key, probabilities in nested_predictions(sample, families, SEED).items()
-        }
+        rounds = [nested_predictions(sample, families, SEED + repeat) for repeat in range(REPEATS)]
+        candidates = {key: [rule_at(predicted[key], bayes) for predicted in rounds] for key in rounds[0]}
         family, method = choose(candidates, sample.errors, accounting, cost_ratio)
         fitted = fit_family(sample, family, SEED)
     model = fitted.model(method)
@@ -89,7 +89,7 @@ def train(
         "schema": {"id": SCHEMA.id, "names": list(SCHEMA.names)},
         "terms": list(model.scorer.expansion.terms) if isinstance(model.scorer.learner, Linear) else [],
         "policies": sorted(set(decided.policies)),
-        "inputs": {"policies": list(inputs.policies)},
+        "inputs": {"policies": list(inputs.policies), "never_missing": _never_missing(decided)},
         "data": _describe(part, decided),
         "chosen": {
             "family": family,
@@ -98,13 +98,22 @@ def train(
             "accounting": accounting,
             "cost_ratio": cost_ratio,
             "outer_folds": OUTER_FOLDS,
+            "repeats": REPEATS,
             "seed": SEED,
         },
         "thresholds": {"cost": bayes, "out_of_fold": _thresholds(fitted, method, sample.errors, part)},
         "libraries": {library: version(library) for library in LIBRARIES},
-        **_judged(candidates, (family, method), sample, decided, cost_ratio),
+        **_judged(
+            {key: rulings[0] for key, rulings in candidates.items()}, (family, method), sample, decided, cost_ratio
+        ),
     }
     return Trained(to_onnx(model, {METADATA_KEY: json.dumps(card, sort_keys=True)}), card, model, inputs)
+
+
+def _never_missing(decided: Dataset) -> list[str]:
+    """Predictors that every training answer had: an answer without one is outside what the model has been tested on."""
+    present = ~np.isnan(decided.values).any(axis=0)
+    return [name for name, always in zip(SCHEMA.names, present.tolist(), strict=True) if always]
 
 
 def _judged(
@@ -131,19 +140,22 @@ def _judged(
 
 
 def choose(
-    candidates: Mapping[tuple[Family, Method], Ruling],
+    candidates: Mapping[tuple[Family, Method], Sequence[Ruling]],
     errors: NDArray[np.bool_],
     accounting: Accounting,
     cost_ratio: float,
 ) -> tuple[Family, Method]:
     """The first candidate, from simple to complex, that costs at most one standard error more than the cheapest.
 
-    The standard error is that of the paired difference (Breiman et al., 1984): among models that the data cannot tell
-    apart, the paper's linear one, whose drivers can be shown, beats one that won by chance.
+    Each answer's cost is its mean over the rounds of cross-validation, because one deal of folds moves the costs by as much as the
+    candidates differ. The standard error is that of the paired difference (Breiman et al., 1984): among models that the
+    data cannot tell apart, the paper's linear one, whose drivers can be shown, beats one that won by chance.
     """
     costs = {
-        key: metrics.item_costs(ruling.escalated[accounting], errors, accounting, cost_ratio)
-        for key, ruling in candidates.items()
+        key: np.mean(
+            [metrics.item_costs(r.escalated[accounting], errors, accounting, cost_ratio) for r in rulings], axis=0
+        )
+        for key, rulings in candidates.items()
     }
     cheapest = min(costs.values(), key=lambda cost: float(cost.mean()))
     return next(
@@ -155,7 +167,7 @@ def _out_of_fold(name: str, sample: Sample, decided: Dataset, cost_ratio: float)
     """A baseline under the same outer folds as the meta-models."""
     parts = [
         (test, rule(name, decided.take(train), decided.take(test), cost_ratio))
-        for train, test in splits(sample, OUTER_FOLDS, SEED + 1)
+        for train, test in splits(sample, OUTER_FOLDS, SEED)
     ]
     return join(parts, len(decided))
 

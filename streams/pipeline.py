@@ -156,9 +156,11 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
     confidences = _or_none(vectors.values[:, SCHEMA.names.index("stated_confidence")])
     probabilities: list[float | None] = [None] * rows
     drivers: list[list[dict[str, Any]]] = [[]] * rows
+    supported = [True] * rows
     if scores is not None:
         probabilities = _or_none(scores.error_probability)
         drivers = top_drivers(scores, batch.controls.model)
+        supported = scores.supported.tolist()
     verdicts = []
     for row in range(rows):
         verdict = Verdict()
@@ -167,7 +169,9 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
             verdict.reason = Reason.OUTCOME_MISSING
         else:
             verdict.outcome = outcomes[row]
-            if outcomes[row] <= 1:
+            if outcomes[row] <= 1 and not supported[row]:
+                verdict.reason = Reason.PREDICTORS_MISSING
+            elif outcomes[row] <= 1:
                 verdict.error_probability, verdict.drivers = probabilities[row], drivers[row]
         verdicts.append(verdict)
     return verdicts

@@ -83,7 +83,7 @@ class Settings:
         "`exactly_once`: one Kafka transaction per batch. `at_least_once`: for brokers without transactions.",
     )
     topic_prefix: str = _setting("", str, "", "Put before every topic name, to run several pipelines on one cluster.")
-    model: Path = _setting(_MODELS, Path, "path", "Model directory as written by `secondlook train`.")
+    model: Path = _setting(_MODELS, Path, "path", "Model directory as written by `secondlook train`.")  # noqa: RUF009 - a field like the others
     outcome_spec: str = _setting(
         "lpp", _name, "", "How the outcome stands in the LLM's answer: a preset's name or a TOML file."
     )

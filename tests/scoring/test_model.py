@@ -155,13 +155,21 @@ def test_a_failing_session_is_a_model_error(home: Path) -> None:
         load_model(home).score(np.zeros((1, 3), np.float32), ["hate"])
 
 
-def test_a_model_that_gives_nan_is_an_error(trained: Trained, recording: Dataset) -> None:
-    """A probability that is no number never leaves the model."""
+def test_no_number_is_nan_for_that_answer_only(trained: Trained, recording: Dataset) -> None:
+    """An infinite probability is given as missing; the other answers of the batch keep theirs."""
     graph = onnx.load_from_string(trained.onnx)
     (last,) = (node for node in graph.graph.node if "error_probability" in node.output)
-    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([np.nan]), "nan"))
-    spoil = onnx.helper.make_node("Add", [last.input[0], "nan"], ["spoilt"])
+    rows = np.array([0.0, np.inf, 0.0, 0.0])
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(rows, "spoiler"))
+    spoil = onnx.helper.make_node("Add", [last.input[0], "spoiler"], ["spoilt"])
     graph.graph.node.insert(list(graph.graph.node).index(last), spoil)
     last.input[0] = "spoilt"
-    with pytest.raises(ModelError, match="gave no number for 4 of 4 vectors, the first at row 0"):
-        ErrorModel(graph.SerializeToString()).score(recording.values[:4], recording.policies[:4])
+    scores = ErrorModel(graph.SerializeToString()).score(recording.values[:4], recording.policies[:4])
+    assert [False, True, False, False] == np.isnan(scores.error_probability).tolist()
+
+
+def test_an_answer_that_lacks_what_no_training_answer_lacked_is_not_supported(home: Path, recording: Dataset) -> None:
+    """Without log-probabilities the model would judge on means alone: it says so."""
+    bare = recording.values[:2].copy()
+    bare[1, [place for place, name in enumerate(SCHEMA.names) if "logprob" in name]] = np.nan
+    assert [True, False] == load_model(home).score(bare, recording.policies[:2]).supported.tolist()
