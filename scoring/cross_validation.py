@@ -110,11 +110,14 @@ def fit_family(sample: Sample, family: Family, seed: int) -> Fitted:
 
 
 def nested_predictions(sample: Sample, families: Sequence[Family], seed: int) -> dict[tuple[Family, Method], Floats]:
-    """P(E) of each row, [n], by models chosen, fitted and calibrated without its group, per family and calibration."""
+    """P(E) of each row, [n], by models chosen, fitted and calibrated without its group, per family and calibration.
+
+    Another seed deals other folds.
+    """
     predictions = {(family, method): np.empty(len(sample.errors)) for family in families for method in METHODS}
-    for train, test in splits(sample, OUTER_FOLDS, seed + 1):
+    for train, test in splits(sample, OUTER_FOLDS, seed):
         for family in families:
-            fitted = fit_family(sample.take(train), family, seed)
+            fitted = fit_family(sample.take(train), family, seed + 1)
             for method in METHODS:
                 predictions[family, method][test] = fitted.model(method).predict(sample.inputs[test])
     return predictions

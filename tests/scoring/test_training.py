@@ -126,9 +126,9 @@ def test_the_simplest_of_equals_is_chosen() -> None:
 
     def chosen(first: NDArray[np.float64]) -> tuple[Family, Method]:
         thresholds: dict[Accounting, float] = {"false-discovery": 0.5, "review-charged": 0.5}
-        candidates: dict[tuple[Family, Method], Ruling] = {
-            ("ridge", "platt"): rule_at(first, thresholds),
-            ("boosting", "beta"): rule_at(complex_, thresholds),
+        candidates: dict[tuple[Family, Method], list[Ruling]] = {
+            ("ridge", "platt"): [rule_at(first, thresholds)],
+            ("boosting", "beta"): [rule_at(complex_, thresholds)],
         }
         return choose(candidates, errors, "false-discovery", 0.64)
 
