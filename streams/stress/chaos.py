@@ -12,6 +12,7 @@ from streams.errors import StreamError
 from streams.processes import WorkerProcess
 
 _RECOVERY_LIMIT = 120.0
+_MOST_CRASHES = 20
 _FIRST, _LAST = 0.03, 0.93
 """The share of requests sent at which the first event comes, and the last one."""
 
@@ -143,7 +144,10 @@ class Fleet:
 
     def _crashed(self, name: str, worker: WorkerProcess) -> None:
         self.damage.crashes += 1
-        self.damage.last_words.append(f"{name} ended with exit code {worker.exit_code}: {worker.last_words()}")
+        words = f"{name} ended with exit code {worker.exit_code}: {worker.last_words()}"
+        self.damage.last_words.append(words)
+        if self.damage.crashes > _MOST_CRASHES:
+            raise StreamError(f"{self.damage.crashes} workers ended by themselves, the last one: {words}")
 
     def _stop(self, worker: WorkerProcess) -> None:
         if worker.exit_code is None and worker.terminate() != 0:

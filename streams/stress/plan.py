@@ -18,6 +18,8 @@ from streams.records import REQUESTS, RESPONSES, Headers
 _EARLY_SHARE = 0.1
 _EARLIEST, _LATEST, _COPY = 50, 300, 500
 """In places of the order: how far a response may come before and after its request, and a copy after its original."""
+FURTHEST = 3 * (_EARLIEST + _LATEST + _COPY)
+"""No two records of one request are further apart in the order (it has at most three records a request)."""
 _ID_DIGITS = 7
 _UNREADABLE = b'{"choices":"upstream timeout"}'
 

@@ -12,10 +12,11 @@ from streams.errors import StreamError
 from streams.restore import ends
 from streams.settings import Settings
 from streams.stress.books import Books
-from streams.stress.plan import Kind, Plan
+from streams.stress.plan import FURTHEST, Kind, Plan
 from streams.topics import load_topics
 
 _OUTPUTS = ("auto_action", "human_review", "dead_letter")
+_LONG_PAUSE = 2.0
 _WAIT = 0.02
 _FLUSH_TIMEOUT = 120.0
 
@@ -35,6 +36,10 @@ class Sender:
         self._failed: list[str] = []
         self._requested_at: dict[int, float] = {}
         self.requests = 0
+        self._kinds: list[int] = plan.kinds.tolist()
+        self._indices: list[int] = plan.indices.tolist()
+        self._done = bytearray(len(self._kinds))
+        self._begun = bytearray(plan.requests)
         self._producer = Producer(
             {
                 "linger.ms": 20,
@@ -53,18 +58,33 @@ class Sender:
 
         Raises StreamError when a record could not be stored.
         """
-        plan, started = self._plan, time.monotonic()
-        for kind, index in zip(plan.kinds.tolist(), plan.indices.tolist(), strict=True):
-            if kind == Kind.REQUEST:
-                while self._too_fast(started) or self.requests >= allowed() * plan.requests:
+        started = time.monotonic()
+        for place, kind in enumerate(self._kinds):
+            if kind == Kind.REQUEST and not self._done[place]:
+                paused = time.monotonic()
+                while self._too_fast(started) or self.requests >= allowed() * self._plan.requests:
                     self._pause(meanwhile)
-                self.requests += 1
-            self._send(kind, index)
+                    if time.monotonic() - paused > _LONG_PAUSE:
+                        self._finish_begun(place)
+            self._send_place(place)
         while self._requested_at:
             self._pause(meanwhile)
         if self._producer.flush(_FLUSH_TIMEOUT):
             raise StreamError(f"the broker did not take all records within {_FLUSH_TIMEOUT:g} s")
         self._check()
+
+    def _finish_begun(self, place: int) -> None:
+        """Send the rest of whatever has been sent in part: a pause must not make a response late."""
+        for ahead in range(place, min(place + FURTHEST, len(self._kinds))):
+            if self._begun[self._indices[ahead]]:
+                self._send_place(ahead)
+
+    def _send_place(self, place: int) -> None:
+        if self._done[place]:
+            return
+        self._done[place] = self._begun[self._indices[place]] = 1
+        self.requests += self._kinds[place] == Kind.REQUEST
+        self._send(self._kinds[place], self._indices[place])
 
     def _too_fast(self, started: float) -> bool:
         behind = self.requests - self._books.decided >= self._window
