@@ -126,11 +126,18 @@ def _trial(model: ErrorModel, data: Dataset, held_out: Dataset, replicates: int)
     return Trial(
         train,
         test,
-        model.score(train.values, train.policies).error_probability.astype(np.float64),
-        model.score(test.values, test.policies).error_probability.astype(np.float64),
+        _risks(model, train),
+        _risks(model, test),
         metrics.bootstrap_weights([origin.group for origin in test.origins], replicates, SEED),
         bool(model.card["calibrated"]),
     )
+
+
+def _risks(model: ErrorModel, data: Dataset) -> NDArray[np.float64]:
+    """P(E) [n]; 1 where the model gives no number or the answer is not like those it was trained on: both are escalated."""
+    scores = model.score(data.values, data.policies)
+    usable = scores.supported & ~np.isnan(scores.error_probability)
+    return np.where(usable, scores.error_probability, 1.0).astype(np.float64)
 
 
 def _best_single(trial: Trial, cost_ratio: float) -> dict[Accounting, str]:

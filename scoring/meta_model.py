@@ -159,7 +159,7 @@ def _fit_logistic(setting: dict[str, Any], columns: Floats, errors: NDArray[np.b
 def _fit_boosting(setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_]) -> Boosted:
     return Boosted(
         HistGradientBoostingClassifier(
-            **setting, learning_rate=0.05, max_iter=60, min_samples_leaf=15, early_stopping=False, random_state=0
+            **setting, learning_rate=0.08, max_iter=40, min_samples_leaf=15, early_stopping=False, random_state=0
         ).fit(columns, errors)
     )
 

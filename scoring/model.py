@@ -70,7 +70,7 @@ class ErrorModel:
         return Scores(
             np.where(np.isfinite(probability), probability, np.float32(np.nan)),
             named.get(CONTRIBUTIONS, np.zeros((len(values), 0), dtype=np.float32)),
-            ~np.isnan(values[:, self._needed]).any(axis=1),
+            np.asarray(~np.isnan(values[:, self._needed]).any(axis=1)),
         )
 
 

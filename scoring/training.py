@@ -112,7 +112,7 @@ def train(
 
 def _never_missing(decided: Dataset) -> list[str]:
     """Predictors that every training answer had: an answer without one is outside what the model has been tested on."""
-    present = ~np.isnan(decided.values).any(axis=0)
+    present = np.asarray(~np.isnan(decided.values).any(axis=0))
     return [name for name, always in zip(SCHEMA.names, present.tolist(), strict=True) if always]
 
 

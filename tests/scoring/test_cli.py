@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from scoring import RECORDING, load_model
+from scoring.training import Trained
 from streams.cli_scoring import evaluate, train
 
 
@@ -26,6 +27,12 @@ def test_train_writes_a_model_that_loads(models: Path) -> None:
     sha256 = (models / "current").read_text().strip()
     assert {"model.onnx", "card.json"} == {path.name for path in (models / sha256).iterdir()}
     assert sha256 == load_model(models).sha256
+
+
+def test_training_twice_gives_the_same_bytes(models: Path, trained: Trained) -> None:
+    """The command line's model is, byte for byte, the one that was trained before in this process."""
+    (file,) = models.glob("*/model.onnx")
+    assert trained.onnx == file.read_bytes()
 
 
 def test_evaluate_writes_json_and_html_and_prints_the_table(models: Path, tmp_path: Path) -> None:

@@ -147,6 +147,15 @@ def test_a_difference_within_noise_is_said_in_words(synthetic: Synthetic) -> Non
     assert sum("is within noise" in sentence for sentence in result["conclusions"]) >= 1
 
 
+def test_what_the_pipeline_would_not_automate_is_judged_as_escalated(recording: Dataset, trained: Trained) -> None:
+    """An answer without log-probs is not supported by the model: it counts as escalated, whatever its score."""
+    values = recording.values.copy()
+    values[recording.held_out, SCHEMA.names.index("outcome_logprob")] = np.nan
+    bare = Dataset(recording.origins, values, recording.outcomes, recording.labels)
+    result = evaluate(ErrorModel(trained.onnx), bare, replicates=10)
+    assert 1.0 == result["model"]["escalation_rate"]["value"]
+
+
 def test_the_cost_curve_spans_the_papers_band(result: dict[str, Any]) -> None:
     """0.4 to 0.9, and at 0.65 close to the figure at 0.64."""
     curve = result["cost_curve"]
