@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 _In = TypeVar("_In")
 
+LIBRARY_LOG = logging.getLogger("faust")
+"""Where services say that they start and stop: the library's chatter, not ours."""
+
 _QUEUED_BATCHES = 1
 """Batches that may wait before a stage: enough to decode the next one while the last commits, few enough for latency."""
 
@@ -30,6 +33,7 @@ class App(faust.App):
     """A Faust app whose agents may not fail quietly: its supervisor would restart one and lose the batch in hand."""
 
     BootStrategy = WithoutKafka
+    logger = LIBRARY_LOG
 
     def _create_directories(self) -> None:
         """Faust would make folders for its tables; there are none."""

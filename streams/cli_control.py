@@ -32,7 +32,12 @@ def control() -> None:
     """Change what is in force while the stream runs."""
 
 
-_policy = click.option("--policy", default=EVERY_POLICY, show_default=True, help="The policy, or * for all of them.")
+_policy = click.option(
+    "--policy",
+    default=EVERY_POLICY,
+    show_default=True,
+    help="The policy; * sets it for all, their own settings included.",
+)
 _wait = click.option(
     "--wait", type=click.FloatRange(0), default=5.0, show_default=True, help="Seconds to wait for the workers' answers."
 )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from streams.matching import Dead
+from streams.reasons import DeadLetter
 from streams.records import Headers, Output
 
 CONNECT = "__connect.errors."
@@ -11,7 +12,7 @@ CYCLES = "secondlook.redrive.cycles"
 
 
 def dead_letter(dead: Dead, topic_names: Mapping[str, str]) -> Output:
-    """Key, value and headers unchanged, the reason in additional headers."""
+    """Key, value and headers unchanged, the reason in additional headers; of a record too large only the reason."""
     record = dead.record
     reasons: Headers = [
         (CONNECT + "topic", topic_names[record.source].encode()),
@@ -22,4 +23,6 @@ def dead_letter(dead: Dead, topic_names: Mapping[str, str]) -> Output:
         (CONNECT + "exception.message", dead.message.encode(errors="replace")),
         (ERROR_CODE, dead.code.encode()),
     ]
+    if dead.code is DeadLetter.TOO_LARGE:
+        return Output("dead_letter", None, None, reasons)
     return Output("dead_letter", record.key, record.value, [*(record.headers or []), *reasons])

@@ -26,6 +26,20 @@ _CALL_TIMEOUT = 1.0
 """Seconds a call into librdkafka may block: short, so that a worker told to stop can."""
 
 
+_PERMANENT = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - its public name
+    }
+)
+"""Errors that the same batch would meet again: redoing it would go round for ever."""
+
+
 class BatchAborted(Exception):  # noqa: N818 - a signal to the sink, never seen outside
     """The batch was taken back whole; reading it again from the last committed offsets redoes it."""
 
@@ -58,6 +72,11 @@ class _Producing:
 
     def _on_failure(self, error: KafkaError | None, _message: Any) -> None:
         self._failed = self._failed or error
+
+    def _take_cause(self, error: KafkaError) -> KafkaError:
+        """What lies behind an error: a commit says only that records failed, their delivery reports say why."""
+        cause, self._failed = self._failed or error, None
+        return cause
 
     def _produce(self, outputs: Iterable[Output]) -> None:
         produce, names = self._producer.produce, self._names
@@ -119,10 +138,12 @@ class ExactlyOnce(_Producing):
                 )
             self._patiently(lambda: self._producer.commit_transaction(_CALL_TIMEOUT))
         except KafkaException as problem:
-            error = kafka_error(problem)
+            error = self._take_cause(kafka_error(problem))
             if error.fatal():
                 raise DeliveryError(_fatal_text(error)) from problem
             self._abort(error)
+            if error.code() in _PERMANENT:
+                raise DeliveryError(_refused_text(error)) from problem
             raise BatchAborted(error.str()) from problem
 
     def _abort(self, cause: KafkaError) -> None:
@@ -165,11 +186,15 @@ class AtLeastOnce(_Producing):
                     "stopped while the broker was away; the batch in flight is redone after the restart"
                 )
         if self._failed is not None:
-            raise DeliveryError(f"a record could not be written: {self._failed.str()}")
+            raise DeliveryError(_refused_text(self._failed))
 
 
 def _offsets(ticket: Ticket, names: Mapping[str, str]) -> list[TopicPartition]:
     return [TopicPartition(names[source], partition, offset) for (source, partition), offset in ticket.offsets.items()]
+
+
+def _refused_text(error: KafkaError) -> str:
+    return f"the broker refuses a record: {error.str()}; the batch is not committed and comes again after the restart"
 
 
 def _fatal_text(error: KafkaError) -> str:

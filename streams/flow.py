@@ -4,6 +4,7 @@ Used from the event loop's thread only.
 """
 
 import asyncio
+import time
 
 from streams.errors import DeliveryError
 from streams.pipeline import Ticket
@@ -22,11 +23,21 @@ class Flow:
         self._settled = 0
         self._given_up = False
         self._settling = asyncio.Condition()
+        self._progress = time.monotonic()
 
     @property
     def in_flight(self) -> int:
         """Batches issued and not yet settled."""
         return self._issued - self._settled
+
+    @property
+    def stuck_for(self) -> float:
+        """Seconds since a batch in flight last moved on; 0 when none is in flight."""
+        return time.monotonic() - self._progress if self.in_flight else 0.0
+
+    def is_current(self, ticket: Ticket) -> bool:
+        """Whether the assignment under which a batch was read still holds."""
+        return ticket.epoch == self.epoch
 
     def new_epoch(self) -> int:
         """Begin a new epoch: batches that carry an earlier one will not be committed."""
@@ -35,6 +46,8 @@ class Flow:
 
     def next_sequence(self) -> int:
         """The number of a batch that leaves the source."""
+        if not self.in_flight:
+            self._progress = time.monotonic()
         self._issued += 1
         return self._issued
 
@@ -49,11 +62,12 @@ class Flow:
                 "nothing is committed past it; restart the worker to redo it"
             )
         self._arrived += 1
-        return ticket.epoch == self.epoch
+        return self.is_current(ticket)
 
     async def settle(self) -> None:
         """The batch that arrived last is committed, or was let go because its assignment is over."""
         self._settled = self._arrived
+        self._progress = time.monotonic()
         async with self._settling:
             self._settling.notify_all()
 

@@ -14,9 +14,12 @@ import msgspec
 from featurizers import Response, ResponseError, decode
 from streams.pending import Decided, PartitionStore, Waiting
 from streams.reasons import DeadLetter, Reason
-from streams.records import REQUESTS, RESPONSES, Output, Record
+from streams.records import REQUESTS, RESPONSES, Output, Record, size
 
 MAX_ID_LENGTH = 255
+ENVELOPE_BYTES = 16 * 1024
+"""Room for what we wrap around a record: a decision's own fields, a dead letter's headers, the changelog's framing."""
+
 _SHOWN = 60
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
@@ -68,14 +71,17 @@ _decode_request = msgspec.json.Decoder(Request).decode
 class Matcher:
     """Matches within a partition; holds the stores of the partitions this worker owns.
 
-    `response_timeout` and `dedup_window` are in ms; `max_expired` bounds how many waiting records one batch may time
+    `response_timeout` and `dedup_window` are in ms; `max_bytes` is the largest record that may be written; `max_expired` bounds how many waiting records one batch may time
     out, so that a mass timeout cannot make a batch of unbounded size.
     """
 
-    def __init__(self, *, response_timeout: int, dedup_window: int, max_expired: int = 1000) -> None:
+    def __init__(
+        self, *, response_timeout: int, dedup_window: int, max_expired: int = 1000, max_bytes: int = 2**20
+    ) -> None:
         self._timeout = response_timeout
         self._dedup_window = dedup_window
         self._max_expired = max_expired
+        self._max_bytes = max_bytes - ENVELOPE_BYTES
         self.stores: dict[int, PartitionStore] = {}
 
     def restore(self, partition: int, changelog: dict[bytes, bytes]) -> PartitionStore:
@@ -108,6 +114,7 @@ class Matcher:
         for record in records:
             store = self.stores[record.partition]
             try:
+                self._check_size(record)
                 if record.source == REQUESTS:
                     self._take_request(store, record, matched, now)
                 else:
@@ -118,6 +125,12 @@ class Matcher:
         for store in self.stores.values():
             matched.changes.extend(store.changes(now, unique))
         return matched
+
+    def _check_size(self, record: Record) -> None:
+        """A record that could be written nowhere would stop its partition for good if it were let in."""
+        if size(record) > self._max_bytes:
+            message = f"{size(record)} bytes, of which max_record_bytes leaves room for {self._max_bytes}"
+            raise _Unusable(DeadLetter.TOO_LARGE, message)
 
     def _take_request(self, store: PartitionStore, record: Record, matched: Matched, now: int) -> None:
         request = read_request(record)

@@ -88,7 +88,10 @@ class Outbox:
 
 
 class Pipeline:
-    """The stages, with what they need to know. `controls` gives the snapshot in force when it is called."""
+    """The stages, with what they need to know.
+
+    `controls` gives the snapshot in force when it is called; `is_current` tells whether a batch's assignment still holds.
+    """
 
     def __init__(
         self,
@@ -97,16 +100,22 @@ class Pipeline:
         controls: Callable[[], Controls],
         topic_names: Mapping[str, str],
         *,
-        max_bytes: int,
+        is_current: Callable[[Ticket], bool] = lambda _ticket: True,
     ) -> None:
         self._matcher = matcher
         self._spec = spec
         self._controls = controls
         self._topic_names = topic_names
-        self._max_bytes = max_bytes
+        self._is_current = is_current
 
     def intake(self, batch: Polled) -> MatchedBatch:
-        """Decode and match; see `streams.matching`."""
+        """Decode and match; see `streams.matching`.
+
+        A batch of an assignment that is over passes through empty: the stores are by now those of another assignment,
+        which will read these records again.
+        """
+        if not self._is_current(batch.ticket):
+            return MatchedBatch(batch.ticket, Matched())
         now = _now()
         unique = f"{now}:{batch.ticket.sequence}"
         return MatchedBatch(batch.ticket, self._matcher.match(batch.records, batch.frontiers, now=now, unique=unique))
@@ -135,9 +144,7 @@ class Pipeline:
         decisions: Counter[tuple[str, str, str]] = Counter()
         for case in featurized.matched.cases:
             verdict = Verdict(case.reason) if case.response is None else next(answered)
-            output, route, reason = encode_decision(
-                case, verdict, controls, decided_at=decided_at, max_bytes=self._max_bytes
-            )
+            output, route, reason = encode_decision(case, verdict, controls, decided_at=decided_at)
             outputs.append(output)
             decisions[route, reason.value, case.policy] += 1
         outputs.extend(_vector_outputs(featurized))

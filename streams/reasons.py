@@ -34,6 +34,7 @@ class DeadLetter(StrEnum):
     DUPLICATE_RESPONSE = "duplicate_response"
     LATE_RESPONSE = "late_response"
     ORPHAN_RESPONSE = "orphan_response"
+    TOO_LARGE = "too_large"
 
 
 REASONS: Final[dict[Reason, str]] = {
@@ -59,4 +60,6 @@ DEAD_LETTERS: Final[dict[DeadLetter, str]] = {
     DeadLetter.DUPLICATE_RESPONSE: "A response to this request is waiting or was used within the deduplication window.",
     DeadLetter.LATE_RESPONSE: "The request had already been escalated for want of a response.",
     DeadLetter.ORPHAN_RESPONSE: "No request with this id arrived within the response timeout.",
+    DeadLetter.TOO_LARGE: "The record is too large to be written anywhere (`max_record_bytes`): its value is left out, and "
+    "stands in its own topic at the partition and offset in the headers.",
 }

@@ -22,6 +22,12 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     headers: Headers | None
 
 
+def size(record: Record) -> int:
+    """Bytes of a record's key, value and headers."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers or ())
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
 class Output(NamedTuple):
     """A record to produce. `topic` is the role from `topics.toml`; without a `partition` the key decides it."""
 

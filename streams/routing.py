@@ -77,13 +77,8 @@ def _drawn_for_audit(request_id: str, rate: float) -> bool:
     return rate > 0 and zlib.crc32(request_id.encode()) < rate * 2**32
 
 
-def encode_decision(
-    case: Case, verdict: Verdict, controls: Controls, *, decided_at: str, max_bytes: int
-) -> tuple[Output, str, Reason]:
-    """The decision record, with its route and reason. It keeps the request's key and headers.
-
-    The verbatim request is left out of a review whose record would be larger than `max_bytes`, and said to be.
-    """
+def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided_at: str) -> tuple[Output, str, Reason]:
+    """The decision record, with its route and reason. It keeps the request's key and headers."""
     route, reason, threshold = decide(case, verdict, controls)
     action = _ACTIONS[verdict.outcome] if route == AUTO_ACTION and verdict.outcome is not None else "review"
     decision: dict[str, Any] = {
@@ -104,11 +99,7 @@ def encode_decision(
     if route == HUMAN_REVIEW:
         known = verdict.error_probability
         decision["priority"] = UNSCORED_PRIORITY if known is None else known
-        if len(request.value or b"") + 4096 > max_bytes:
-            decision["request"] = None
-            decision["request_omitted"] = {"partition": request.partition, "offset": request.offset}
-        else:
-            decision["request"] = orjson.Fragment(request.value or b"null")
+        decision["request"] = orjson.Fragment(request.value or b"null")
     return Output(_TOPICS[route], request.key, orjson.dumps(decision), request.headers), route, reason
 
 

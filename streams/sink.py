@@ -8,11 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from streams.controls import Controls
 from streams.delivery import BatchAborted, Delivery
+from streams.errors import DeliveryError
 from streams.flow import Flow
 from streams.metrics import Metrics
 from streams.pipeline import Outbox
 
 log = logging.getLogger(__name__)
+
+_MOST_ABORTS = 10
+"""Batches taken back in a row, the broker being there each time, after which redoing is not going to help."""
 
 
 class Sink:
@@ -32,6 +36,7 @@ class Sink:
         self._controls = controls
         self._redo = redo
         self._thread = ThreadPoolExecutor(1, "sink")
+        self._aborted = 0
         self.last_commit = time.monotonic()
 
     async def start(self) -> None:
@@ -53,12 +58,18 @@ class Sink:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._delivery.deliver, outbox)
         except BatchAborted as problem:
             self._metrics.settled("aborted")
+            self._aborted += 1
+            if self._aborted > _MOST_ABORTS:
+                raise DeliveryError(
+                    f"taken back {self._aborted} times in a row, the last time for: {problem}"
+                ) from problem
             if outbox.ticket.epoch == self._flow.epoch:
                 log.warning("batch taken back, reading it again: %s", problem)
                 self._flow.new_epoch()
                 self._redo()
             return
         finished = time.perf_counter()
+        self._aborted = 0
         self.last_commit = time.monotonic()
         self._metrics.stage_seconds.labels("deliver").observe(finished - started)
         self._metrics.committed(outbox, self._controls(), self.last_commit - outbox.ticket.polled_at)

@@ -86,6 +86,18 @@ class Source:
         self.consumer = Consumer(consumer_config(settings))
         self.rebalances = 0
         self.restoring = False
+        self._lag_since: float | None = None
+
+    @property
+    def behind_for(self) -> float:
+        """Seconds since there last was nothing left to read; 0 when there is nothing."""
+        since = self._lag_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def waits(self) -> bool:
+        """Whether records are left unread on purpose: a restart would only begin a restore again, or fill up again."""
+        return self.restoring or bool(self._paused)
 
     @property
     def joined(self) -> bool:
@@ -184,6 +196,10 @@ class Source:
         for (role, partition), position in self.positions.items():
             _, end = self.consumer.get_watermark_offsets(TopicPartition(self._names[role], partition), cached=True)
             position.probe(end, now)
+        if not any(position.lag for position in self.positions.values()):
+            self._lag_since = None
+        elif self._lag_since is None:
+            self._lag_since = time.monotonic()
         if len(self._paused) == len(self._roles):
             # Both sides are full: only timeouts can make room, so they must not wait for what is not being read.
             for position in self.positions.values():
@@ -280,6 +296,7 @@ class Source:
 
     def _let_go(self) -> None:
         self.positions = {}
+        self._lag_since = None
         self._on_loop(self._take_over({}), self._settings.drain_timeout)
 
     async def _take_over(self, stores: dict[int, PartitionStore]) -> None:

@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 
 
 def health(stream: "Stream") -> dict[str, Any]:
-    """What `/live` says: alive unless there is lag and nothing has been committed for the stall timeout.
+    """What `/live` says: alive unless there is work and nothing has been committed for the stall timeout.
 
-    A long restore commits nothing, and restarting it would only begin it again.
+    Work is a batch in flight, or records that the source may read.
     """
     lag = sum(position.lag for position in list(stream.source.positions.values()))
-    idle = time.monotonic() - stream.sink.last_commit
-    stalled = lag > 0 and idle > stream.settings.stall_timeout and not stream.source.restoring
-    reason = f"{lag} records are unread and nothing was committed for {idle:.0f} s" if stalled else None
-    return {"ok": not stalled, "lag": lag, "reason": reason}
+    idle = min(stream.source.behind_for, time.monotonic() - stream.sink.last_commit)
+    reason = None
+    if stream.flow.stuck_for > stream.settings.stall_timeout:
+        reason = f"a batch has been in flight for {stream.flow.stuck_for:.0f} s"
+    elif idle > stream.settings.stall_timeout and not stream.source.waits:
+        reason = f"{lag} records are unread and nothing was committed for {idle:.0f} s"
+    return {"ok": reason is None, "lag": lag, "reason": reason}
 
 
 def readiness(stream: "Stream") -> dict[str, Any]:

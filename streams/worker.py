@@ -14,7 +14,7 @@ import mode
 
 from featurizers import SecondlookError, load_spec
 from scoring import cost_threshold, load_model
-from streams.agents import App, connect_agents, make_app
+from streams.agents import LIBRARY_LOG, App, connect_agents, make_app
 from streams.clients import base_config, topic_names
 from streams.control_reader import ControlReader
 from streams.controls import EVERY_POLICY, Controls
@@ -41,6 +41,8 @@ _EXIT_MARGIN = 5.0
 class Stream(mode.Service):
     """The part of the worker that reads: started with the app, drained when the app stops."""
 
+    logger = LIBRARY_LOG
+
     def __init__(self, app: App, settings: Settings) -> None:
         super().__init__()
         self._app = app
@@ -56,7 +58,8 @@ class Stream(mode.Service):
         self.matcher = Matcher(
             response_timeout=int(settings.response_timeout * 1000),
             dedup_window=int(settings.dedup_window * 1000),
-            max_expired=max(settings.batch_size, 1),
+            max_expired=settings.batch_size,
+            max_bytes=settings.max_record_bytes,
         )
         self.controls = ControlReader(settings, names, initial_controls(settings), self._load_model, self.name)
         self.source = Source(settings, names, self.matcher, self.flow)
@@ -68,7 +71,11 @@ class Stream(mode.Service):
         self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.source.rejoin)
         spec = load_spec(settings.outcome_spec)
         pipeline = Pipeline(
-            self.matcher, spec, lambda: self.controls.current, names, max_bytes=settings.max_record_bytes
+            self.matcher,
+            spec,
+            lambda: self.controls.current,
+            names,
+            is_current=self.flow.is_current,
         )
         self._human_decisions = HumanDecisions(settings, names)
         self._quality: Any = app.channel(maxsize=1)
@@ -162,6 +169,8 @@ def run_worker(settings: Settings) -> None:
 
     @app.service
     class _Stream(faust.Service):
+        logger = LIBRARY_LOG
+
         def on_init_dependencies(self) -> list[Any]:
             return [stream]
 

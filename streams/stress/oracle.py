@@ -25,7 +25,7 @@ def recorded(items: Sequence[Item], settings: Settings) -> list[Recorded]:
     matcher.stores = {0: PartitionStore(0, dedup_window=_HOUR)}
     controls, names = initial_controls(settings), topic_names(load_topics(settings.topic_prefix))
     spec = PRESETS[settings.outcome_spec]
-    pipeline = Pipeline(matcher, spec, lambda: controls, names, max_bytes=settings.max_record_bytes)
+    pipeline = Pipeline(matcher, spec, lambda: controls, names)
     records: list[Record] = []
     for item in items:
         key = item.request_id.encode()

@@ -127,8 +127,8 @@ def docker_answers() -> bool:
 @contextmanager
 def kafka_in_docker() -> Iterator[str]:
     """Run one node of Apache's own image, with the settings that a single node needs."""
-    from testcontainers.core.container import DockerContainer  # noqa: PLC0415 (its import alone looks for the engine)
-    from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
     port = free_ports(1)
     container = DockerContainer(IMAGE).with_bind_ports(port, port)

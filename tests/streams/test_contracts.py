@@ -96,15 +96,13 @@ def without_logprobs() -> dict[str, Any]:
     return body
 
 
-def run(
-    model: Any, *records: Record, threshold: float | None = 0.4, audit_rate: float = 0.0, max_bytes: int = 2**21
-) -> list[Output]:
+def run(model: Any, *records: Record, threshold: float | None = 0.4, audit_rate: float = 0.0) -> list[Output]:
     """All that the pipeline writes for one batch."""
     matcher = Matcher(response_timeout=10_000, dedup_window=60_000)
     matcher.stores = {0: PartitionStore(0, dedup_window=60_000)}
     thresholds = {} if threshold is None else {"*": threshold}
     controls = Controls(model=model, thresholds=thresholds, audit_rates={"*": audit_rate})
-    pipeline = Pipeline(matcher, PRESETS["lpp"], lambda: controls, NAMES, max_bytes=max_bytes)
+    pipeline = Pipeline(matcher, PRESETS["lpp"], lambda: controls, NAMES)
     polled = Polled(Ticket(0, 0, {}, None, 0.0), list(records), CAUGHT_UP)
     return pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled)))).outputs
 
@@ -170,12 +168,6 @@ def test_missing_predictors_are_null_in_the_vector(model: ErrorModel) -> None:
     outputs = run(model, request("a"), response("a", without_logprobs()))
     (vector,) = [check("vector", output.value) for output in outputs if output.topic == "vectors"]
     assert None in vector["values"]
-
-
-def test_a_request_too_large_to_repeat_is_said_to_be(model: ErrorModel) -> None:
-    """The review then says where the request stands."""
-    (decision,) = decisions(run(model, request("a", at=1, content="x" * 5000), max_bytes=8000))
-    assert (None, {"partition": 0, "offset": 1}) == (decision["request"], decision["request_omitted"])
 
 
 def test_recorded_answers_keep_the_contracts(model: ErrorModel) -> None:

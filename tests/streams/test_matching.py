@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.dead_letters import CONNECT, dead_letter
 from streams.matching import Matched, Matcher
 from streams.pending import PartitionStore
 from streams.reasons import DeadLetter, Reason
@@ -122,6 +123,15 @@ def test_a_record_that_breaks_the_contract_is_a_dead_letter(record: Record, code
     matched = match(subject, record)
     assert [(record, code)] == [(dead.record, dead.code) for dead in matched.dead]
     assert ([], [], 0, 0) == (matched.cases, matched.changes, subject.waiting_requests, subject.waiting_responses)
+
+
+def test_a_record_too_large_to_be_written_anywhere_is_set_aside_without_its_value() -> None:
+    """Let in, it would stop its partition for good: neither the changelog nor a review could hold it."""
+    large = request(value=b'{"request_id": "a", "policy": "p", "content": "' + b"x" * 2**20 + b'"}')
+    (dead,) = match(matcher(), large).dead
+    letter = dead_letter(dead, {"requests": "moderation.requests"})
+    assert (DeadLetter.TOO_LARGE, None) == (dead.code, letter.value)
+    assert (CONNECT + "offset", b"0") in (letter.headers or [])
 
 
 def test_an_unreadable_answer_reaches_its_request() -> None:
