@@ -52,8 +52,9 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
         ("send",),
         "dead-letter",
         None,
-        "As it came, null included.",
-        "Value and headers as they came, and why the record was set aside in further headers.",
+        "As it came, null included; null as well where the record was too large.",
+        "Value and headers as they came, left out where the record was too large to be written, and why it was set aside in "
+        "further headers.",
         _dead_letter_headers(),
     ),
     "vectors": Contract(("send",), "vector", "vector", "The request's."),
