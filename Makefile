@@ -61,6 +61,10 @@ lock: ## Renew requirements.lock from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
 
+.PHONY: bench
+bench: $(VENV)/.installed ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")
+	$(BIN)/python benchmarks/featurize.py $(BENCH_ARGS)
+
 .PHONY: clean
 clean: ## Remove the environment, the models and all caches
 	rm -rf $(VENV) models out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -21,7 +21,6 @@ _COMMANDS = {
     "control": "streams.cli_control",
     "demo": "streams.cli_demo",
     "evaluate": "streams.cli_scoring",
-    "dead-letters": "streams.cli_dead_letters",
     "features": "streams.cli_features",
     "stress": "streams.cli_stress",
     "train": "streams.cli_scoring",

@@ -24,7 +24,7 @@ _Policy = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 class _Message(msgspec.Struct, tag_field="type", kw_only=True):
     policy: _Policy = EVERY_POLICY
-    version: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    version: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
     issued_by: str | None = None
 
 
@@ -51,7 +51,7 @@ class SetAuditRate(_Message, tag="set_audit_rate"):
 class SetModel(_Message, tag="set_model"):
     """Score with another model of the model directory, named by its sha256."""
 
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 
 
 ControlMessage: TypeAlias = SetThreshold | SetCosts | SetAuditRate | SetModel

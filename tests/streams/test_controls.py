@@ -84,6 +84,7 @@ def test_a_version_that_is_not_newer_is_refused() -> None:
         ({"type": "set_threshold", "threshold": "0.5"}, "threshold"),
         ({"type": "set_threshold", "threshold": 0.5, "policy": ""}, "policy"),
         ({"type": "set_threshold", "threshold": 0.5, "version": 0}, "version"),
+        ({"type": "set_threshold", "threshold": 0.5, "version": 10**23}, "version"),
         ({"type": "set_costs", "accounting": "other", "review": 1, "mistake": 2}, "accounting"),
         ({"type": "set_costs", "accounting": "review-charged", "review": 0, "mistake": 2}, "review"),
         ({"type": "set_model", "sha256": "../../etc/passwd"}, "sha256"),
