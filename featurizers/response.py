@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import re
 from typing import Any, Final
 
@@ -15,9 +16,15 @@ from featurizers.wire import Body, Record
 
 PROVIDERS: Final = tuple(READERS)
 
-# All that a body is read by; whatever else a gateway adds under other names must not get in the way.
-_BODY_FIELDS = frozenset(Body.__struct_encode_fields__)
-_CONTAINERS = {"openai-chat": "choices", "openai-responses": "output", "completions": "choices", "gemini": "candidates"}
+# What each format is read by, its container first.
+_FIELDS = {
+    "openai-chat": ("choices", "model"),
+    "completions": ("choices", "model"),
+    "openai-responses": ("output", "incomplete_details", "model"),
+    "gemini": ("candidates", "promptFeedback", "modelVersion"),
+    "none": ("content", "stop_reason", "model"),
+}
+_LONGEST_INTEGER = 300  # digits; beyond it lies no number that a float can hold
 _REQUEST_ID = re.compile(rb'"request_id"\s*+:\s*+"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 
 
@@ -26,6 +33,7 @@ class _RawBody(Struct):
 
 
 _decoder = msgspec.json.Decoder(Record)
+_lenient_decoder = msgspec.json.Decoder(Record, strict=False)
 _raw_body_decoder = msgspec.json.Decoder(_RawBody)
 
 
@@ -104,25 +112,40 @@ def _decode_leniently(value: bytes, provider: str | None) -> Record:
     That is NaN and -Infinity, numbers in quotes, lone surrogates, broken UTF-8, and foreign fields under known names.
     """
     try:
-        document = json.loads(value.decode(errors="replace").removeprefix("\ufeff"))
+        document = json.loads(
+            value.decode(errors="replace").removeprefix("\ufeff"),
+            parse_constant=_nothing,
+            parse_float=_finite,
+            parse_int=_whole,
+        )
     except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", None) or "it is nested too deeply or holds an impossible number"
+        reason = getattr(error, "msg", None) or "it is nested too deeply"
         raise _error(f"the value is not JSON: {reason}", "not_a_record", value) from None
     if not isinstance(document, dict):
         raise _error(f"the value is JSON, but no object: {type(document).__name__}", "not_a_record", value)
     try:
-        record = msgspec.convert(_known_fields(document, provider), Record, strict=False)
-    except (msgspec.ValidationError, ValueError, RecursionError) as error:
+        # A lone surrogate becomes a question mark: it could not be encoded again by anyone.
+        mended = json.dumps(_known_fields(document, provider), ensure_ascii=False).encode(errors="replace")
+        return _lenient_decoder.decode(mended)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise _error(f"the body is no provider's answer: {error}", "unreadable_answer", value) from None
-    for name in ("request_id", "model", "model_version"):
-        text = getattr(record, name)
-        if isinstance(text, str):  # a lone surrogate could not be encoded again
-            setattr(record, name, text.encode(errors="replace").decode())
-    return record
+
+
+def _nothing(_constant: str) -> None:
+    """NaN and the infinities: a number that says nothing is missing."""
+
+
+def _finite(number: str) -> float | None:
+    value = float(number)
+    return value if math.isfinite(value) else None
+
+
+def _whole(number: str) -> int | None:
+    return int(number) if len(number) <= _LONGEST_INTEGER else None
 
 
 def _known_fields(document: dict[str, Any], provider: str | None) -> dict[str, Any]:
-    """The record's own fields and, of the body, only the container that its provider uses."""
+    """The record's own fields and, of the body, only those that its format is read by."""
     known = {name: document[name] for name in ("request_id", "provider") if name in document}
     body = document.get("body", document)
     if not isinstance(body, dict):
@@ -130,9 +153,11 @@ def _known_fields(document: dict[str, Any], provider: str | None) -> dict[str, A
     name = document.get("provider") or provider
     if name == "none" and not isinstance(body.get("content"), list):
         return known | {"body": json.dumps(body)}
-    container = _CONTAINERS.get(name) if isinstance(name, str) else None
-    unused = set(_CONTAINERS.values()) - {container} if container else set()
-    return known | {"body": {key: item for key, item in body.items() if key in _BODY_FIELDS - unused}}
+    if not isinstance(name, str) or name not in _FIELDS:
+        name = next(
+            (name for name, (container, *_) in _FIELDS.items() if isinstance(body.get(container), list)), "gemini"
+        )
+    return known | {"body": {key: body[key] for key in _FIELDS[name] if key in body}}
 
 
 def _error(message: str, code: Any, value: bytes) -> ResponseError:
