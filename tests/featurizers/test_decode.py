@@ -1,0 +1,106 @@
+"""What decode refuses, and how it says so."""
+
+import json
+from typing import Any
+
+import pytest
+
+from featurizers import PROVIDERS, ResponseError, decode
+
+NO_RECORDS = {
+    "empty": b"",
+    "text": b"not json",
+    "array": b"[1, 2]",
+    "string": b'"text"',
+    "number": b"7",
+    "cut off": b'{"request_id": "r1", "body": {"choi',
+    "deep": b'{"a": ' * 100_000,
+    "binary": bytes(range(256)),
+}
+UNREADABLE = {
+    "empty object": {},
+    "error body": {"error": {"message": "rate limit"}},
+    "body null": {"request_id": "r1", "body": None},
+    "no choices": {"choices": []},
+    "no message": {"provider": "openai-chat", "body": {"choices": [{"index": 0}]}},
+    "no text": {"provider": "completions", "body": {"choices": [{"message": {"content": "0"}}]}},
+    "no output": {"provider": "openai-responses", "body": {"choices": []}},
+    "no candidates": {"provider": "gemini", "body": {}},
+    "wrong type": {"choices": "x"},
+    "huge number": {"choices": 10**299},
+    "wrong inside": {"choices": [{"message": {"content": {"a": 1}}}]},
+    "unknown provider": {"provider": "acme", "body": {"choices": [{"message": {"content": "0"}}]}},
+    "body a number": {"request_id": "r1", "body": 5},
+}
+
+
+@pytest.mark.parametrize("value", NO_RECORDS.values(), ids=NO_RECORDS)
+def test_not_a_record(value: bytes) -> None:
+    """Bytes that are no JSON object are no record."""
+    with pytest.raises(ResponseError) as caught:
+        decode(value)
+    assert "not_a_record" == caught.value.code
+
+
+@pytest.mark.parametrize("document", UNREADABLE.values(), ids=UNREADABLE)
+def test_unreadable_answer(document: dict[str, Any]) -> None:
+    """A JSON object that is no answer is unreadable."""
+    with pytest.raises(ResponseError) as caught:
+        decode(json.dumps(document).encode())
+    assert "unreadable_answer" == caught.value.code
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"request_id": "r1", "body": {"choi',
+        b'{"request_id": "r1", "body": {"error": 1}}',
+        b'{"request_id": "r1", "body": {"choices": "x"}}',
+        b'{"body": {"choices": "x"}, "request_id": "r1"}',
+    ],
+)
+def test_request_id_of_a_broken_record(value: bytes) -> None:
+    """The request id is recovered from a record that cannot be read."""
+    with pytest.raises(ResponseError) as caught:
+        decode(value)
+    assert "r1" == caught.value.request_id
+
+
+def test_message_names_what_is_wrong() -> None:
+    """The message says where in the body the wrong value is, and shows none of the content."""
+    with pytest.raises(ResponseError, match=r"choices\[0\]\.message\.content") as caught:
+        decode(b'{"choices": [{"message": {"content": {"secret": 1}}}]}')
+    assert "secret" not in str(caught.value)
+
+
+def test_unknown_provider_lists_the_known() -> None:
+    """An unknown provider's name is answered with the known ones."""
+    with pytest.raises(ResponseError, match=", ".join(PROVIDERS)):
+        decode(b'{"provider": "acme", "body": {"choices": [{"message": {"content": "0"}}]}}')
+
+
+def test_numeric_request_id() -> None:
+    """A request id that is a number becomes its string, as in the record's key."""
+    assert "17" == decode(b'{"request_id": 17, "body": "0"}').request_id
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"request_id": "a\\ud800b", "body": {"choices": [{"message": {"content": "\\ud800 0"}}], "model": "\\udfff"}}',
+        b'{"request_id": "a\xff", "body": {"choices": [{"message": {"content": "\xc3 0"}}], "model": "\xff"}}',
+        b'\xef\xbb\xbf{"request_id": "a", "body": "0"}',
+    ],
+    ids=["lone surrogates", "broken UTF-8", "byte order mark"],
+)
+def test_sloppy_text(value: bytes) -> None:
+    """Text that strict JSON forbids is read, and what goes on from it can be encoded again."""
+    response = decode(value)
+    assert (response.request_id or "").encode().startswith(b"a")
+    (response.llm or "").encode()
+
+
+def test_five_megabytes() -> None:
+    """A long answer is read whole."""
+    text = "a" * 5_000_000
+    assert text == decode(json.dumps({"choices": [{"message": {"content": text}}]}).encode()).text

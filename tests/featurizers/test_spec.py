@@ -1,0 +1,126 @@
+"""Outcome specs: presets, files, refusals of broken ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from featurizers import PRESETS, OutcomeSpec, SpecError, decode, featurize, load_spec
+
+
+def outcome(text: str, spec: OutcomeSpec) -> int:
+    value = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+    return int(featurize([decode(value)], spec).outcomes[0])
+
+
+@pytest.mark.parametrize(
+    ("preset", "text", "expected"),
+    [
+        ("lpp", '{"outcome": 0}', 0),
+        ("lpp", '{"outcome": "3"}', 3),
+        ("llama-guard", "\n\nsafe", 0),
+        ("llama-guard", "\n\nunsafe\nS1", 1),
+        ("yes-no", "Yes.", 1),
+        ("yes-no", "**No**, because", 0),
+        ("allow-block", "ALLOW", 0),
+        ("allow-block", "`block`", 1),
+        ("true-false", "True", 1),
+        ("true-false", " false\n", 0),
+        ("yes-no", "Nothing", -1),
+        ("yes-no", "The answer is yes", -1),
+    ],
+)
+def test_presets(preset: str, text: str, expected: int) -> None:
+    """Each preset reads its own vocabulary, whatever the case and the decoration, and whole words only."""
+    assert expected == outcome(text, PRESETS[preset])
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "spec.toml"
+    path.write_text(text)
+    return path
+
+
+def test_json_field_spec(tmp_path: Path) -> None:
+    """A file names the JSON key and any number of labels for a code."""
+    spec = load_spec(
+        write(
+            tmp_path,
+            """
+            where = "json-field"
+            field = "verdict"
+            [labels]
+            0 = ["ok", "fine"]
+            1 = ["remove", "not allowed"]
+            3 = ["policy unclear"]
+            [confidence]
+            field = "p"
+            scale = 1
+            [rationale]
+            field = "why"
+            """,
+        )
+    )
+    assert "spec" == spec.name
+    assert [0, 1, 3] == [
+        outcome(f'{{"verdict": "{word}"}}', spec) for word in ("Fine", "Not allowed", "policy unclear")
+    ]
+    assert (1.0, "p", "why") == (spec.confidence_scale, spec.confidence_field, spec.rationale_field)
+
+
+def test_regex_spec(tmp_path: Path) -> None:
+    """A regular expression finds the label anywhere."""
+    spec = load_spec(
+        write(
+            tmp_path,
+            """
+            name = "prose"
+            where = "regex"
+            pattern = '(?i)verdict\\s*(?:is|:)\\s*(?P<label>\\w+)'
+            [labels]
+            0 = ["clean"]
+            1 = ["toxic"]
+            [confidence]
+            pattern = '(\\d+) ?% sure'
+            """,
+        )
+    )
+    assert "prose" == spec.name
+    assert 1 == outcome("After some thought the verdict is TOXIC, 90 % sure.", spec)
+
+
+def test_own_refusal_pattern() -> None:
+    """A spec may say what a refusal looks like."""
+    spec = OutcomeSpec(name="s", labels=(("0",), ("1",)), refusal="nope")
+    value = b'{"choices": [{"message": {"content": "Nope!"}}]}'
+    assert ["refusal"] == featurize([decode(value)], spec).problems
+
+
+BROKEN = {
+    "unknown preset or file": ("", "no such preset"),
+    "not TOML": ("= 1", "spec.toml"),
+    "no labels": ('field = "x"', "labels"),
+    "unknown setting": ('fild = "x"\n[labels]\n0 = ["a"]\n1 = ["b"]', "fild"),
+    "unknown code": ('[labels]\n0 = ["a"]\n1 = ["b"]\n4 = ["c"]', "4"),
+    "wrong type": ('[labels]\n0 = "a"\n1 = ["b"]', "labels"),
+    "code without label": ('[labels]\n0 = ["a"]', "codes 0 and 1"),
+    "label of two codes": ('[labels]\n0 = ["a"]\n1 = ["A"]', "both code 0 and code 1"),
+    "blank label": ('[labels]\n0 = [" a"]\n1 = ["b"]', "blanks"),
+    "unknown place": ('where = "there"\n[labels]\n0 = ["a"]\n1 = ["b"]', "json-field, first-token, regex"),
+    "regex without pattern": ('where = "regex"\n[labels]\n0 = ["a"]\n1 = ["b"]', "belong together"),
+    "pattern without regex": ('pattern = "(a)"\n[labels]\n0 = ["a"]\n1 = ["b"]', "belong together"),
+    "broken pattern": ('where = "regex"\npattern = "("\n[labels]\n0 = ["a"]\n1 = ["b"]', "regular expression"),
+    "pattern without group": ('where = "regex"\npattern = "a"\n[labels]\n0 = ["a"]\n1 = ["b"]', "no group"),
+    "scale 0": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "c"\nscale = 0', "positive"),
+    "both ways": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "c"\npattern = "(c)"', "give one"),
+    "one key twice": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "Outcome"', "keys of their own"),
+    "empty key": ('field = ""\n[labels]\n0 = ["a"]\n1 = ["b"]', "empty"),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), BROKEN.values(), ids=BROKEN)
+def test_broken_spec(tmp_path: Path, text: str, reason: str) -> None:
+    """A broken spec is refused with the reason."""
+    path = write(tmp_path, text) if text else tmp_path / "missing.toml"
+    with pytest.raises(SpecError, match=reason):
+        load_spec(path)
