@@ -43,9 +43,8 @@ def features(file: Path, spec: str, provider: str | None, as_json: bool) -> None
 
 def _render(explanation: Explanation, console: Console) -> None:
     response = explanation.response
-    console.print(
-        f"{response.provider} answer of {response.llm or 'an unnamed model'}, read by spec {explanation.spec.name}"
-    )
+    llm = response.llm or "an unnamed model"
+    console.print(Text(f"{response.provider} answer of {llm}, read by spec {explanation.spec.name}"))
     console.print(_verdict(explanation))
     if explanation.tokens:
         console.print(_tokens(explanation))
