@@ -48,6 +48,8 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 3_000,
         "fetch.wait.max.ms": 10,
+        # LLM answers are large: the prefetch queue (64 MB) is worked off in half a second, and the default waits a whole one.
+        "fetch.queue.backoff.ms": 10,
         "auto.offset.reset": "earliest",
         **base_config(settings),
         "group.id": settings.topic_prefix + settings.group,
