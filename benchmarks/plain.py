@@ -57,10 +57,12 @@ def spread(logprobs: Sequence[float]) -> tuple[float, float]:
 
 
 def mean(values: Sequence[float]) -> float:
+    """The mean, NaN of nothing."""
     return sum(values) / len(values) if values else NAN
 
 
 def sequence(logprobs: list[float], entropies: list[float], margins: list[float]) -> dict[str, float]:
+    """The whole answer's statistics."""
     average = mean(logprobs)
     return {
         "sequence_logprob_mean": average,
@@ -94,6 +96,7 @@ def overlapping(tokens: Sequence[Mapping[str, Any]], match: re.Match[str] | None
 def part_of_sequence(
     part: str, logprobs: list[float], entropies: list[float], margins: list[float]
 ) -> dict[str, float]:
+    """The statistics of one part of the answer."""
     return {
         f"{part}_sequence_logprob_mean": mean(logprobs),
         f"{part}_sequence_logprob_min": min(logprobs) if logprobs else NAN,
@@ -133,6 +136,7 @@ def labels(tokens: Sequence[Mapping[str, Any]], match: re.Match[str] | None) -> 
 def confidence(
     match: re.Match[str] | None, logprobs: list[float], text: str, finish_reason: str | None
 ) -> dict[str, float]:
+    """The stated confidence's predictors."""
     if match is None or (finish_reason == "length" and match.end() == len(text)):
         return {"stated_confidence": NAN, "stated_confidence_logprob": NAN, "stated_confidence_missing": 1.0}
     stated = float(match[match.lastindex or 0]) / 100

@@ -112,7 +112,9 @@ def _candidates(table: TokenTable, tokens: Tokens, index: int, position: int) ->
     """A token's alternatives, joined by the emitted token where the provider left it out; none where it gave none."""
     texts = tokens.alternative_texts(position)
     logprobs = table.alternatives[table.alternative_offsets[index] : table.alternative_offsets[index + 1]]
-    if texts and tokens.texts[position] not in texts:
+    if not texts:
+        return [], logprobs[:0]
+    if tokens.texts[position] not in texts:
         return [*texts, tokens.texts[position]], np.append(logprobs, table.logprob[index])
     return texts, logprobs
 

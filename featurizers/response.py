@@ -10,7 +10,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from featurizers.errors import ResponseError
+from featurizers.locate import locator
 from featurizers.providers import READERS, Answer, NoAnswerError, detect
+from featurizers.spec import OutcomeSpec
 from featurizers.tokens import NO_TOKENS, Tokens, pack
 from featurizers.wire import Body, Record
 
@@ -54,11 +56,14 @@ class Response(Struct, gc=False):
     truncated: bool = False
 
 
-def decode(value: bytes, provider: str | None = None) -> Response:
+def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | None = None) -> Response:
     """Decode one response: the record `{"request_id", "provider", "body"}` or a provider's bare body.
 
     `provider` is one of `PROVIDERS` and counts where the record names none; without either, the format is detected from
     the body. `body` may be a string (plain text); under provider `none` it may be the answer's own JSON object.
+
+    With the `spec` that the response will be featurized by, only those strings of alternatives are kept that its label
+    needs, which is faster; the label distribution is then missing under any other spec.
 
     Raises `ResponseError`: `not_a_record` for bytes that are no JSON object, `unreadable_answer` for a JSON object that is
     no answer of the provider. Nothing else is raised, whatever the bytes.
@@ -81,7 +86,9 @@ def decode(value: bytes, provider: str | None = None) -> Response:
             request_id=request_id,
         ) from None
     text, tokens, refused, truncated = answer
-    return Response(request_id, name, body.model or body.model_version, text, pack(tokens, text), refused, truncated)
+    label = None if spec is None else locator(spec).locate(text, refused, truncated).outcome_span
+    packed = pack(tokens, text, label)
+    return Response(request_id, name, body.model or body.model_version, text, packed, refused, truncated)
 
 
 def _read(body: Body, provider: str | None, value: bytes) -> tuple[str, Answer]:

@@ -6,12 +6,14 @@ decoding them: each is met again when it has left the processor's caches. So the
 
 import math
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain
 
 from msgspec import Struct
 
 from featurizers.align import align
+from featurizers.locate import Span
 from featurizers.wire import Alternative, Token
 
 _SEPARATOR = "\0"
@@ -21,8 +23,8 @@ class Tokens(Struct, gc=False):
     """t tokens that carry the answer, in order.
 
     `texts` are their strings, `lengths` the number of the answer's characters that begin in each (see `align`), `logprobs`
-    in nats or None, `counts` how many alternatives each one has. The alternatives of all tokens, one behind the other: their
-    `alternative_logprobs` in nats, NaN = missing, and their strings, joined.
+    in nats or None, `counts` how many alternatives each one has. `alternative_logprobs`, in nats, NaN = missing, are those of
+    all tokens' alternatives, one behind the other; `joined_alternatives` the strings of those of the tokens `first` to `stop`.
     """
 
     texts: list[str]
@@ -31,19 +33,26 @@ class Tokens(Struct, gc=False):
     counts: list[int]
     alternative_logprobs: "array[float]"
     joined_alternatives: str
+    first: int
+    stop: int
 
     def alternative_texts(self, token: int) -> list[str]:
-        """The strings of one token's alternatives."""
-        start = sum(self.counts[:token])
+        """The strings of one token's alternatives; none for a token whose strings were not kept."""
+        if not self.first <= token < self.stop:
+            return []
+        start = sum(self.counts[self.first : token])
         stop = start + self.counts[token]
         return self.joined_alternatives.split(_SEPARATOR, stop)[start:stop]
 
 
-NO_TOKENS = Tokens([], [], [], [], array("d"), "")
+NO_TOKENS = Tokens([], [], [], [], array("d"), "", 0, 0)
 
 
-def pack(tokens: Sequence[Token], text: str) -> Tokens:
-    """The tokens that carry the text."""
+def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
+    """The tokens that carry the text.
+
+    The strings of alternatives are worth keeping for the tokens of the `label`, characters [start, end), if one is given.
+    """
     if not tokens:
         return NO_TOKENS
     texts = [token.token for token in tokens]
@@ -56,15 +65,23 @@ def pack(tokens: Sequence[Token], text: str) -> Tokens:
             texts = [text for text in texts if text]
         lengths = list(map(len, texts))
     alternatives: list[Sequence[Alternative]] = [token.top_logprobs or () for token in tokens]
-    flat = list(chain.from_iterable(alternatives))
+    first, stop = (0, len(texts)) if label is None else _overlapping(lengths, label)
     return Tokens(
         texts,
         lengths,
         [token.logprob for token in tokens],
         list(map(len, alternatives)),
-        _numbers([item.logprob for item in flat]),
-        _joined([item.token for item in flat]),
+        _numbers([item.logprob for item in chain.from_iterable(alternatives)]),
+        _joined([item.token for item in chain.from_iterable(alternatives[first:stop])]),
+        first,
+        stop,
     )
+
+
+def _overlapping(lengths: Sequence[int], label: Span) -> tuple[int, int]:
+    """The tokens that overlap a character range, [first, stop)."""
+    ends = list(accumulate(lengths))
+    return bisect_right(ends, label[0]), bisect_left(ends, label[1]) + 1
 
 
 def _numbers(logprobs: list[float | None]) -> "array[float]":

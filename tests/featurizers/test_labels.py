@@ -1,11 +1,13 @@
 """The masses of labels that are split over tokens, glued to neighbours, or known by several names."""
 
+import json
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from featurizers import OutcomeSpec
+from featurizers import PRESETS, SCHEMA, OutcomeSpec, decode, featurize
 
 Values = Callable[..., dict[str, float]]
 ln = math.log
@@ -102,3 +104,15 @@ def test_label_in_other_alphabets(values: Values) -> None:
     spec = OutcomeSpec(name="s", labels=(("нет",), ("да",)), where="first-token")
     actual = values([("да", ln(0.8), {"да": ln(0.8), "нет": ln(0.2)})], spec)
     assert pytest.approx(0.8) == actual["q_violation"]
+
+
+def test_decoded_for_the_spec(body: Callable[..., object], verdict: list[object]) -> None:
+    """A response decoded for its spec has the same vector; under another spec the label distribution is missing."""
+    value = json.dumps(body(verdict)).encode()
+    lpp = PRESETS["lpp"]
+    expected = featurize([decode(value)], lpp).values
+    assert np.array_equal(expected, featurize([decode(value, spec=lpp)], lpp).values, equal_nan=True)
+    other = OutcomeSpec(name="s", labels=(("80",), ("10",)), field="confidence")
+    actual = featurize([decode(value, spec=lpp)], other)
+    assert [0] == actual.outcomes.tolist()
+    assert np.isnan(actual.values[0, SCHEMA.names.index("outcome_coverage")])
