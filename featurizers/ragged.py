@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,18 +30,6 @@ def reduce_segments(ufunc: np.ufunc, values: Floats, offsets: Ints, empty: float
     reduced = np.full(len(starts), empty)
     if filled.any():
         reduced[filled] = ufunc.reduceat(values, starts[filled])
-    return reduced
-
-
-def reduce_spans(ufunc: np.ufunc, values: Floats, starts: Ints, ends: Ints, empty: float) -> Floats:
-    """Reduce `values[start:end]`, [v] or [v, c], for each of s spans: [s] or [s, c]; `empty`, the identity, if it is empty."""
-    shape = (len(starts), *values.shape[1:])
-    if not len(starts):
-        return np.zeros(shape)
-    padded = np.concatenate([values, np.full((1, *values.shape[1:]), empty)])  # a span may end at len(values)
-    bounds = np.stack([starts, ends], axis=1).ravel()
-    reduced: Floats = ufunc.reduceat(padded, bounds, axis=0)[::2]
-    reduced[starts >= ends] = empty
     return reduced
 
 
@@ -80,8 +69,18 @@ class Spans:
         """The largest known value."""
         return self._finite(self._reduce(np.fmax, values, -np.inf))
 
+    @cached_property
+    def _bounds(self) -> Ints:
+        return np.stack([self.starts, self.ends], axis=1).ravel()
+
     def _reduce(self, ufunc: np.ufunc, values: Floats, empty: float) -> Floats:
-        return reduce_spans(ufunc, values, self.starts, self.ends, empty)
+        """Reduce `values[start:end]`, [v] or [v, c], for every span: [s] or [s, c]; `empty`, the identity, if it is empty."""
+        if not len(self.starts):
+            return np.zeros((0, *values.shape[1:]))
+        padded = np.concatenate([values, np.full((1, *values.shape[1:]), empty)])  # a span may end at len(values)
+        reduced: Floats = ufunc.reduceat(padded, self._bounds, axis=0)[::2]
+        reduced[self.starts >= self.ends] = empty
+        return reduced
 
     @staticmethod
     def _finite(values: Floats) -> Floats:

@@ -84,7 +84,7 @@ def distributions(logprobs: Floats, offsets: Ints) -> tuple[Floats, Floats]:
 
     `logprobs` are the alternatives of all tokens, in any order within a token, NaN = missing; `offsets` int64 [t + 1].
     """
-    sizes = np.diff(offsets)
+    sizes = offsets[1:] - offsets[:-1]
     unknown = np.isnan(logprobs)
     if unknown.any():
         enough = reduce_segments(np.add, (~unknown).astype(np.float64), offsets, 0.0) >= MIN_ALTERNATIVES

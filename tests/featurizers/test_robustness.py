@@ -126,7 +126,7 @@ def test_linear_time(body: Callable[..., Any], split: bool) -> None:
         return value
 
     long, short = seconds(run([answer(10_000)])), seconds(run([answer(100)] * 100))
-    assert long < 4 * short
+    assert long < 10 * short  # quadratic would be 100
 
 
 @pytest.mark.parametrize(
