@@ -166,9 +166,7 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.simplefilter("error")
     results, slowest = fuzz(arguments.bodies, arguments.seed)
-    print(
-        f"{arguments.bodies} mutated bodies, no exception but ResponseError; the slowest took {slowest * 1e3:.1f} ms"
-    )
+    print(f"{arguments.bodies} mutated bodies, no exception but ResponseError; the slowest took {slowest * 1e3:.1f} ms")
     for name, count in results.most_common():
         print(f"  {count:8,} {name}")
     return 0
