@@ -39,15 +39,15 @@ test: $(VENV)/.installed ## All tests (TEST_ARGS="-k matching")
 
 .PHONY: kafka
 kafka: $(VENV)/.installed ## Start a real local Kafka (needs Java 17 and Maven)
-	$(BIN)/python -m streams.kafka_command start
+	$(BIN)/python -m streams.brokers.command start
 
 .PHONY: kafka-stop
 kafka-stop: $(VENV)/.installed ## Stop it
-	$(BIN)/python -m streams.kafka_command stop
+	$(BIN)/python -m streams.brokers.command stop
 
 .PHONY: docs
 docs: $(VENV)/.installed ## Renew the generated pages of docs/
-	$(BIN)/python -m streams.reference
+	$(BIN)/python -m streams.contracts.reference
 
 .PHONY: check
 check: $(VENV)/.installed ## ruff, mypy strict, import direction

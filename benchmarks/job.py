@@ -12,12 +12,12 @@ from typing import NamedTuple, Self
 
 from featurizers import PRESETS, decode
 from scoring import cost_threshold, load_model
-from streams.controls import EVERY_POLICY, Controls
-from streams.matching import Case, Matched, Matcher, read_request
-from streams.pipeline import MatchedBatch, Pipeline, Ticket
-from streams.records import REQUESTS, Output, Record
+from streams.kafka.topics import load_topics
+from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.matching import Case, Matched, Matcher, read_request
+from streams.pipeline.records import REQUESTS, Output, Record
+from streams.pipeline.stages import MatchedBatch, Pipeline, Ticket
 from streams.settings import Settings
-from streams.topics import load_topics
 
 JOINED = "joined"
 REQUEST_HEADER = "request"

@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 from job import JOINED, REQUEST_HEADER
 
 from scoring import RECORDING, read_recording
-from streams.topics import create_topics, load_topics
+from streams.kafka.topics import create_topics, load_topics
 
 PREFIX = "bench."
 DECISIONS = ("auto_action", "human_review")

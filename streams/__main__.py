@@ -1,5 +1,5 @@
 """`python -m streams`: the command line without the console script."""
 
-from streams.cli import main
+from streams.cli.main import main
 
 main()

@@ -12,7 +12,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from click.testing import CliRunner
 
     from scoring import RECORDING
-    from streams.cli import main
+    from streams.cli.main import main
 
     folder = tmp_path_factory.mktemp("models")
     result = CliRunner().invoke(main, ["train", "--data", str(RECORDING), "--out", str(folder)], catch_exceptions=False)

@@ -7,10 +7,10 @@ import pytest
 
 from featurizers import PRESETS
 from scoring import cost_threshold, load_model
-from streams.controls import EVERY_POLICY, Controls
-from streams.matching import Matcher
-from streams.pipeline import Pipeline, Polled, Ticket
-from streams.records import REQUESTS, RESPONSES, Record
+from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.matching import Matcher
+from streams.pipeline.records import REQUESTS, RESPONSES, Record
+from streams.pipeline.stages import Pipeline, Polled, Ticket
 
 _ROOT = Path(__file__).parents[1]
 _MODEL = _ROOT / "models"
@@ -49,7 +49,7 @@ def test_one_by_one_in_batches_and_matched_the_decisions_are_the_same(monkeypatc
     from job import Answer, Job, Setup
     from track import answers
 
-    monkeypatch.setattr("streams.pipeline._now", lambda: 1_800_000_000_000)
+    monkeypatch.setattr("streams.pipeline.stages._now", lambda: 1_800_000_000_000)
     job = Job(Setup("unused", "", "unused", str(_MODEL)))
     records = list(answers(50))
     whole = [Answer(key, response, request) for key, request, response in records]

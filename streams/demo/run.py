@@ -17,18 +17,18 @@ from rich.console import Console
 from rich.live import Live
 
 from scoring import RECORDING, is_held_out, load_model, read_recording
-from streams.clients import Consumed, base_config, reader_config, topic_names
-from streams.controls import SetThreshold
-from streams.dead_letters import ERROR_CODE
+from streams.brokers.embedded import EmbeddedBroker
 from streams.demo.ledger import MISTAKE_COST, REVIEW_COST, Ledger
 from streams.demo.traffic import Script, write_script
 from streams.demo.view import progress, result
-from streams.embedded import EmbeddedBroker
 from streams.errors import StreamError
-from streams.processes import WorkerProcess
-from streams.publishing import publish_control
+from streams.kafka.clients import Consumed, base_config, reader_config, topic_names
+from streams.kafka.publishing import publish_control
+from streams.kafka.topics import create_topics, load_topics
+from streams.pipeline.controls import SetThreshold
+from streams.pipeline.dead_letters import ERROR_CODE
 from streams.settings import Settings
-from streams.topics import create_topics, load_topics
+from streams.worker.processes import WorkerProcess
 
 THRESHOLD_AFTER = 0.05
 """Set half-way, as after an incident: act only on verdicts that are almost certainly right."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 import orjson
 
 from scoring import Item
-from streams.records import REQUESTS, RESPONSES
+from streams.pipeline.records import REQUESTS, RESPONSES
 
 _SEED = 20260107
 _DISORDER = 0.1

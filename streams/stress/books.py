@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from streams.dead_letters import CONNECT, ERROR_CODE
-from streams.reasons import Reason
-from streams.records import Headers
+from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
+from streams.pipeline.reasons import Reason
+from streams.pipeline.records import Headers
 from streams.stress.plan import Fault, Plan, index_of, stray_key, trace
 
 _REASONS = tuple(reason.value for reason in Reason)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from streams.errors import StreamError
-from streams.processes import WorkerProcess
+from streams.worker.processes import WorkerProcess
 
 _RECOVERY_LIMIT = 120.0
 _MOST_CRASHES = 20

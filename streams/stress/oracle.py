@@ -6,15 +6,15 @@ import orjson
 
 from featurizers import PRESETS
 from scoring import Item
-from streams.clients import topic_names
-from streams.matching import Matcher
-from streams.pending import PartitionStore
-from streams.pipeline import Pipeline, Polled, Ticket
-from streams.records import REQUESTS, RESPONSES, Record
+from streams.kafka.clients import topic_names
+from streams.kafka.topics import load_topics
+from streams.pipeline.matching import Matcher
+from streams.pipeline.pending import PartitionStore
+from streams.pipeline.records import REQUESTS, RESPONSES, Record
+from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import Settings
 from streams.stress.plan import Recorded
-from streams.topics import load_topics
-from streams.worker import initial_controls
+from streams.worker.run import initial_controls
 
 _HOUR = 3_600_000
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from streams.reasons import DeadLetter, Reason
-from streams.records import REQUESTS, RESPONSES, Headers
+from streams.pipeline.reasons import DeadLetter, Reason
+from streams.pipeline.records import REQUESTS, RESPONSES, Headers
 
 _EARLY_SHARE = 0.1
 _EARLIEST, _LATEST, _COPY = 50, 300, 500

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.live import Live
 
 from scoring import RECORDING, read_recording
-from streams.clients import base_config
+from streams.brokers.local_kafka import LocalKafka
 from streams.errors import StreamError
-from streams.local_kafka import LocalKafka
+from streams.kafka.clients import base_config
+from streams.kafka.topics import create_topics, load_topics
 from streams.settings import Settings
 from streams.stress.books import Books
 from streams.stress.chaos import Chaos, Fleet, schedule
@@ -25,7 +26,6 @@ from streams.stress.oracle import recorded
 from streams.stress.plan import Plan, Shares
 from streams.stress.report import Progress, Result, progress_panel
 from streams.stress.traffic import Reader, Sender
-from streams.topics import create_topics, load_topics
 
 RESPONSE_TIMEOUT = 20.0
 _LATE_AFTER = RESPONSE_TIMEOUT + 5

@@ -7,13 +7,13 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
-from streams.clients import base_config, reader_config, topic_names
 from streams.errors import StreamError
-from streams.restore import ends
+from streams.kafka.clients import base_config, reader_config, topic_names
+from streams.kafka.restore import ends
+from streams.kafka.topics import load_topics
 from streams.settings import Settings
 from streams.stress.books import Books
 from streams.stress.plan import FURTHEST, Kind, Plan
-from streams.topics import load_topics
 
 _OUTPUTS = ("auto_action", "human_review", "dead_letter")
 _LONG_PAUSE = 2.0

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.metrics import Metrics
-from streams.reasons import REASONS
-from streams.routing import AUTO_ACTION, HUMAN_REVIEW
+from streams.pipeline.reasons import REASONS
+from streams.pipeline.routing import AUTO_ACTION, HUMAN_REVIEW
 from streams.settings import KAFKA_PREFIX, PREFIX, SETTINGS
+from streams.worker.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "deploy/grafana/dashboards/secondlook.json"

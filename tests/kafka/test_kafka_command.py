@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from streams.local_kafka import free_ports
-from streams.topics import create_topics, load_topics
+from streams.brokers.local_kafka import free_ports
+from streams.kafka.topics import create_topics, load_topics
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command as from a shell."""
-    command = [sys.executable, "-m", "streams.kafka_command", *arguments]
+    command = [sys.executable, "-m", "streams.brokers.command", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

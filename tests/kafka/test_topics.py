@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from streams.errors import TopicError
-from streams.topics import Topic, check_configs, check_topics, create_topics, load_topics
+from streams.kafka.topics import Topic, check_configs, check_topics, create_topics, load_topics
 
 
 def grow(bootstrap: str, topic: Topic, partitions: int) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from scoring import RECORDING, load_model
 from scoring.training import Trained
-from streams.cli_scoring import evaluate, train
+from streams.cli.scoring import evaluate, train
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_train_says_what_it_can_read(arguments: list[str], tmp_path: Path) -> No
 def test_serving_needs_no_training_library() -> None:
     """Scoring and the command line start without scikit-learn, skl2onnx and onnx."""
     probe = (
-        "import sys, scoring, streams.cli_scoring, scoring.evaluation, scoring.loading\n"
+        "import sys, scoring, streams.cli.scoring, scoring.evaluation, scoring.loading\n"
         "print(sorted({'sklearn', 'skl2onnx', 'onnx', 'scipy'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.clients import base_config, consumer_config
 from streams.errors import SettingsError
+from streams.kafka.clients import base_config, consumer_config
 from streams.settings import load_settings
 
 

@@ -1,0 +1,34 @@
+"""`secondlook demo`: see the whole thing work."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from streams.cli.main import setting_options, settings_from
+
+
+@click.command()
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here too."
+)
+@click.option("--rate", type=click.FloatRange(1, 2000), default=25.0, show_default=True, help="Requests a second.")
+@click.option("--limit", type=click.IntRange(30), help="Only this many of the held-out items.")
+@setting_options("broker", "delivery", "model")
+def demo(json_path: Path | None, rate: float, limit: int | None, **options: Any) -> None:
+    """Replay recorded LLM answers through a real worker, and swap the threshold half-way.
+
+    Without --broker it runs on a broker embedded in this program and needs nothing else.
+    """
+    from streams.demo import run_demo
+    from streams.demo.run import write_figures
+
+    embedded = options["broker"] is None
+    settings = replace(settings_from(options), web_port=0)
+    figures = run_demo(settings, embedded=embedded, rate=rate, limit=limit, console=Console())
+    if json_path is not None:
+        write_figures(figures, json_path)
+    if figures["lost"] or figures["duplicated"]:
+        raise SystemExit(1)

@@ -1,0 +1,148 @@
+"""The command line. Each command validates, does one thing through the package, and says in one line what went wrong."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from featurizers import SecondlookError
+from streams.settings import SETTINGS, Settings, flag, load_settings, settings_markdown
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_EXIT_FAILURE = 1
+
+
+_COMMANDS = {
+    "control": "streams.cli.control",
+    "demo": "streams.cli.demo",
+    "evaluate": "streams.cli.scoring",
+    "features": "streams.cli.features",
+    "stress": "streams.cli.stress",
+    "train": "streams.cli.scoring",
+}
+"""Commands that are imported only when used: a worker needs no training library, and `control` no model."""
+
+
+class _Group(click.Group):
+    """Finds commands in their modules, and turns the project's own errors into one line on stderr and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_COMMANDS})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            command: click.Command = getattr(import_module(_COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SecondlookError as problem:
+            click.echo(f"secondlook: {problem}", err=True)
+            sys.exit(_EXIT_FAILURE)
+
+
+def setting_options(*names: str) -> Callable[[_F], _F]:
+    """Options for the named settings (all of them when none is named), plus `--config` and `-X`."""
+
+    def decorate(command: _F) -> _F:
+        for setting in reversed(SETTINGS):
+            if names and setting.name not in names:
+                continue
+            about = setting.metadata
+            unit = f" [{about['unit']}]" if about["unit"] else ""
+            default = "" if setting.default is None else f" Default: {setting.default}."
+            command = click.option(flag(setting), setting.name, metavar="VALUE", help=about["help"] + unit + default)(
+                command
+            )
+        command = click.option(
+            "-X",
+            "kafka",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Kafka client option, passed through to librdkafka.",
+        )(command)
+        return click.option(
+            "--config", type=click.Path(path_type=Path), help="TOML file of settings; flags win over it."
+        )(command)
+
+    return decorate
+
+
+def settings_from(options: dict[str, Any]) -> Settings:
+    """The settings from a command's options; takes them out of `options`."""
+    file, pairs = options.pop("config"), options.pop("kafka")
+    kafka = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="-X")
+        kafka[name] = value
+    names = {setting.name for setting in SETTINGS} & set(options)
+    return load_settings({name: options.pop(name) for name in names}, file=file, kafka_flags=kafka)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="secondlook")
+def main() -> None:
+    """Decide, in a Kafka stream, which verdicts of an LLM moderator can be acted on and which need a second look."""
+
+
+@main.command()
+@setting_options()
+def worker(**options: Any) -> None:
+    """Run a worker; more workers of one group share the partitions."""
+    from streams.worker.run import run_worker
+
+    run_worker(settings_from(options))
+
+
+@main.command("settings")
+def show_settings() -> None:
+    """List every setting with its environment variable, default and meaning (Markdown)."""
+    click.echo(settings_markdown())
+
+
+@main.group()
+def topics() -> None:
+    """Create the topics, or check the ones that exist."""
+
+
+@topics.command("create")
+@setting_options("broker", "topic_prefix")
+@click.option("--partitions", type=click.IntRange(1), help="For the co-partitioned topics, instead of topics.toml's.")
+@click.option("--replication-factor", type=int, default=-1, show_default="the broker's own")
+def create(partitions: int | None, replication_factor: int, **options: Any) -> None:
+    """Create the topics that are missing, check those that exist."""
+    from streams.kafka.clients import base_config
+    from streams.kafka.topics import CO_PARTITIONED, create_topics, load_topics
+
+    settings = settings_from(options)
+    wanted = load_topics(settings.topic_prefix)
+    if partitions is not None:
+        wanted.update({key: replace(wanted[key], partitions=partitions) for key in CO_PARTITIONED})
+    created = create_topics(base_config(settings), wanted, replication_factor=replication_factor)
+    for topic in wanted.values():
+        click.echo(f"{'created' if topic.name in created else 'exists '}  {topic.name}  {topic.purpose}")
+
+
+@topics.command("check")
+@setting_options("broker", "topic_prefix")
+def check(**options: Any) -> None:
+    """Check that the topics exist, fit together and are kept as they must be."""
+    from streams.errors import TopicError
+    from streams.kafka.clients import base_config
+    from streams.kafka.topics import check_configs, check_topics, load_topics
+
+    settings = settings_from(options)
+    wanted = load_topics(settings.topic_prefix)
+    problems = check_topics(base_config(settings), wanted) or check_configs(base_config(settings), wanted)
+    if problems:
+        raise TopicError("\n".join(problems))
+    click.echo(f"{len(wanted)} topics on {settings.broker} are as they must be")

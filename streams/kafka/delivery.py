@@ -1,0 +1,203 @@
+"""The sink's two ways of making a batch durable. Blocking; used from one thread.
+
+Exactly once, per batch: (1) begin, (2) produce everything, (3) send the consumed offsets, (4) commit. A crash before (4)
+leaves nothing visible, and the batch is read again; after (4) it is done. At least once: (1) produce and flush decisions,
+vectors and dead letters, (2) produce and flush the changelog, (3) commit the offsets. A crash before (3) repeats the batch.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from streams.errors import DeliveryError
+from streams.kafka.clients import kafka_error, producer_config, transactional_id
+from streams.pipeline.records import Output
+from streams.pipeline.stages import Outbox, Ticket
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_WARN_EVERY = 5.0
+_CALL_TIMEOUT = 1.0
+"""Seconds a call into librdkafka may block: short, so that a worker told to stop can."""
+
+
+_PERMANENT = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - its public name
+    }
+)
+"""Errors that the same batch would meet again: redoing it would go round for ever."""
+
+
+class BatchAborted(Exception):  # noqa: N818 - a signal to the sink, never seen outside
+    """The batch was taken back whole; reading it again from the last committed offsets redoes it."""
+
+
+class Delivery(Protocol):
+    """Makes a batch durable, whole."""
+
+    def start(self) -> None:
+        """Get ready to deliver; waits for the broker."""
+
+    def deliver(self, outbox: Outbox) -> None:
+        """Write and commit a batch. Raises BatchAborted when it must be redone, DeliveryError when the worker must stop."""
+
+    def close(self) -> None:
+        """Let go of the broker; never waits long."""
+
+
+class _Producing:
+    """What both ways share: a producer, topic names, and patience with a broker that is away."""
+
+    def __init__(self, config: dict[str, Any], names: Mapping[str, str]) -> None:
+        self._names = names
+        self._stopping = threading.Event()
+        self._failed: KafkaError | None = None
+        self._producer = Producer({**config, "on_delivery": self._on_failure, "delivery.report.only.error": True})
+
+    def close(self) -> None:
+        """Stop waiting for the broker, wherever the delivering thread is."""
+        self._stopping.set()
+
+    def _on_failure(self, error: KafkaError | None, _message: Any) -> None:
+        self._failed = self._failed or error
+
+    def _take_cause(self, error: KafkaError) -> KafkaError:
+        """What lies behind an error: a commit says only that records failed, their delivery reports say why."""
+        cause, self._failed = self._failed or error, None
+        return cause
+
+    def _produce(self, outputs: Iterable[Output]) -> None:
+        produce, names = self._producer.produce, self._names
+        for topic, key, value, headers, partition in outputs:
+            partition_number = -1 if partition is None else partition
+            while True:
+                try:
+                    produce(names[topic], value, key, partition_number, headers=headers)  # type: ignore[arg-type] # list is invariant
+                    break
+                except BufferError:
+                    self._producer.poll(0.05)
+
+    def _patiently(self, call: Callable[[], object]) -> None:
+        """Repeat a call while the broker is merely away; everything else is for the caller to judge."""
+        warned = time.monotonic()
+        while True:
+            try:
+                call()
+            except KafkaException as problem:
+                if not kafka_error(problem).retriable() or self._stopping.is_set():
+                    raise
+                if time.monotonic() - warned > _WARN_EVERY:
+                    warned = time.monotonic()
+                    log.warning("waiting for the broker: %s", kafka_error(problem).str())
+                time.sleep(0.05)
+            else:
+                return
+
+
+class ExactlyOnce(_Producing):
+    """One transaction per batch, consumed offsets included."""
+
+    def __init__(self, settings: Settings, names: Mapping[str, str]) -> None:
+        timeout = int(settings.transaction_timeout * 1000)
+        self._id = transactional_id(settings)
+        config = producer_config(settings, **{"transactional.id": self._id, "transaction.timeout.ms": timeout})
+        super().__init__(config, names)
+
+    def start(self) -> None:
+        """Fence and abort whatever an earlier life of this instance left open."""
+        try:
+            self._patiently(lambda: self._producer.init_transactions(_CALL_TIMEOUT))
+        except KafkaException as problem:
+            raise DeliveryError(
+                f"cannot open transactions as {self._id!r}: {kafka_error(problem).str()}; "
+                "a broker without transactions needs delivery = at_least_once"
+            ) from problem
+
+    def deliver(self, outbox: Outbox) -> None:
+        """See the module's numbered steps."""
+        try:
+            self._producer.begin_transaction()
+            self._produce(outbox.outputs)
+            self._produce(outbox.changelog)
+            offsets = _offsets(outbox.ticket, self._names)
+            if offsets:
+                self._patiently(
+                    lambda: self._producer.send_offsets_to_transaction(offsets, outbox.ticket.group, _CALL_TIMEOUT)
+                )
+            self._patiently(lambda: self._producer.commit_transaction(_CALL_TIMEOUT))
+        except KafkaException as problem:
+            error = self._take_cause(kafka_error(problem))
+            if error.fatal():
+                raise DeliveryError(_fatal_text(error)) from problem
+            self._abort(error)
+            if error.code() in _PERMANENT:
+                raise DeliveryError(_refused_text(error)) from problem
+            raise BatchAborted(error.str()) from problem
+
+    def _abort(self, cause: KafkaError) -> None:
+        log.warning("transaction aborted: %s", cause.str(), extra={"code": cause.name()})
+        try:
+            self._patiently(lambda: self._producer.abort_transaction(_CALL_TIMEOUT))
+        except KafkaException as problem:
+            raise DeliveryError(_fatal_text(kafka_error(problem))) from problem
+
+
+class AtLeastOnce(_Producing):
+    """Flush, then commit the offsets through the consumer."""
+
+    def __init__(self, settings: Settings, names: Mapping[str, str], consumer: Consumer) -> None:
+        super().__init__(producer_config(settings), names)
+        self._consumer = consumer
+
+    def start(self) -> None:
+        """Nothing to open."""
+
+    def deliver(self, outbox: Outbox) -> None:
+        """See the module's numbered steps."""
+        self._produce(outbox.outputs)
+        self._flush()
+        # Only now: a tombstone that outlived a crash which its decision did not would lose a request.
+        self._produce(outbox.changelog)
+        self._flush()
+        offsets = _offsets(outbox.ticket, self._names)
+        if not offsets:
+            return
+        try:
+            self._patiently(lambda: self._consumer.commit(offsets=offsets, asynchronous=False))
+        except KafkaException as problem:
+            raise BatchAborted(kafka_error(problem).str()) from problem
+
+    def _flush(self) -> None:
+        while self._producer.flush(_CALL_TIMEOUT):
+            if self._stopping.is_set():
+                raise DeliveryError(
+                    "stopped while the broker was away; the batch in flight is redone after the restart"
+                )
+        if self._failed is not None:
+            raise DeliveryError(_refused_text(self._failed))
+
+
+def _offsets(ticket: Ticket, names: Mapping[str, str]) -> list[TopicPartition]:
+    return [TopicPartition(names[source], partition, offset) for (source, partition), offset in ticket.offsets.items()]
+
+
+def _refused_text(error: KafkaError) -> str:
+    return f"the broker refuses a record: {error.str()}; the batch is not committed and comes again after the restart"
+
+
+def _fatal_text(error: KafkaError) -> str:
+    if error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):  # noqa: SLF001 - its public name
+        return f"another worker runs under the same instance_id: {error.str()}; give each worker its own"
+    return f"the batch in flight can be neither committed nor aborted: {error.str()}; a restart redoes it"

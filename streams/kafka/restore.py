@@ -1,0 +1,83 @@
+"""Reading a topic's partitions from the beginning to the end they had when we began."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from streams.errors import BrokerError
+from streams.kafka.clients import Consumed, kafka_error, reader_config
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_CALL_TIMEOUT = 10.0
+_PROGRESS_EVERY = 100_000
+
+
+def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The high watermark of each partition, records of open transactions included."""
+    consumer = Consumer(reader_config(settings, isolation="read_uncommitted"))
+    try:
+        return {
+            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_TIMEOUT)[1]
+            for partition in partitions
+        }
+    except KafkaException as problem:
+        raise BrokerError(f"cannot find the end of {topic}: {kafka_error(problem).str()}") from problem
+    finally:
+        consumer.close()
+
+
+def read_to_end(consumer: Consumer, topic: str, until: dict[int, int], take: Callable[[Consumed], None]) -> None:
+    """Assign the partitions and read each up to its offset in `until`.
+
+    Waits for transactions that stand open below that offset to be resolved: what was committed behind them would be
+    missed otherwise. Raises BrokerError on an error that waiting does not mend.
+    """
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in until])
+    missing = {partition for partition, end in until.items() if end > 0}
+    count, started = 0, time.monotonic()
+    while missing:
+        message: Consumed
+        for message in consumer.consume(1000, timeout=0.1):
+            error = message.error()
+            if error is None:
+                take(message)
+                count += 1
+                reached = message.offset() + 1
+                if count % _PROGRESS_EVERY == 0:
+                    log.info("reading %s: %d records, %.0f/s", topic, count, count / (time.monotonic() - started))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                reached = message.offset()
+            elif error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+                continue
+            else:
+                raise BrokerError(f"cannot read {topic}: {error.str()}")
+            if reached >= until[message.partition()]:
+                missing.discard(message.partition())
+
+
+def read_changelog(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, dict[bytes, bytes]]:
+    """The last value of every key of each partition, deleted keys left out."""
+    until = ends(settings, topic, partitions)
+    state: dict[int, dict[bytes, bytes]] = {partition: {} for partition in until}
+
+    def take(message: Consumed) -> None:
+        key, value = message.key(), message.value()
+        if value is None:
+            state[message.partition()].pop(key, None)
+        else:
+            state[message.partition()][key] = value
+
+    started = time.monotonic()
+    consumer = Consumer(reader_config(settings))
+    try:
+        read_to_end(consumer, topic, until, take)
+    finally:
+        consumer.close()
+    kept = sum(len(one) for one in state.values())
+    seconds = round(time.monotonic() - started, 3)
+    log.info("restored", extra={"partitions": sorted(state), "entries": kept, "seconds": seconds})
+    return state

@@ -1,0 +1,211 @@
+"""The topics: their one definition (`topics.toml`), creating them, and checking the ones that exist."""
+
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+# These are its documented names; its type hints only forget to re-export them.
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+
+from streams.errors import BrokerError, TopicError
+
+# Matching needs both halves of a pair, and their changelog, under the same partition number.
+CO_PARTITIONED = ("requests", "responses", "pending")
+# Every worker must see these messages in the same order.
+SINGLE_PARTITION = ("control", "control_status")
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `key` is its name in the code, `name` its name on the broker, `config` Kafka's topic settings."""
+
+    key: str
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+    purpose: str
+
+
+@cache
+def _definition() -> Mapping[str, Any]:
+    text = resources.files("streams.kafka").joinpath("topics.toml").read_text(encoding="utf-8")
+    return MappingProxyType(tomllib.loads(text))
+
+
+def load_topics(prefix: str = "") -> dict[str, Topic]:
+    """Return every topic by its key, `prefix` put before each name (several pipelines can then share a cluster)."""
+    return {
+        key: Topic(
+            key=key,
+            name=prefix + entry["name"],
+            partitions=entry["partitions"],
+            config=MappingProxyType(entry["config"]),
+            purpose=entry["purpose"],
+        )
+        for key, entry in _definition().items()
+    }
+
+
+def create_topics(
+    conf: Mapping[str, Any], topics: Mapping[str, Topic], *, replication_factor: int = -1, timeout: float = 30.0
+) -> list[str]:
+    """Create the topics that are missing, check those that exist, and return the names of the created ones.
+
+    `conf` holds librdkafka's client options, `bootstrap.servers` among them. A replication factor of -1 is the broker's
+    default. `timeout` is in seconds. Raises BrokerError if no broker answers, TopicError if a topic can't be created or
+    one that existed can't be used.
+    """
+    admin = _admin(conf)
+    existing = _partition_counts(admin, conf, timeout)
+    missing = [topic for topic in topics.values() if topic.name not in existing]
+    created = _create(admin, missing, replication_factor, timeout) if missing else []
+    _await_visible(admin, conf, [topic.name for topic in missing], timeout)
+    problems = check_topics(conf, topics, timeout=timeout)
+    if problems:
+        raise TopicError("\n".join(problems))
+    return created
+
+
+def check_topics(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeout: float = 10.0) -> list[str]:
+    """Return what is wrong with the topics on the broker, each with its mending; empty if nothing is.
+
+    Only names and partition counts are looked at: plain metadata, which every broker gives. Raises BrokerError if none
+    answers within `timeout` seconds.
+    """
+    bootstrap = conf["bootstrap.servers"]
+    counts = _partition_counts(_admin(conf), conf, timeout)
+    missing = [topic for topic in topics.values() if topic.name not in counts]
+    problems = _missing(missing, bootstrap)
+    co_partitioned = [topics[key].name for key in CO_PARTITIONED if key in topics and topics[key].name in counts]
+    problems += _unequal(co_partitioned, counts, bootstrap)
+    for key in SINGLE_PARTITION:
+        if key in topics and counts.get(topics[key].name, 1) != 1:
+            problems.append(_too_many(topics[key].name, counts[topics[key].name], bootstrap))
+    return problems
+
+
+def check_configs(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeout: float = 10.0) -> list[str]:
+    """Return which existing topics are cleaned up in another way than defined, each with its mending.
+
+    A changelog that isn't compacted forgets requests that still wait; a control log that expires forgets thresholds.
+    Raises TopicError if the broker does not tell its topics' settings (the embedded one doesn't).
+    """
+    resources_of = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics.values()}
+    admin = _admin(conf)  # must outlive the answers
+    answers = admin.describe_configs(list(resources_of), request_timeout=timeout)
+    problems = []
+    for resource, answer in answers.items():
+        topic = resources_of[resource]
+        try:
+            actual = {name: entry.value for name, entry in answer.result(timeout=timeout + 1).items()}
+        except KafkaException as error:
+            raise TopicError(
+                f"the broker {conf['bootstrap.servers']} did not tell the settings of topic {topic.name}: {_text(error)}"
+            ) from error
+        problems += [
+            f"topic {topic.name} has {name}={actual.get(name)}, but needs {wanted}. Mend it: kafka-configs.sh "
+            f"--bootstrap-server {conf['bootstrap.servers']} --alter --entity-type topics --entity-name {topic.name} "
+            f"--add-config {name}={wanted}"
+            for name, wanted in _cleanup(topic).items()
+            if actual.get(name) != wanted
+        ]
+    return problems
+
+
+def _cleanup(topic: Topic) -> dict[str, str]:
+    """Return the settings on which correctness hangs; how long other topics are kept is the operator's business."""
+    names = ["cleanup.policy"] if topic.config["cleanup.policy"] == "compact" else []
+    if topic.key == "control":
+        names = ["cleanup.policy", "retention.ms", "retention.bytes"]
+    return {name: topic.config[name] for name in names}
+
+
+def _admin(conf: Mapping[str, Any]) -> AdminClient:
+    # The client's own log lines would only repeat, less clearly, what the errors raised here say.
+    return AdminClient({"log_level": 0, **conf})
+
+
+def _partition_counts(admin: AdminClient, conf: Mapping[str, Any], timeout: float) -> dict[str, int]:
+    try:
+        metadata = admin.list_topics(timeout=timeout)
+    except KafkaException as error:
+        raise BrokerError(
+            f"no Kafka broker answered at {conf['bootstrap.servers']} within {timeout:g} s ({_text(error)}): "
+            "is the address right, is the broker running, do the security settings match?"
+        ) from error
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+
+def _create(admin: AdminClient, topics: list[Topic], replication_factor: int, timeout: float) -> list[str]:
+    requests = [
+        NewTopic(
+            topic.name,
+            num_partitions=topic.partitions,
+            replication_factor=replication_factor,
+            config=dict(topic.config),
+        )
+        for topic in topics
+    ]
+    created, problems = [], []
+    for name, answer in admin.create_topics(requests, request_timeout=timeout).items():
+        try:
+            answer.result(timeout=timeout + 1)
+        except KafkaException as error:
+            # Another worker or operator was quicker: its topic is checked like any that existed.
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                problems.append(f"topic {name} could not be created: {_text(error)}")
+        else:
+            created.append(name)
+    if problems:
+        raise TopicError("\n".join(problems))
+    return created
+
+
+def _await_visible(admin: AdminClient, conf: Mapping[str, Any], names: list[str], timeout: float) -> None:
+    """Wait until the brokers' metadata shows the topics: they learn of new ones a little after the controller."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        counts = _partition_counts(admin, conf, timeout)
+        if all(counts.get(name) for name in names):
+            return
+        time.sleep(0.05)
+
+
+def _missing(topics: list[Topic], bootstrap: str) -> list[str]:
+    if not topics:
+        return []
+    prefix = topics[0].name.removesuffix(_definition()[topics[0].key]["name"])
+    command = f"secondlook topics create --broker {bootstrap}" + (f" --topic-prefix {prefix}" if prefix else "")
+    return [f"missing on {bootstrap}: {', '.join(topic.name for topic in topics)}. Mend it: {command}"]
+
+
+def _unequal(names: list[str], counts: Mapping[str, int], bootstrap: str) -> list[str]:
+    most = max((counts[name] for name in names), default=0)
+    small = [name for name in names if counts[name] != most]
+    if not small:
+        return []
+    listed = ", ".join(f"{name} has {counts[name]}" for name in names)
+    commands = "; ".join(
+        f"kafka-topics.sh --bootstrap-server {bootstrap} --alter --topic {name} --partitions {most}" for name in small
+    )
+    why = "these topics must have the same number of partitions, because a worker is given the same numbers of each"
+    return [f"{why}, but {listed}. Mend it while nothing waits in them (new partitions move keys): {commands}"]
+
+
+def _too_many(name: str, count: int, bootstrap: str) -> str:
+    return (
+        f"topic {name} has {count} partitions, but its messages need one order, so one partition. Kafka can't take "
+        f"partitions away. Mend it: kafka-topics.sh --bootstrap-server {bootstrap} --delete --topic {name}, then "
+        f"secondlook topics create --broker {bootstrap}, then send its control messages again"
+    )
+
+
+def _text(error: KafkaException) -> str:
+    return str(error.args[0].str())

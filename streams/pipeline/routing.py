@@ -1,0 +1,108 @@
+"""Routing: scored cases and the controls in force give decisions. Pure."""
+
+import zlib
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from scoring import ErrorModel, Scores
+from streams.pipeline.controls import Controls
+from streams.pipeline.matching import Case
+from streams.pipeline.reasons import Reason
+from streams.pipeline.records import Output
+
+AUTO_ACTION: Final = "auto-action"
+HUMAN_REVIEW: Final = "human-review"
+
+_TOPICS: Final = {AUTO_ACTION: "auto_action", HUMAN_REVIEW: "human_review"}
+_ACTIONS: Final = {0: "allow", 1: "remove"}
+_INCONCLUSIVE: Final = {2: Reason.EVIDENCE_DEFICIENCY, 3: Reason.POLICY_GAP}
+_DRIVERS = 3
+
+UNSCORED_PRIORITY: Final = 1.0
+"""Nothing is known of an unscored case, so it waits behind no other."""
+
+
+class Verdict:
+    """What the LLM said in one case, and how sure the model is that it is wrong (None: it could not be scored)."""
+
+    __slots__ = ("confidence", "drivers", "error_probability", "llm", "outcome", "reason")
+
+    def __init__(self, reason: Reason | None = None) -> None:
+        self.reason = reason
+        self.llm: str | None = None
+        self.outcome: int | None = None
+        self.confidence: float | None = None
+        self.error_probability: float | None = None
+        self.drivers: list[dict[str, Any]] = []
+
+
+def top_drivers(scores: Scores, model: ErrorModel) -> list[list[dict[str, Any]]]:
+    """For each row the terms that pushed the score most, signed: positive towards "the LLM is wrong"."""
+    pushes = scores.contributions
+    if pushes.shape[1] == 0:
+        return [[] for _ in pushes]
+    count = min(_DRIVERS, pushes.shape[1])
+    strongest = np.argsort(-np.abs(pushes), axis=1)[:, :count]
+    values = np.take_along_axis(pushes, strongest, axis=1).tolist()
+    terms = model.terms
+    return [
+        [{"predictor": terms[term], "push": round(push, 6)} for term, push in zip(row, row_values, strict=True)]
+        for row, row_values in zip(strongest.tolist(), values, strict=True)
+    ]
+
+
+def decide(case: Case, verdict: Verdict, controls: Controls) -> tuple[str, Reason, float | None]:
+    """Where a case goes, why, and the threshold that decided it (None when no threshold was asked)."""
+    if verdict.reason is not None:
+        return HUMAN_REVIEW, verdict.reason, None
+    if verdict.outcome in _INCONCLUSIVE:
+        return HUMAN_REVIEW, _INCONCLUSIVE[verdict.outcome], None
+    if verdict.error_probability is None:
+        return HUMAN_REVIEW, Reason.MODEL_FAILED, None
+    threshold = controls.threshold(case.policy)
+    if threshold is None:
+        return HUMAN_REVIEW, Reason.NO_THRESHOLD, None
+    if verdict.error_probability >= threshold:
+        return HUMAN_REVIEW, Reason.ABOVE_THRESHOLD, threshold
+    if _drawn_for_audit(case.request_id, controls.audit_rate(case.policy)):
+        return HUMAN_REVIEW, Reason.AUDIT, threshold
+    return AUTO_ACTION, Reason.BELOW_THRESHOLD, threshold
+
+
+def _drawn_for_audit(request_id: str, rate: float) -> bool:
+    """Drawn by the id, not by chance, so that redoing a batch draws the same ones."""
+    return rate > 0 and zlib.crc32(request_id.encode()) < rate * 2**32
+
+
+def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided_at: str) -> tuple[Output, str, Reason]:
+    """The decision record, with its route and reason. It keeps the request's key and headers."""
+    route, reason, threshold = decide(case, verdict, controls)
+    action = _ACTIONS[verdict.outcome] if route == AUTO_ACTION and verdict.outcome is not None else "review"
+    decision: dict[str, Any] = {
+        "request_id": case.request_id,
+        "policy": case.policy,
+        "route": route,
+        "action": action,
+        "error_probability": verdict.error_probability,
+        "threshold": threshold,
+        "reasons": [reason],
+        "drivers": verdict.drivers,
+        "llm": {"name": verdict.llm, "outcome": verdict.outcome, "confidence": verdict.confidence},
+        "model": {"name": controls.model.name, "sha256": controls.model.sha256},
+        "control_version": controls.version,
+        "decided_at": decided_at,
+    }
+    request = case.request
+    if route == HUMAN_REVIEW:
+        known = verdict.error_probability
+        decision["priority"] = UNSCORED_PRIORITY if known is None else known
+        decision["request"] = orjson.Fragment(request.value or b"null")
+    return Output(_TOPICS[route], request.key, orjson.dumps(decision), request.headers), route, reason
+
+
+def rfc3339(milliseconds: int) -> str:
+    """A time in ms since the epoch as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,90 @@
+"""The Faust app: agents joined by channels, each event a batch. Faust's own Kafka clients are switched off."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import faust
+from faust.app.base import BootStrategy
+
+from streams.pipeline.stages import Outbox, Pipeline
+from streams.settings import Settings
+from streams.worker.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+_In = TypeVar("_In")
+
+LIBRARY_LOG = logging.getLogger("faust")
+"""Where services say that they start and stop: the library's chatter, not ours."""
+
+_QUEUED_BATCHES = 1
+"""Batches that may wait before a stage: enough to decode the next one while the last commits, few enough for latency."""
+
+
+class WithoutKafka(BootStrategy):
+    """Start agents, services and the web server only; Kafka is confluent-kafka's alone."""
+
+    enable_kafka = False
+
+
+class App(faust.App):
+    """A Faust app whose agents may not fail quietly: its supervisor would restart one and lose the batch in hand."""
+
+    BootStrategy = WithoutKafka
+    logger = LIBRARY_LOG
+
+    def _create_directories(self) -> None:
+        """Faust would make folders for its tables; there are none."""
+
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        log.critical("stage %s failed; the worker stops, a restart redoes its batch", agent.fun.__name__, exc_info=exc)
+        await self.crash(exc)
+
+
+def make_app(settings: Settings) -> App:
+    """An app with nothing in it yet. Its web server is off when the port is 0."""
+    return App(
+        settings.group,
+        broker="kafka://unused",
+        web_host=settings.web_host,
+        web_bind=settings.web_host,
+        web_port=settings.web_port or None,
+        web_enabled=bool(settings.web_port),
+        web_cors_options=None,
+    )
+
+
+def connect_agents(
+    app: App, pipeline: Pipeline, metrics: Metrics, deliver: Callable[[Outbox], Awaitable[None]]
+) -> Callable[[Any], Awaitable[Any]]:
+    """Make the agents intake, featurize, score, route and deliver; returns how to put a batch in front of the first."""
+    channels = {
+        name: app.channel(maxsize=_QUEUED_BATCHES) for name in ("intake", "featurize", "score", "route", "deliver")
+    }
+
+    def stage(name: str, following: str, work: Callable[[_In], Any]) -> None:
+        seconds = metrics.stage_seconds.labels(name)
+
+        async def agent(batches: Any) -> None:
+            async for batch in batches:
+                started = time.perf_counter()
+                result = work(batch)
+                seconds.observe(time.perf_counter() - started)
+                await channels[following].put(result)
+
+        agent.__name__ = name
+        app.agent(channels[name], name=name)(agent)
+
+    stage("intake", "featurize", pipeline.intake)
+    stage("featurize", "score", pipeline.featurize)
+    stage("score", "route", pipeline.score)
+    stage("route", "deliver", pipeline.route)
+
+    async def sink(outboxes: Any) -> None:
+        async for outbox in outboxes:
+            await deliver(outbox)
+
+    app.agent(channels["deliver"], name="deliver")(sink)
+    return channels["intake"].put

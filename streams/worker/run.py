@@ -1,0 +1,179 @@
+"""A worker: source, agents, sink, controls and web pages put together, started and stopped in the right order."""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+import uuid
+from collections import Counter
+from typing import Any
+
+import faust
+import mode
+
+from featurizers import SecondlookError, load_spec
+from scoring import cost_threshold, load_model
+from streams.errors import TopicError
+from streams.kafka.clients import base_config, topic_names
+from streams.kafka.control_reader import ControlReader
+from streams.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from streams.kafka.quality import HumanDecisions, agreement
+from streams.kafka.source import Source
+from streams.kafka.topics import check_topics, load_topics
+from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.matching import Matcher
+from streams.pipeline.stages import Pipeline
+from streams.settings import Settings
+from streams.worker.agents import LIBRARY_LOG, App, connect_agents, make_app
+from streams.worker.flow import Flow
+from streams.worker.logs import set_up_logging
+from streams.worker.metrics import Metrics
+from streams.worker.sink import Sink
+from streams.worker.web import add_pages
+
+log = logging.getLogger(__name__)
+
+_EXIT_MARGIN = 5.0
+"""Seconds beyond the drain timeout after which the process ends whatever still hangs."""
+
+
+class Stream(mode.Service):
+    """The part of the worker that reads: started with the app, drained when the app stops."""
+
+    logger = LIBRARY_LOG
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        super().__init__()
+        self._app = app
+        self.settings = settings
+        topics = load_topics(settings.topic_prefix)
+        problems = check_topics(base_config(settings), topics)
+        if problems:
+            raise TopicError("\n".join(problems))
+        names = topic_names(topics)
+        self.name = settings.instance_id or f"worker-{uuid.uuid4().hex[:8]}"
+        self.metrics = Metrics()
+        self.flow = Flow()
+        self.matcher = Matcher(
+            response_timeout=int(settings.response_timeout * 1000),
+            dedup_window=int(settings.dedup_window * 1000),
+            max_expired=settings.batch_size,
+            max_bytes=settings.max_record_bytes,
+        )
+        self.controls = ControlReader(settings, names, initial_controls(settings), self._load_model, self.name)
+        self.source = Source(settings, names, self.matcher, self.flow)
+        delivery: Delivery = (
+            ExactlyOnce(settings, names)
+            if settings.delivery == "exactly_once"
+            else AtLeastOnce(settings, names, self.source.consumer)
+        )
+        self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.source.rejoin)
+        spec = load_spec(settings.outcome_spec)
+        pipeline = Pipeline(
+            self.matcher,
+            spec,
+            lambda: self.controls.current,
+            names,
+            is_current=self.flow.is_current,
+        )
+        self._human_decisions = HumanDecisions(settings, names)
+        self._quality: Any = app.channel(maxsize=1)
+        app.agent(self._quality, name="quality")(self._count_agreement)
+        self._put = connect_agents(app, pipeline, self.metrics, self.sink.deliver)
+
+    async def on_start(self) -> None:
+        """Controls first, then the broker's word that we may write, then partitions."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self.controls.start)
+        await self.sink.start()
+        self._app.flow_control.resume()  # Faust holds channels back until its own (absent) consumer is ready
+        await self.source.start()
+        log.info("worker started", extra={"worker": self.name, "settings": self.settings.masked()})
+
+    @mode.Service.task
+    async def _read(self) -> None:
+        """Poll and hand on. Any failure ends the worker: what is not committed is read again after the restart."""
+        try:
+            while not self.should_stop:
+                await self.flow.room()
+                polled = await self.source.poll()
+                self.controls.check()
+                if polled is not None:
+                    self.metrics.consumed(Counter(record.source for record in polled.records).items())
+                    await self._put(polled)
+        except Exception as problem:
+            log.critical("%s", problem, exc_info=not isinstance(problem, SecondlookError))
+            await self._app.crash(problem)
+
+    @mode.Service.task
+    async def _read_human_decisions(self) -> None:
+        while not self.should_stop:
+            values = await self._human_decisions.poll()
+            if values:
+                await self._quality.put(values)
+
+    async def _count_agreement(self, batches: Any) -> None:
+        async for values in batches:
+            for (policy, agrees), count in agreement(values).items():
+                label = self.metrics.policy_label(policy, self.controls.current)
+                self.metrics.human_decisions.labels(label, agrees).inc(count)
+
+    async def on_stop(self) -> None:
+        """Drain and commit, within the deadline; then leave the group."""
+        started = time.monotonic()
+        crashed = self._app.crashed
+        _end_process_after(self.settings.drain_timeout + _EXIT_MARGIN, exit_code=int(crashed))
+        if not crashed:
+            try:
+                await asyncio.wait_for(self.flow.drained(), self.settings.drain_timeout)
+            except TimeoutError:
+                log.warning("%d batches were not committed in time; they are read again", self.flow.in_flight)
+        await self.flow.give_up()
+        await self.sink.close()
+        await self.source.close()
+        await self._human_decisions.close()
+        self.controls.close()
+        log.info("worker stopped", extra={"seconds": round(time.monotonic() - started, 3)})
+
+    def _load_model(self, sha256: str) -> Any:
+        return load_model(self.settings.model / sha256)
+
+
+def initial_controls(settings: Settings) -> Controls:
+    """What holds until a control message says otherwise: the threshold that follows from the costs.
+
+    The score of an uncalibrated model is no probability, so no cost gives a threshold for it: everything goes to humans.
+    """
+    model = load_model(settings.model)
+    if not model.card["calibrated"]:
+        log.warning("the model is not calibrated: everything goes to humans until a control message sets a threshold")
+        return Controls(model=model, thresholds={EVERY_POLICY: 0.0})
+    threshold = cost_threshold(settings.cost_accounting, review=settings.cost_review, mistake=settings.cost_mistake)
+    return Controls(model=model, thresholds={EVERY_POLICY: threshold})
+
+
+def _end_process_after(seconds: float, *, exit_code: int) -> None:
+    """A client may hang in a call while the broker is gone; nothing that is still open by then can be lost."""
+    timer = threading.Timer(seconds, os._exit, (exit_code,))
+    timer.daemon = True
+    timer.start()
+
+
+def run_worker(settings: Settings) -> None:
+    """Run until stopped by a signal (exit code 0) or by a failure (exit code 1). Does not return."""
+    set_up_logging(settings.log_level)
+    app = make_app(settings)
+    stream = Stream(app, settings)
+    add_pages(app, stream)
+
+    @app.service
+    class _Stream(faust.Service):
+        logger = LIBRARY_LOG
+
+        def on_init_dependencies(self) -> list[Any]:
+            return [stream]
+
+    worker = faust.Worker(app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)
+    worker.spinner = None  # it would write terminal codes between the log's lines
+    worker.execute_from_commandline()

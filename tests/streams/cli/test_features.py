@@ -1,0 +1,72 @@
+"""`secondlook features FILE`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from featurizers import SCHEMA
+from streams.cli.features import features
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    def token(text: str, *alternatives: tuple[str, float]) -> dict[str, object]:
+        tops = [{"token": other, "logprob": logprob} for other, logprob in alternatives]
+        return {"token": text, "logprob": -0.25, "top_logprobs": tops}
+
+    tokens = [token('{"outcome": '), token("1", ("1", -0.25), ("0", -2.0), ("9", -9999.0)), token("}")]
+    path = tmp_path / "response.json"
+    choice = {"message": {"content": '{"outcome": 1}'}, "logprobs": {"content": tokens}}
+    path.write_text(json.dumps({"model": "[bold]m", "choices": [choice]}))
+    return path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(features, [str(argument) for argument in arguments])
+
+
+def test_table(saved: Path) -> None:
+    """The table marks the outcome token and names every predictor."""
+    result = run(saved)
+    assert 0 == result.exit_code
+    assert "[1]" in result.output
+    assert "outcome 1 (violation)" in result.output
+    assert "[bold]m" in result.output
+    assert all(name in result.output for name in SCHEMA.names)
+
+
+def test_json(saved: Path) -> None:
+    """The JSON has the schema's id and every predictor by name, missing ones as null."""
+    document = json.loads(run(saved, "--json").output)
+    assert SCHEMA.id == document["schema"]
+    assert list(SCHEMA.names) == list(document["values"])
+    assert -0.25 == document["values"]["outcome_logprob"]
+    assert document["values"]["stated_confidence"] is None
+
+
+def test_other_spec(saved: Path) -> None:
+    """Under another spec the same answer may have no outcome, and the output says why."""
+    assert "no outcome: outcome_missing" in run(saved, "--spec", "yes-no").output
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "reason"),
+    [
+        (None, [], "cannot be read"),
+        ("{", [], "not JSON"),
+        ('{"error": {}}', [], "no known format"),
+        ('{"choices": []}', ["--provider", "gemini"], "candidates"),
+        ("{}", ["--spec", "nowhere.toml"], "no such preset"),
+    ],
+)
+def test_unusable_input(tmp_path: Path, content: str | None, arguments: list[str], reason: str) -> None:
+    """An unusable file or spec is an error of one line that says why."""
+    path = tmp_path / "response.json"
+    if content is not None:
+        path.write_text(content)
+    result = run(path, *arguments)
+    assert 1 == result.exit_code
+    assert reason in result.output
+    assert 1 == result.output.count("\n")

@@ -1,0 +1,378 @@
+"""The data contracts: what the code writes and accepts is what its JSON Schemas say."""
+
+import json
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Consumer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+
+from featurizers import PRESETS, PROVIDERS, SCHEMA, ResponseError, decode
+from scoring import RECORDING, ErrorModel, ModelError, Scores, load_model, read_recording
+from streams.brokers.embedded import EmbeddedBroker
+from streams.contracts.reference import CONTRACTS, load_schema
+from streams.errors import ControlError
+from streams.kafka.clients import reader_config
+from streams.kafka.control_reader import ControlReader
+from streams.kafka.publishing import publish_control
+from streams.kafka.quality import UNREADABLE, agreement
+from streams.kafka.restore import ends, read_to_end
+from streams.kafka.topics import load_topics
+from streams.pipeline.controls import (
+    Controls,
+    SetAuditRate,
+    SetCosts,
+    SetModel,
+    SetThreshold,
+    encode_control,
+    parse_control,
+)
+from streams.pipeline.matching import Matcher
+from streams.pipeline.pending import PartitionStore
+from streams.pipeline.reasons import Reason
+from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
+from streams.pipeline.stages import Pipeline, Polled, Ticket
+from streams.settings import Settings, load_settings
+
+CAUGHT_UP = {(REQUESTS, 0): 2**60, (RESPONSES, 0): 2**60}
+NAMES = {key: topic.name for key, topic in load_topics().items()}
+ITEMS = read_recording(RECORDING)[:40]
+POLICY = ITEMS[0].policy
+
+
+@cache
+def validator(name: str) -> Draft202012Validator:
+    resources = [Resource.from_contents(load_schema(contract)) for contract in CONTRACTS]
+    registry = Registry().with_resources([(resource.id(), resource) for resource in resources])
+    return Draft202012Validator(load_schema(name), registry=registry)
+
+
+def check(name: str, value: bytes | None) -> Any:
+    """The JSON in a record's value, once it has passed its schema."""
+    document = json.loads(value or b"")
+    assert [] == [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)]
+    return document
+
+
+def is_valid(name: str, document: Any) -> bool:
+    return bool(validator(name).is_valid(document))
+
+
+@pytest.fixture(scope="module")
+def model(models: Path) -> ErrorModel:
+    return load_model(models)
+
+
+class FailingModel:
+    """A model that looks like the real one and fails on every batch."""
+
+    def __init__(self, model: ErrorModel) -> None:
+        self.name, self.sha256, self.policies, self.terms = model.name, model.sha256, model.policies, model.terms
+
+    def score(self, values: Any, policies: Any) -> Scores:
+        """Fail, whatever the batch."""
+        raise ModelError(f"no score for {len(values)} vectors of {policies}")
+
+
+def request(request_id: str, policy: str = POLICY, *, at: int = 0, **more: Any) -> Record:
+    value = orjson.dumps({"request_id": request_id, "policy": policy, **more})
+    return Record(REQUESTS, 0, at, at, request_id.encode(), value, None)
+
+
+def response(request_id: str, body: Any) -> Record:
+    value = orjson.dumps({"request_id": request_id, "provider": "openai-chat", "body": body})
+    return Record(RESPONSES, 0, 0, 0, request_id.encode(), value, None)
+
+
+def saying(text: str) -> dict[str, Any]:
+    """A recorded body whose answer says something else."""
+    body: dict[str, Any] = orjson.loads(bytes(ITEMS[0].response))
+    body["choices"][0]["message"]["content"] = text
+    return body
+
+
+def without_logprobs() -> dict[str, Any]:
+    body = saying('{"outcome": 1}')
+    body["choices"][0]["logprobs"] = None
+    return body
+
+
+def run(model: Any, *records: Record, threshold: float | None = 0.4, audit_rate: float = 0.0) -> list[Output]:
+    """All that the pipeline writes for one batch."""
+    matcher = Matcher(response_timeout=10_000, dedup_window=60_000)
+    matcher.stores = {0: PartitionStore(0, dedup_window=60_000)}
+    thresholds = {} if threshold is None else {"*": threshold}
+    controls = Controls(model=model, thresholds=thresholds, audit_rates={"*": audit_rate})
+    pipeline = Pipeline(matcher, PRESETS["lpp"], lambda: controls, NAMES)
+    polled = Polled(Ticket(0, 0, {}, None, 0.0), list(records), CAUGHT_UP)
+    return pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled)))).outputs
+
+
+def decisions(outputs: list[Output]) -> list[Any]:
+    """The decisions among the outputs, each checked, each in the topic of its route."""
+    found = [output for output in outputs if output.topic in {"auto_action", "human_review"}]
+    checked = [check("decision", output.value) for output in found]
+    assert [output.topic for output in found] == [one["route"].replace("-", "_") for one in checked]
+    return checked
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_schema_is_a_schema_and_says_its_name(name: str) -> None:
+    """Valid JSON Schema 2020-12, with the id by which the others refer to it."""
+    schema = load_schema(name)
+    Draft202012Validator.check_schema(schema)
+    assert f"https://secondlook.dev/schemas/{name}.v1.json" == schema["$id"]
+
+
+RECORDED = orjson.loads(bytes(ITEMS[0].response))
+PROVOKED: list[tuple[Reason, Any, dict[str, Any]]] = [
+    (Reason.BELOW_THRESHOLD, RECORDED, {"threshold": 1.0}),
+    (Reason.ABOVE_THRESHOLD, RECORDED, {"threshold": 0.0}),
+    (Reason.AUDIT, RECORDED, {"threshold": 1.0, "audit_rate": 1.0}),
+    (Reason.NO_THRESHOLD, RECORDED, {"threshold": None}),
+    (Reason.EVIDENCE_DEFICIENCY, saying('{"outcome": 2, "confidence": 60}'), {}),
+    (Reason.POLICY_GAP, saying('{"outcome": 3}'), {}),
+    (Reason.OUTCOME_MISSING, saying("I'm sorry, but I can't help with that."), {}),
+    (Reason.PREDICTORS_MISSING, without_logprobs(), {}),
+    (Reason.UNREADABLE_ANSWER, {"choices": "upstream timeout"}, {}),
+]
+
+
+@pytest.mark.parametrize(("reason", "body", "controls"), PROVOKED, ids=[reason for reason, _, _ in PROVOKED])
+def test_a_decision_of_each_reason_keeps_the_contract(
+    reason: Reason, body: Any, controls: dict[str, Any], model: ErrorModel
+) -> None:
+    """Scored or not, automatic or not."""
+    (decision,) = decisions(run(model, request("a", content="x"), response("a", body), **controls))
+    assert [reason] == decision["reasons"]
+
+
+def test_every_reason_has_a_decision_here() -> None:
+    """A new reason code needs its case, above or in the two tests below."""
+    assert set(Reason) == {reason for reason, _, _ in PROVOKED} | {Reason.NO_RESPONSE, Reason.MODEL_FAILED}
+
+
+def test_a_timed_out_request_keeps_the_contract(model: ErrorModel) -> None:
+    """There is nothing to say of the LLM then."""
+    (decision,) = decisions(run(model, request("a", at=1)))
+    assert ([Reason.NO_RESPONSE], None) == (decision["reasons"], decision["llm"]["outcome"])
+
+
+def test_a_failed_model_keeps_the_contract(model: ErrorModel) -> None:
+    """The outcome is known, the probability is not."""
+    (decision,) = decisions(run(FailingModel(model), request("a"), response("a", RECORDED)))
+    assert ([Reason.MODEL_FAILED], None) == (decision["reasons"], decision["error_probability"])
+
+
+def test_missing_predictors_are_null_in_the_vector(model: ErrorModel) -> None:
+    """JSON has no NaN."""
+    outputs = run(model, request("a"), response("a", without_logprobs()))
+    (vector,) = [check("vector", output.value) for output in outputs if output.topic == "vectors"]
+    assert None in vector["values"]
+
+
+def test_recorded_answers_keep_the_contracts(model: ErrorModel) -> None:
+    """Requests, responses in both forms, decisions and vectors, on both routes."""
+    records = []
+    for item in ITEMS:
+        body = orjson.loads(bytes(item.response))
+        pair = (
+            Record(REQUESTS, 0, 0, 0, item.request_id.encode(), orjson.dumps(item.request), None),
+            response(item.request_id, body),
+        )
+        check("request", pair[0].value)
+        check("response", pair[1].value)
+        check("response", bytes(item.response))
+        records += pair
+    outputs = run(model, *records)
+    assert {"auto-action", "human-review"} == {decision["route"] for decision in decisions(outputs)}
+    vectors = [check("vector", output.value) for output in outputs if output.topic == "vectors"]
+    assert [(SCHEMA.id, len(SCHEMA.names))] * len(ITEMS) == [(one["schema"], len(one["values"])) for one in vectors]
+
+
+def test_the_decision_schema_knows_every_reason() -> None:
+    """A new reason code belongs into the schema too."""
+    schema = load_schema("decision")
+    assert list(Reason) == schema["properties"]["reasons"]["items"]["enum"]
+
+
+def test_the_response_schema_knows_every_provider() -> None:
+    """A new provider belongs into the schema too."""
+    assert [*PROVIDERS, None] == load_schema("response")["properties"]["provider"]["enum"]
+
+
+NAMES_ALMOST = st.one_of(st.sampled_from(["a", "*", "", "é" * 255, "x" * 255, "x" * 256]), st.none(), st.just(7))
+NUMBERS_ALMOST = st.one_of(
+    st.floats(-0.5, 1.5), st.sampled_from([0, 1, 2, -1, True, None, "0.5", [], 1e300, 1e-300]), st.floats(0, 1)
+)
+CONTROL_FIELDS = {
+    "type": st.sampled_from(["set_threshold", "set_costs", "set_audit_rate", "set_model", "set_all", None, 1]),
+    "policy": NAMES_ALMOST,
+    # No 2.0 here: a JSON Schema cannot tell it from 2, the code refuses it.
+    "version": st.one_of(st.integers(-1, 100), st.sampled_from([None, "1", 1.5, True])),
+    "issued_by": st.one_of(st.none(), st.text(max_size=3), st.just(1)),
+    "threshold": NUMBERS_ALMOST,
+    "rate": NUMBERS_ALMOST,
+    "review": NUMBERS_ALMOST,
+    "mistake": NUMBERS_ALMOST,
+    "accounting": st.sampled_from(["false-discovery", "review-charged", "chow", None]),
+    "sha256": st.sampled_from(["a" * 64, "0123456789abcdef" * 4, "A" * 64, "a" * 63, "a" * 65, "", None]),
+    "unknown": st.just({}),
+}
+
+
+def accepts_control(value: bytes) -> bool:
+    try:
+        parse_control(value)
+    except ControlError:
+        return False
+    return True
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.fixed_dictionaries({}, optional=CONTROL_FIELDS))
+def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> None:
+    """A message is valid if and only if a worker takes it."""
+    assert accepts_control(orjson.dumps(message)) == is_valid("control", message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        SetThreshold(threshold=0.5, policy="hate", version=3, issued_by="me"),
+        SetCosts(accounting="review-charged", review=0.64, mistake=1),
+        SetAuditRate(rate=0),
+        SetModel(sha256="a" * 64),
+    ],
+)
+def test_control_messages_as_written_keep_the_contract(message: Any) -> None:
+    """What `secondlook control` writes is valid, and loses nothing on the way."""
+    value = encode_control(message)
+    check("control", value)
+    assert message == parse_control(value)
+
+
+REQUEST_FIELDS = {"request_id": NAMES_ALMOST, "policy": NAMES_ALMOST, "content": st.sampled_from([None, 1, "x", {}])}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.fixed_dictionaries({}, optional=REQUEST_FIELDS))
+def test_the_request_schema_is_what_matching_accepts(value: dict[str, Any]) -> None:
+    """A request under its own key is valid, or a dead letter."""
+    matcher = Matcher(response_timeout=10_000, dedup_window=60_000)
+    matcher.stores = {0: PartitionStore(0, dedup_window=60_000)}
+    key = str(value.get("request_id") or "a").encode()
+    record = Record(REQUESTS, 0, 0, 1, key, orjson.dumps(value), None)
+    matched = matcher.match([record], CAUGHT_UP, now=1, unique="1")
+    assert bool(matched.dead) != is_valid("request", value)
+
+
+BODIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "choices": st.sampled_from(
+            [None, [], "x", [{}], [{"text": "1"}], [{"message": {"content": "1"}}], [{"message": 1}]]
+        ),
+        "output": st.sampled_from([None, [], 1, [{"content": [{"text": "1"}]}]]),
+        "candidates": st.sampled_from([None, [], {}, [{"content": {"parts": [{"text": "1"}]}}]]),
+        "promptFeedback": st.sampled_from([None, {}, {"blockReason": "SAFETY"}]),
+        "content": st.sampled_from([None, "1", [{"text": "1"}], 5]),
+        "outcome": st.just(1),
+    },
+)
+ENVELOPES = st.fixed_dictionaries(
+    {"body": st.one_of(BODIES, st.sampled_from(["1", "", None, 3, []]))},
+    optional={
+        "request_id": st.sampled_from(["a", 7, None]),
+        "provider": st.sampled_from([*PROVIDERS, None]),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(BODIES, ENVELOPES))
+def test_every_readable_answer_keeps_the_contract(value: dict[str, Any]) -> None:
+    """What decodes is valid; what is not valid ends as an unreadable answer."""
+    try:
+        decode(orjson.dumps(value))
+    except ResponseError:
+        return
+    assert is_valid("response", value), value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"body": {}},
+        {"body": {"choices": "upstream timeout"}},
+        {"error": {"message": "overloaded"}},
+        {"provider": "unknown", "body": RECORDED},
+    ],
+)
+def test_what_is_no_answer_breaks_the_contract(value: dict[str, Any]) -> None:
+    """The schema refuses it, and so does the decoder."""
+    assert not is_valid("response", value)
+    with pytest.raises(ResponseError):
+        decode(orjson.dumps(value))
+
+
+HUMAN_FIELDS = {
+    "request_id": st.sampled_from(["a", None, 1]),
+    "policy": st.sampled_from(["hate", None]),
+    "outcome": st.sampled_from([0, 1, 2, 3, None, "1", 0.5]),
+    "llm": st.sampled_from([None, {}, {"outcome": 1, "name": "m"}, {"outcome": None}, {"outcome": "1"}, 1]),
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.fixed_dictionaries({}, optional=HUMAN_FIELDS))
+def test_the_human_decision_schema_is_what_the_quality_figures_count(value: dict[str, Any]) -> None:
+    """A human decision is valid, or counted as unreadable."""
+    ((_, verdict),) = agreement([orjson.dumps(value)])
+    assert (verdict != UNREADABLE) == is_valid("human-decision", value)
+
+
+def test_a_review_answered_with_its_own_llm_object_keeps_the_contract(model: ErrorModel) -> None:
+    """A review tool can repeat the decision's `llm` as it stands."""
+    (review,) = decisions(run(model, request("a"), response("a", RECORDED), threshold=0.0))
+    human = {"request_id": "a", "policy": POLICY, "outcome": review["llm"]["outcome"], "llm": review["llm"]}
+    check("human-decision", orjson.dumps(human))
+    assert {(POLICY, "agrees"): 1} == agreement([orjson.dumps(human)])
+
+
+def statuses(ours: Settings) -> list[bytes]:
+    """All values of the control-status topic."""
+    topic, values = NAMES["control_status"], []
+    consumer = Consumer(reader_config(ours))
+    read_to_end(consumer, topic, ends(ours, topic, [0]), lambda message: values.append(message.value()))
+    consumer.close()
+    return values
+
+
+def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
+    """Started, applied and refused, as a worker's control reader writes them."""
+
+    def load(sha256: str) -> ErrorModel:
+        raise ModelError(f"no model {sha256}")
+
+    topics = [topic for key, topic in load_topics().items() if key in {"control", "control_status"}]
+    with EmbeddedBroker(topics) as broker:
+        ours = load_settings({"broker": broker.bootstrap}, environ={})
+        reader = ControlReader(ours, NAMES, Controls(model=model, thresholds={"*": 0.4}), load, "worker-1")
+        reader.start()
+        publish_control(ours, SetThreshold(threshold=0.7, policy="hate"))
+        publish_control(ours, SetModel(sha256="a" * 64))
+        deadline = time.monotonic() + 20
+        while reader.applied + reader.refused < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        reader.close()
+        answers = statuses(ours)
+    assert ["started", "applied", "refused"] == [check("control-status", value)["event"] for value in answers]

@@ -1,0 +1,95 @@
+"""The topics' definition, and checking topics by plain metadata on the embedded broker."""
+
+import dataclasses
+import socket
+from collections.abc import Mapping
+
+import pytest
+
+from streams.brokers.embedded import EmbeddedBroker
+from streams.errors import BrokerError, TopicError
+from streams.kafka.topics import CO_PARTITIONED, Topic, check_configs, check_topics, load_topics
+
+
+def with_partitions(**counts: int) -> dict[str, Topic]:
+    """Return the defined topics with other partition counts for some keys."""
+    return {
+        key: dataclasses.replace(topic, partitions=counts.get(key, topic.partitions))
+        for key, topic in load_topics().items()
+    }
+
+
+def problems(topics: Mapping[str, Topic]) -> list[str]:
+    """Return what is wrong on a broker that has these topics."""
+    with EmbeddedBroker(topics.values()) as broker:
+        return check_topics({"bootstrap.servers": broker.bootstrap}, load_topics())
+
+
+def test_definition_is_sound() -> None:
+    """The defined topics pass the check they are made for."""
+    assert problems(load_topics()) == []
+
+
+def test_co_partitioned_topics_are_defined_equal() -> None:
+    """Requests, responses and their changelog are defined with one number of partitions."""
+    topics = load_topics()
+    assert len({topics[key].partitions for key in CO_PARTITIONED}) == 1
+
+
+def test_control_log_keeps_every_message() -> None:
+    """The control log is neither compacted nor ever expired."""
+    config = load_topics()["control"].config
+    assert (config["cleanup.policy"], config["retention.ms"]) == ("delete", "-1")
+
+
+def test_prefix() -> None:
+    """A prefix comes before every name and changes nothing else."""
+    plain, prefixed = load_topics(), load_topics("eu.")
+    assert {key: dataclasses.replace(topic, name="eu." + topic.name) for key, topic in plain.items()} == prefixed
+
+
+def test_missing_topics() -> None:
+    """Missing topics are one problem that names them and the command that creates them."""
+    present = {key: topic for key, topic in load_topics().items() if key not in ("vectors", "control")}
+    (problem,) = problems(present)
+    assert ": lpp.vectors, moderation.control. Mend it: secondlook topics create --broker 127.0.0.1:" in problem
+
+
+def test_missing_topics_with_a_prefix() -> None:
+    """The command that creates missing topics repeats the prefix."""
+    with EmbeddedBroker() as broker:
+        (problem,) = check_topics({"bootstrap.servers": broker.bootstrap}, load_topics("eu."))
+    assert problem.endswith(" --topic-prefix eu.")
+
+
+def test_unequal_partition_counts() -> None:
+    """Unequal counts are one problem that gives every count and the commands that mend it."""
+    (problem,) = problems(with_partitions(requests=6))
+    assert "moderation.requests has 6, llm.responses has 4, secondlook.pending has 4" in problem
+    assert "--alter --topic llm.responses --partitions 6" in problem
+    assert "--alter --topic secondlook.pending --partitions 6" in problem
+
+
+def test_other_equal_partition_counts() -> None:
+    """Any number of partitions is fine as long as it is the same for all three."""
+    assert problems(with_partitions(requests=7, responses=7, pending=7)) == []
+
+
+def test_control_with_several_partitions() -> None:
+    """Control messages spread over partitions have no order, so that is a problem."""
+    (problem,) = problems(with_partitions(control=3))
+    assert "moderation.control has 3 partitions" in problem
+
+
+def test_no_broker() -> None:
+    """An address where nothing listens is an error that repeats the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(BrokerError, match=address):
+        check_topics({"bootstrap.servers": address}, load_topics(), timeout=0.5)
+
+
+def test_settings_that_a_broker_does_not_tell() -> None:
+    """Settings can't be checked on a broker without DescribeConfigs, and the error says so."""
+    with EmbeddedBroker() as broker, pytest.raises(TopicError, match="did not tell the settings"):
+        check_configs({"bootstrap.servers": broker.bootstrap}, load_topics(), timeout=1)

@@ -1,0 +1,58 @@
+"""A worker with one named fault, for the tests: `python faulty_worker.py FAULT worker --broker ...`."""
+
+import sys
+from typing import Any
+
+from streams.pipeline.stages import Pipeline
+from streams.worker import agents
+
+FAULT = sys.argv.pop(1)
+AFTER = 3
+seen: list[str] = []
+
+
+def fails_in(stage: str) -> None:
+    """The stage raises on its third batch that has records."""
+    original = getattr(Pipeline, stage)
+
+    def faulty(self: Pipeline, batch: Any) -> Any:
+        seen.append(stage)
+        if len(seen) == AFTER:
+            raise RuntimeError(f"injected fault in {stage}")
+        return original(self, batch)
+
+    setattr(Pipeline, stage, faulty)
+
+
+def swallows() -> None:
+    """The route stage loses its third batch without a word: it is put nowhere."""
+    original = agents.App.channel
+
+    class Losing:
+        def __init__(self, channel: Any) -> None:
+            self._channel, self._puts = channel, 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._channel, name)
+
+        async def put(self, value: Any) -> None:
+            self._puts += 1
+            if not (self._puts == AFTER and hasattr(value, "outputs")):
+                await self._channel.put(value)
+
+    def channel(self: Any, *args: Any, **options: Any) -> Any:
+        return Losing(original(self, *args, **options))
+
+    agents.App.channel = channel  # type: ignore[method-assign]
+    agent = agents.App.agent
+    agents.App.agent = lambda self, one, **options: agent(self, one._channel, **options)  # type: ignore[method-assign]
+
+
+if FAULT == "swallow":
+    swallows()
+elif FAULT != "none":
+    fails_in(FAULT)
+
+from streams.cli.main import main  # noqa: E402 - the faults must be in place first
+
+main()

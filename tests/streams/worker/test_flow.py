@@ -1,0 +1,63 @@
+"""The order of batches."""
+
+import asyncio
+
+import pytest
+
+from streams.errors import DeliveryError
+from streams.pipeline.stages import Ticket
+from streams.worker.flow import Flow
+
+
+def ticket(sequence: int, epoch: int = 0) -> Ticket:
+    return Ticket(sequence, epoch, {}, None, 0.0)
+
+
+def test_a_batch_that_vanished_cannot_be_committed_past() -> None:
+    """The batch after a missing one is refused, and the message names the missing one."""
+    flow = Flow()
+    first, _lost, third = flow.next_sequence(), flow.next_sequence(), flow.next_sequence()
+    assert flow.arrive(ticket(first))
+    with pytest.raises(DeliveryError, match="batch 2 vanished"):
+        flow.arrive(ticket(third))
+
+
+def test_a_batch_of_an_earlier_assignment_is_not_committed() -> None:
+    """It takes its place in the sequence, but the answer is no."""
+    flow = Flow()
+    sequence = flow.next_sequence()
+    flow.new_epoch()
+    assert not flow.arrive(ticket(sequence, epoch=0))
+
+
+def test_drained_waits_for_every_batch_in_flight() -> None:
+    """It returns when the last one is settled, not before."""
+
+    async def scenario() -> list[bool]:
+        flow = Flow()
+        seen = []
+        first, second = flow.next_sequence(), flow.next_sequence()
+        waiting = asyncio.ensure_future(flow.drained())
+        for sequence in (first, second):
+            flow.arrive(ticket(sequence))
+            await asyncio.sleep(0.01)
+            seen.append(waiting.done())
+            await flow.settle()
+            await asyncio.sleep(0.01)
+            seen.append(waiting.done())
+        return seen
+
+    assert [False, False, False, True] == asyncio.run(scenario())
+
+
+def test_giving_up_frees_those_who_wait_and_bars_the_batches_in_flight() -> None:
+    """After a crash nothing more is committed and nobody waits for it."""
+
+    async def scenario() -> bool:
+        flow = Flow()
+        sequence = flow.next_sequence()
+        await flow.give_up()
+        await asyncio.wait_for(flow.drained(), 1)
+        return flow.arrive(ticket(sequence))
+
+    assert not asyncio.run(scenario())

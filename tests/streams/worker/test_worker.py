@@ -1,0 +1,182 @@
+"""The worker as a process, on the embedded broker: the whole way of a record, and how it ends when something breaks."""
+
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from scoring import RECORDING, read_recording
+from streams.brokers.embedded import EmbeddedBroker
+from streams.kafka.topics import load_topics
+from streams.worker.processes import WorkerProcess
+
+FAULTY = Path(__file__).parent / "faulty_worker.py"
+TOPICS = load_topics()
+ITEMS = read_recording(RECORDING)[:40]
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    """A broker of the test's own, with all topics."""
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+def worker(broker: EmbeddedBroker, models: Path, *, fault: str = "none", **settings: Any) -> WorkerProcess:
+    base = {"broker": broker.bootstrap, "delivery": "at_least_once", "model": models, "web_port": 0}
+    return WorkerProcess({**base, "response_timeout": 3, **settings}, program=[str(FAULTY), fault])
+
+
+def send(broker: EmbeddedBroker, *, every: float = 0.0, answered: bool = True) -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
+    for item in ITEMS:
+        key = item.request["request_id"].encode()
+        producer.produce("moderation.requests", orjson.dumps(item.request), key, headers={"traceparent": b"00-ab"})
+        if answered:
+            producer.produce("llm.responses", bytes(item.response), key)
+        producer.flush(5)
+        time.sleep(every)
+
+
+def read(broker: EmbeddedBroker, keys: tuple[str, ...], *, count: int, timeout: float = 30.0) -> list[Any]:
+    """At least `count` records of these topics, and whatever else comes within a second after."""
+    config = {"bootstrap.servers": broker.bootstrap, "group.id": "test", "auto.offset.reset": "earliest"}
+    consumer = Consumer({**config, "enable.partition.eof": True, "fetch.wait.max.ms": 10})
+    consumer.assign([TopicPartition(TOPICS[key].name, p, 0) for key in keys for p in range(TOPICS[key].partitions)])
+    messages: list[Any] = []
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        for message in consumer.consume(100, 0.1):
+            if message.error() is None:
+                messages.append(message)
+                if len(messages) >= count:
+                    deadline = min(deadline, time.monotonic() + 1)
+            else:
+                assert KafkaError._PARTITION_EOF == message.error().code()
+    consumer.close()
+    return messages
+
+
+def decisions(broker: EmbeddedBroker, count: int = len(ITEMS), **options: Any) -> list[dict[str, Any]]:
+    messages = read(broker, ("auto_action", "human_review"), count=count, **options)
+    return [orjson.loads(message.value()) for message in messages]
+
+
+def test_every_request_is_decided_once_and_says_why(broker: EmbeddedBroker, models: Path) -> None:
+    """Requests and bare provider bodies in; decisions with all contract fields, keys and headers out."""
+    with worker(broker, models) as running:
+        running.wait_for("assigned")
+        send(broker)
+        messages = read(broker, ("auto_action", "human_review"), count=len(ITEMS))
+        vectors = read(broker, ("vectors",), count=len(ITEMS))
+        assert 0 == running.terminate()
+    ids = [item.request["request_id"] for item in ITEMS]
+    by_id = {message.key().decode(): message for message in messages}
+    assert sorted(ids) == sorted(message.key().decode() for message in messages)
+    for item in ITEMS:
+        message = by_id[item.request["request_id"]]
+        decision = orjson.loads(message.value())
+        assert [("traceparent", b"00-ab")] == message.headers()
+        assert item.request["policy"] == decision["policy"]
+        assert decision["route"] in message.topic()
+        assert 1 == len(decision["reasons"])
+        if decision["route"] == "human-review":
+            assert item.request == decision["request"]
+            assert 0 <= decision["priority"] <= 1
+        else:
+            assert decision["error_probability"] < decision["threshold"]
+            assert {0: "allow", 1: "remove"}[decision["llm"]["outcome"]] == decision["action"]
+            assert 3 == len(decision["drivers"])
+    assert sorted(ids) == sorted(orjson.loads(vector.value())["request_id"] for vector in vectors)
+
+
+@pytest.mark.parametrize("stage", ["intake", "featurize", "score", "route"])
+def test_a_stage_that_raises_stops_the_worker_and_a_restart_loses_nothing(
+    broker: EmbeddedBroker, models: Path, stage: str
+) -> None:
+    """The process ends with a non-zero code, nothing is committed past the batch, and the next worker redoes it."""
+    with worker(broker, models, fault=stage, batch_size=4) as failing:
+        failing.wait_for("assigned")
+        send(broker, every=0.01)
+        assert 1 == failing.wait(30)
+        assert "injected fault" in failing.log.read_text()
+    with worker(broker, models) as healthy:
+        healthy.wait_for("assigned")
+        decided = {decision["request_id"] for decision in decisions(broker)}
+        assert 0 == healthy.terminate()
+    assert {item.request["request_id"] for item in ITEMS} == decided
+
+
+def test_a_batch_that_an_agent_swallows_cannot_be_committed_past(broker: EmbeddedBroker, models: Path) -> None:
+    """The sink notices the gap, the worker ends with a non-zero code, and a restart redoes the lost batch."""
+    with worker(broker, models, fault="swallow", batch_size=4) as losing:
+        losing.wait_for("assigned")
+        send(broker, every=0.01)
+        assert 1 == losing.wait(30)
+        assert "vanished between source and sink" in losing.log.read_text()
+    with worker(broker, models) as healthy:
+        healthy.wait_for("assigned")
+        decided = {decision["request_id"] for decision in decisions(broker)}
+    assert {item.request["request_id"] for item in ITEMS} == decided
+
+
+def test_pending_requests_survive_a_kill(broker: EmbeddedBroker, models: Path) -> None:
+    """Requests that waited in a killed worker time out in the next one, by their record time."""
+    with worker(broker, models) as killed:
+        killed.wait_for("assigned")
+        send(broker, answered=False)
+        read(broker, ("pending",), count=len(ITEMS))
+        killed.kill()
+    # The embedded broker still counts the dead member in until its session ends; a new group reads the same changelog.
+    with worker(broker, models, group="successor", response_timeout=1) as successor:
+        successor.wait_for("restored")
+        found = decisions(broker)
+    assert {"no_response"} == {decision["reasons"][0] for decision in found}
+    assert {item.request["request_id"] for item in ITEMS} == {decision["request_id"] for decision in found}
+
+
+def test_sigterm_ends_the_worker_also_when_the_broker_is_gone(models: Path) -> None:
+    """Exit code 0 within the drain deadline and its margin."""
+    with EmbeddedBroker() as broker:
+        running = worker(broker, models, drain_timeout=2)
+        running.wait_for("assigned")
+        send(broker)
+    with running:
+        assert 0 == running.terminate(timeout=2 + 5 + 10)
+
+
+def test_a_model_directory_that_is_missing_is_one_clear_line(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """No traceback: what is missing, and the command that makes it."""
+    with worker(broker, tmp_path / "nowhere") as running:
+        assert 1 == running.wait(30)
+        (line,) = [line for line in running.log.read_text().splitlines() if line.startswith("secondlook:")]
+        assert "nowhere" in line
+        assert "secondlook train" in line
+
+
+def test_the_pages_tell_health_readiness_and_metrics(broker: EmbeddedBroker, models: Path, free_port: int) -> None:
+    """/ready, /live and /metrics answer while the worker runs."""
+    with worker(broker, models, web_port=free_port) as running:
+        running.wait_for("assigned")
+        send(broker)
+        assert len(ITEMS) == len(decisions(broker))
+        pages = {page: get(free_port, page) for page in ("ready", "live", "metrics")}
+    assert orjson.loads(pages["ready"])["partitions"] == [0, 1, 2, 3]
+    assert orjson.loads(pages["live"])["ok"] is True
+    counted = sum(
+        float(line.rsplit(" ", 1)[1])
+        for line in pages["metrics"].splitlines()
+        if line.startswith("secondlook_decisions_total")
+    )
+    assert len(ITEMS) == counted
+
+
+def get(port: int, page: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5) as answer:
+        text: str = answer.read().decode()
+        return text
