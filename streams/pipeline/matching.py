@@ -106,7 +106,7 @@ class Matcher:
     def match(
         self, records: Iterable[Record], frontiers: Mapping[tuple[str, int], int], *, now: int, unique: str
     ) -> Matched:
-        """Match one batch. `now` is in ms; `unique` names this batch in the changelog.
+        """Match one batch. `now` is in ms; `unique` names this batch in the changelog, unlike any other that is still remembered.
 
         `frontiers` maps (source, partition) to the time (ms) up to which everything in that partition has been read.
         """

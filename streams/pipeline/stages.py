@@ -4,6 +4,7 @@ The Faust agents in `streams.worker.agents` call these and nothing else, so the 
 """
 
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -107,6 +108,7 @@ class Pipeline:
         self._controls = controls
         self._topic_names = topic_names
         self._is_current = is_current
+        self._life = uuid.uuid4().hex[:12]
 
     def intake(self, batch: Polled) -> MatchedBatch:
         """Decode and match; see `streams.pipeline.matching`.
@@ -116,9 +118,10 @@ class Pipeline:
         """
         if not self._is_current(batch.ticket):
             return MatchedBatch(batch.ticket, Matched())
-        now = _now()
-        unique = f"{now}:{batch.ticket.sequence}"
-        return MatchedBatch(batch.ticket, self._matcher.match(batch.records, batch.frontiers, now=now, unique=unique))
+        # No clock in it: one that steps back after a restart could name two batches alike, and one would overwrite the other.
+        unique = f"{self._life}:{batch.ticket.sequence}"
+        matched = self._matcher.match(batch.records, batch.frontiers, now=_now(), unique=unique)
+        return MatchedBatch(batch.ticket, matched)
 
     def featurize(self, batch: MatchedBatch) -> FeaturizedBatch:
         """The predictors of every case that has an answer."""

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import count
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ BODY = {
     "model": "m",
     "choices": [{"message": {"role": "assistant", "content": '{"outcome": 1, "confidence": 90}'}, "logprobs": None}],
 }
+_BATCHES = count()
 
 
 def request(
@@ -44,7 +46,7 @@ def matcher(**options: Any) -> Matcher:
 
 
 def match(subject: Matcher, *records: Record, now: int = NOW, frontiers: Any = CAUGHT_UP) -> Matched:
-    return subject.match(records, frontiers, now=now, unique=str(now))
+    return subject.match(records, frontiers, now=now, unique=str(next(_BATCHES)))
 
 
 @pytest.mark.parametrize("records", [(request(), response()), (response(), request())])
