@@ -8,7 +8,7 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import accumulate, chain
+from itertools import accumulate
 
 from msgspec import Struct
 
@@ -71,8 +71,8 @@ def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
         lengths,
         [token.logprob for token in tokens],
         list(map(len, alternatives)),
-        _numbers([item.logprob for item in chain.from_iterable(alternatives)]),
-        _joined([item.token for item in chain.from_iterable(alternatives[first:stop])]),
+        _numbers([item.logprob for items in alternatives for item in items]),
+        _joined([item.token for items in alternatives[first:stop] for item in items]),
         first,
         stop,
     )
