@@ -6,6 +6,7 @@ SecondlookError              (featurizers.errors)
     ├── TopicError           topics that are missing or do not fit together
     ├── BrokerError          a broker that cannot be reached or refuses
     ├── ControlError         a control message that cannot be applied (the last good one stays in force)
+    ├── LetterError          a dead letter that is not there, or has no value
     └── DeliveryError        a batch that cannot be committed: the worker stops, a restart redoes it
 """
 
@@ -30,6 +31,10 @@ class BrokerError(StreamError):
 
 class ControlError(StreamError):
     """A control message cannot be applied; what was in force stays in force."""
+
+
+class LetterError(StreamError):
+    """A dead letter that was asked for is not there, or has no value."""
 
 
 class DeliveryError(StreamError):

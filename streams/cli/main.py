@@ -19,6 +19,7 @@ _EXIT_FAILURE = 1
 
 _COMMANDS = {
     "control": "streams.cli.control",
+    "dead-letters": "streams.cli.dead_letters",
     "demo": "streams.cli.demo",
     "evaluate": "streams.cli.scoring",
     "features": "streams.cli.features",

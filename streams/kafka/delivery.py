@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -52,6 +53,9 @@ class Delivery(Protocol):
 
     def deliver(self, outbox: Outbox) -> None:
         """Write and commit a batch. Raises BatchAborted when it must be redone, DeliveryError when the worker must stop."""
+
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
+        """Write records, and commit offsets of a group with them. Raises as `deliver` does."""
 
     def close(self) -> None:
         """Let go of the broker; never waits long."""
@@ -127,15 +131,16 @@ class ExactlyOnce(_Producing):
 
     def deliver(self, outbox: Outbox) -> None:
         """See the module's numbered steps."""
+        ticket = outbox.ticket
+        self.commit(chain(outbox.outputs, outbox.changelog), _offsets(ticket, self._names), ticket.group)
+
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
+        """Steps 1 to 4."""
         try:
             self._producer.begin_transaction()
-            self._produce(outbox.outputs)
-            self._produce(outbox.changelog)
-            offsets = _offsets(outbox.ticket, self._names)
+            self._produce(outputs)
             if offsets:
-                self._patiently(
-                    lambda: self._producer.send_offsets_to_transaction(offsets, outbox.ticket.group, _CALL_TIMEOUT)
-                )
+                self._patiently(lambda: self._producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT))
             self._patiently(lambda: self._producer.commit_transaction(_CALL_TIMEOUT))
         except KafkaException as problem:
             error = self._take_cause(kafka_error(problem))
@@ -169,9 +174,12 @@ class AtLeastOnce(_Producing):
         self._produce(outbox.outputs)
         self._flush()
         # Only now: a tombstone that outlived a crash which its decision did not would lose a request.
-        self._produce(outbox.changelog)
+        self.commit(outbox.changelog, _offsets(outbox.ticket, self._names), outbox.ticket.group)
+
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:  # noqa: ARG002 - the consumer knows its group
+        """Steps 2 and 3."""
+        self._produce(outputs)
         self._flush()
-        offsets = _offsets(outbox.ticket, self._names)
         if not offsets:
             return
         try:
@@ -199,5 +207,5 @@ def _refused_text(error: KafkaError) -> str:
 
 def _fatal_text(error: KafkaError) -> str:
     if error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):  # noqa: SLF001 - its public name
-        return f"another worker runs under the same instance_id: {error.str()}; give each worker its own"
+        return f"another process took over this one's transactions: {error.str()}; give each worker an instance_id of its own"
     return f"the batch in flight can be neither committed nor aborted: {error.str()}; a restart redoes it"

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT = 10.0
 _PROGRESS_EVERY = 100_000
+_FROM_THE_BEGINNING: Mapping[int, int] = MappingProxyType({})
 
 
 def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
@@ -30,14 +32,20 @@ def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int,
         consumer.close()
 
 
-def read_to_end(consumer: Consumer, topic: str, until: dict[int, int], take: Callable[[Consumed], None]) -> None:
-    """Assign the partitions and read each up to its offset in `until`.
+def read_to_end(
+    consumer: Consumer,
+    topic: str,
+    until: Mapping[int, int],
+    take: Callable[[Consumed], None],
+    start: Mapping[int, int] = _FROM_THE_BEGINNING,
+) -> None:
+    """Assign the partitions and read each from its offset in `start` up to its offset in `until`.
 
-    Waits for transactions that stand open below that offset to be resolved: what was committed behind them would be
+    Records beyond `until` that came with the others are given to `take` too. Waits for transactions that stand open below that offset to be resolved: what was committed behind them would be
     missed otherwise. Raises BrokerError on an error that waiting does not mend.
     """
-    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in until])
-    missing = {partition for partition, end in until.items() if end > 0}
+    consumer.assign([TopicPartition(topic, one, start.get(one, OFFSET_BEGINNING)) for one in until])
+    missing = {partition for partition, end in until.items() if end > start.get(partition, 0)}
     count, started = 0, time.monotonic()
     while missing:
         message: Consumed

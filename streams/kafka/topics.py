@@ -119,6 +119,14 @@ def check_configs(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeo
     return problems
 
 
+def partition_count(conf: Mapping[str, Any], topic: Topic, *, timeout: float = 10.0) -> int:
+    """Return how many partitions a topic has on the broker. Raises TopicError if it is missing, BrokerError as above."""
+    count = _partition_counts(_admin(conf), conf, timeout).get(topic.name)
+    if count is None:
+        raise TopicError(_missing([topic], conf["bootstrap.servers"])[0])
+    return count
+
+
 def _cleanup(topic: Topic) -> dict[str, str]:
     """Return the settings on which correctness hangs; how long other topics are kept is the operator's business."""
     names = ["cleanup.policy"] if topic.config["cleanup.policy"] == "compact" else []

@@ -1,0 +1,91 @@
+"""Reading the dead-letter topic from outside: all of it as it stands, or single letters by their position."""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from confluent_kafka import Consumer
+
+from streams.errors import LetterError
+from streams.kafka.clients import Consumed, base_config, reader_config
+from streams.kafka.restore import ends, read_to_end
+from streams.kafka.topics import Topic, load_topics, partition_count
+from streams.settings import Settings
+
+
+class Position(NamedTuple):
+    """Where a letter stands in the dead-letter topic."""
+
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}:{self.offset}"
+
+
+def position_of(message: Consumed) -> Position:
+    """Where a consumed letter stands."""
+    return Position(message.partition(), message.offset())
+
+
+def dead_letter_topic(settings: Settings) -> Topic:
+    """The topic that the letters are in."""
+    return load_topics(settings.topic_prefix)["dead_letter"]
+
+
+def letter_ends(settings: Settings) -> dict[int, int]:
+    """The end of each partition as it is now. Raises TopicError or BrokerError where there is nothing to read."""
+    topic = dead_letter_topic(settings)
+    return ends(settings, topic.name, range(partition_count(base_config(settings), topic)))
+
+
+def read_letters(settings: Settings, take: Callable[[Consumed], None]) -> None:
+    """Give every letter that stands in the topic now to `take`, one at a time."""
+    until = letter_ends(settings)
+    consumer = Consumer(reader_config(settings))
+    try:
+        read_to_end(consumer, dead_letter_topic(settings).name, until, below(until, take))
+    finally:
+        consumer.close()
+
+
+def letters_at(settings: Settings, positions: Iterable[Position]) -> list[Consumed]:
+    """The letters at these positions, each once. Raises LetterError when there is none at one of them."""
+    until = letter_ends(settings)
+    consumer = Consumer(reader_config(settings))
+    try:
+        return [_letter_at(consumer, dead_letter_topic(settings), position, until) for position in sorted({*positions})]
+    finally:
+        consumer.close()
+
+
+def below(until: dict[int, int], take: Callable[[Consumed], None]) -> Callable[[Consumed], None]:
+    """`take` for the letters below the ends only: what is set aside meanwhile is for the next time."""
+
+    def take_below(message: Consumed) -> None:
+        if message.offset() < until[message.partition()]:
+            take(message)
+
+    return take_below
+
+
+def _letter_at(consumer: Consumer, topic: Topic, position: Position, until: dict[int, int]) -> Consumed:
+    partition, offset = position
+    if partition not in until:
+        raise LetterError(f"no dead letter {position}: {topic.name} has the partitions 0 to {len(until) - 1}")
+    if offset >= until[partition]:
+        raise LetterError(
+            f"no dead letter {position}: partition {partition} of {topic.name} ends at {until[partition]}"
+        )
+    found: list[Consumed] = []
+
+    def take(message: Consumed) -> None:
+        if position_of(message) == position:
+            found.append(message)
+
+    read_to_end(consumer, topic.name, {partition: offset + 1}, take, {partition: offset})
+    if not found:
+        raise LetterError(
+            f"no dead letter {position} in {topic.name}: it has expired, or a transaction's mark has that offset; "
+            "`secondlook dead-letters list` shows those that are there"
+        )
+    return found[0]
