@@ -166,7 +166,9 @@ def test_list_as_json(desk: Desk) -> None:
 def test_nothing_that_was_written_drives_the_terminal(desk: Desk) -> None:
     """Not by key, header name, header, reason, code or value, neither in the list nor in the letter."""
     hostile = "\x1b]0;x\x07\x9b2J\u202e\x7f\r"
-    forged = [(name, hostile.encode()) for name in ("__connect.errors.topic", "secondlook.error.code", hostile)]
+    forged: Headers = [
+        (name, hostile.encode()) for name in ("__connect.errors.topic", "secondlook.error.code", hostile)
+    ]
     desk.put(json.dumps({"a": hostile}, ensure_ascii=False).encode(), forged, key=hostile.encode())
     desk.put(hostile.encode() + b"\xff", forged, key=b"\xff\x1b")
     for shown in (desk.said("list"), desk.said("show", "0:0"), desk.said("show", "0:1")):
@@ -318,7 +320,7 @@ def test_a_crash_before_the_commit_sends_the_batch_again(desk: Desk, monkeypatch
     """At least once: nothing is lost, the progress comes after the records."""
 
     class Dying(Consumer):
-        def commit(self, *_: Any, **__: Any) -> None:
+        def commit(self, *_: Any, **__: Any) -> Any:  # type: ignore[override] # it never returns
             raise KeyboardInterrupt
 
     desk.set_aside(b"twice")
