@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.errors import DeliveryError
 from streams.kafka.clients import kafka_error, producer_config, transactional_id
@@ -22,10 +22,11 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_Result = TypeVar("_Result")
+
 _WARN_EVERY = 5.0
 _CALL_TIMEOUT = 1.0
 """Seconds a call into librdkafka may block: short, so that a worker told to stop can."""
-
 
 _PERMANENT = frozenset(
     {
@@ -57,6 +58,10 @@ class Delivery(Protocol):
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
         """Write records, and commit offsets of a group with them. Raises as `deliver` does."""
 
+    @property
+    def hung_for(self) -> float:
+        """Seconds since the call into the client that is going on began; 0 when there is none."""
+
     def close(self) -> None:
         """Let go of the broker; never waits long."""
 
@@ -68,7 +73,14 @@ class _Producing:
         self._names = names
         self._stopping = threading.Event()
         self._failed: KafkaError | None = None
+        self._call_began: float | None = None
         self._producer = Producer({**config, "on_delivery": self._on_failure, "delivery.report.only.error": True})
+
+    @property
+    def hung_for(self) -> float:
+        """See `Delivery`."""
+        began = self._call_began
+        return 0.0 if began is None else time.monotonic() - began
 
     def close(self) -> None:
         """Stop waiting for the broker, wherever the delivering thread is."""
@@ -93,12 +105,20 @@ class _Producing:
                 except BufferError:
                     self._producer.poll(0.05)
 
+    def _timed(self, call: Callable[[], _Result]) -> _Result:
+        """Make a call, and let `hung_for` see it: librdkafka does not always keep to the timeout it is given."""
+        self._call_began = time.monotonic()
+        try:
+            return call()
+        finally:
+            self._call_began = None
+
     def _patiently(self, call: Callable[[], object]) -> None:
         """Repeat a call while the broker is merely away; everything else is for the caller to judge."""
         warned = time.monotonic()
         while True:
             try:
-                call()
+                self._timed(call)
             except KafkaException as problem:
                 if not kafka_error(problem).retriable() or self._stopping.is_set():
                     raise
@@ -160,11 +180,13 @@ class ExactlyOnce(_Producing):
 
 
 class AtLeastOnce(_Producing):
-    """Flush, then commit the offsets through the consumer."""
+    """Flush, then commit the offsets, which `commit_offsets` does for the consumer's group."""
 
-    def __init__(self, settings: Settings, names: Mapping[str, str], consumer: Consumer) -> None:
+    def __init__(
+        self, settings: Settings, names: Mapping[str, str], commit_offsets: Callable[[list[TopicPartition]], object]
+    ) -> None:
         super().__init__(producer_config(settings), names)
-        self._consumer = consumer
+        self._commit_offsets = commit_offsets
 
     def start(self) -> None:
         """Nothing to open."""
@@ -183,12 +205,12 @@ class AtLeastOnce(_Producing):
         if not offsets:
             return
         try:
-            self._patiently(lambda: self._consumer.commit(offsets=offsets, asynchronous=False))
+            self._timed(lambda: self._commit_offsets(offsets))
         except KafkaException as problem:
             raise BatchAborted(kafka_error(problem).str()) from problem
 
     def _flush(self) -> None:
-        while self._producer.flush(_CALL_TIMEOUT):
+        while self._timed(lambda: self._producer.flush(_CALL_TIMEOUT)):
             if self._stopping.is_set():
                 raise DeliveryError(
                     "stopped while the broker was away; the batch in flight is redone after the restart"

@@ -196,7 +196,7 @@ def _sending(settings: Settings, consumer: Consumer) -> Iterator[_Send]:
     delivery = (
         ExactlyOnce(replace(settings, instance_id=_INSTANCE), names)
         if settings.delivery == "exactly_once"
-        else AtLeastOnce(settings, names, consumer)
+        else AtLeastOnce(settings, names, lambda offsets: consumer.commit(offsets=offsets, asynchronous=False))
     )
 
     def send(outputs: list[Output], offsets: list[TopicPartition]) -> None:

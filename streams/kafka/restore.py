@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT = 10.0
 _PROGRESS_EVERY = 100_000
+_MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+"""A topic that was just made, or a partition that changes its broker."""
 _FROM_THE_BEGINNING: Mapping[int, int] = MappingProxyType({})
 
 
@@ -22,14 +24,22 @@ def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int,
     """The high watermark of each partition, records of open transactions included."""
     consumer = Consumer(reader_config(settings, isolation="read_uncommitted"))
     try:
-        return {
-            partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_CALL_TIMEOUT)[1]
-            for partition in partitions
-        }
+        return {partition: _end(consumer, TopicPartition(topic, partition)) for partition in partitions}
     except KafkaException as problem:
         raise BrokerError(f"cannot find the end of {topic}: {kafka_error(problem).str()}") from problem
     finally:
         consumer.close()
+
+
+def _end(consumer: Consumer, partition: TopicPartition) -> int:
+    deadline = time.monotonic() + _CALL_TIMEOUT
+    while True:
+        try:
+            return int(consumer.get_watermark_offsets(partition, timeout=_CALL_TIMEOUT)[1])
+        except KafkaException as problem:
+            if kafka_error(problem).code() not in _MOVING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def read_to_end(

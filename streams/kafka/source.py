@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.errors import BrokerError, TopicError
 from streams.kafka.clients import Consumed, consumer_config, kafka_error
+from streams.kafka.positions import Position
 from streams.kafka.restore import read_changelog
 from streams.pipeline.matching import Matcher
 from streams.pipeline.pending import PartitionStore
@@ -32,39 +32,9 @@ _Read: TypeAlias = tuple[list[Record], dict[tuple[str, int], int], dict[tuple[st
 """Records, next offsets and frontiers."""
 _IDLE_WAIT = 0.1
 """Seconds to wait for the first record of a batch: how soon a stop or a timeout is noticed in silence."""
-
-
-@dataclass(slots=True)
-class Position:
-    """How far one partition has been read: the next offset, and the time up to which nothing is left unread (ms)."""
-
-    next_offset: int
-    frontier: int = 0
-    end: int = -1
-    read_until: int = 0
-    _probed_end: int = -1
-    _probed_at: int = 0
-
-    def probe(self, end: int, now: int) -> None:
-        """Note the partition's end as of now; what it was at the last probe may have been reached since."""
-        if end < 0:
-            return
-        self.end = end
-        if 0 <= self._probed_end <= self.next_offset:
-            self.frontier = self._probed_at
-        self._probed_end, self._probed_at = end, now
-        if end <= self.next_offset:
-            self.frontier = now
-
-    @property
-    def behind(self) -> float:
-        """Age of the last record read (s), 0 when nothing is left to read."""
-        return max(time.time() - self.read_until / 1000, 0.0) if self.lag else 0.0
-
-    @property
-    def lag(self) -> int:
-        """Records not yet read."""
-        return max(self.end - self.next_offset, 0)
+_PROBE_EVERY = 0.5
+"""Seconds between two questions to the broker where the partitions end."""
+_PROBE_TIMEOUT = 1.0
 
 
 class Source:
@@ -83,10 +53,11 @@ class Source:
         self._paused: frozenset[str] = frozenset()
         self._rejoin = False
         self.positions: dict[tuple[str, int], Position] = {}
-        self.consumer = Consumer(consumer_config(settings))
+        self.consumer = Consumer({**consumer_config(settings), "on_commit": _warn_of_failure})
         self.rebalances = 0
         self.restoring = False
         self._lag_since: float | None = None
+        self._probe_at = 0.0
 
     @property
     def behind_for(self) -> float:
@@ -126,6 +97,13 @@ class Source:
     def rejoin(self) -> None:
         """Give up all partitions and read them anew from what is committed: an aborted batch is redone this way."""
         self._rejoin = True
+
+    def commit_offsets(self, offsets: list[TopicPartition]) -> None:
+        """Commit without waiting for the answer, which would not come while a rebalance holds the consumer's thread.
+
+        Commits arrive in order, and before the group is joined anew or left. One that fails repeats records, no more.
+        """
+        self.consumer.commit(offsets=offsets, asynchronous=True)
 
     async def close(self) -> None:
         """Leave the group, so that others take over at once."""
@@ -192,18 +170,31 @@ class Source:
             log.warning("kafka: %s", error.str(), extra={"code": error.name()})
 
     def _probe(self) -> None:
-        now = int(time.time() * 1000)
-        for (role, partition), position in self.positions.items():
-            _, end = self.consumer.get_watermark_offsets(TopicPartition(self._names[role], partition), cached=True)
-            position.probe(end, now)
+        now = time.monotonic()
+        if now >= self._probe_at:
+            self._ask_for_ends()
+            self._probe_at = now + _PROBE_EVERY
+        for position in self.positions.values():
+            position.advance()
         if not any(position.lag for position in self.positions.values()):
             self._lag_since = None
         elif self._lag_since is None:
-            self._lag_since = time.monotonic()
+            self._lag_since = now
         if len(self._paused) == len(self._roles):
             # Both sides are full: only timeouts can make room, so they must not wait for what is not being read.
             for position in self.positions.values():
-                position.frontier = now
+                position.frontier = int(time.time() * 1000)
+
+    def _ask_for_ends(self) -> None:
+        asked_at = int(time.time() * 1000)
+        wanted = [TopicPartition(self._names[role], partition, OFFSET_END) for role, partition in self.positions]
+        try:
+            answers = self.consumer.offsets_for_times(wanted, timeout=_PROBE_TIMEOUT)
+        except KafkaException:  # the broker is away: nothing times out that it may hold an answer to
+            return
+        for answer in answers:
+            if answer.error is None:
+                self.positions[self._roles[answer.topic], answer.partition].probed(answer.offset, asked_at)
 
     def _batch(self, records: list[Record]) -> _Read | None:
         waiting = self._matcher.waiting_requests or self._matcher.waiting_responses
@@ -259,6 +250,7 @@ class Source:
         self._on_loop(self._take_over(stores), self._settings.drain_timeout)
         self.positions = {(self._roles[tp.topic], tp.partition): Position(max(tp.offset, 0)) for tp in committed}
         self._paused = frozenset()
+        self._probe_at = 0.0
         self._group = consumer.consumer_group_metadata()
         consumer.assign(committed)
         log.info("assigned", extra={"partitions": sorted(partitions[REQUESTS]), "epoch": self._flow.epoch})
@@ -303,3 +295,8 @@ class Source:
         """Replace the stores and begin a new epoch: batches of the old one will not be committed."""
         self._epoch = self._flow.new_epoch()
         self._matcher.stores = stores
+
+
+def _warn_of_failure(error: KafkaError | None, _offsets: list[TopicPartition]) -> None:
+    if error is not None:
+        log.warning("offsets were not committed, their records may come again: %s", error.str())

@@ -14,7 +14,7 @@ import mode
 
 from featurizers import SecondlookError, load_spec
 from scoring import cost_threshold, load_model
-from streams.errors import TopicError
+from streams.errors import DeliveryError, TopicError
 from streams.kafka.clients import base_config, topic_names
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
@@ -66,7 +66,7 @@ class Stream(mode.Service):
         delivery: Delivery = (
             ExactlyOnce(settings, names)
             if settings.delivery == "exactly_once"
-            else AtLeastOnce(settings, names, self.source.consumer)
+            else AtLeastOnce(settings, names, self.source.commit_offsets)
         )
         self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.source.rejoin)
         spec = load_spec(settings.outcome_spec)
@@ -105,6 +105,25 @@ class Stream(mode.Service):
         except Exception as problem:
             log.critical("%s", problem, exc_info=not isinstance(problem, SecondlookError))
             await self._app.crash(problem)
+
+    @mode.Service.task
+    async def _watch(self) -> None:
+        """End a worker whose Kafka client does not come back from a call: it holds up its group until it ends.
+
+        After `transaction_timeout` the broker has aborted the transaction anyway; the restarted worker redoes the batch.
+        """
+        limit = self.settings.transaction_timeout
+        while not self.should_stop:
+            await self.sleep(1.0)
+            if self.sink.hung_for > limit:
+                problem = DeliveryError(
+                    f"a commit has hung in the Kafka client for {limit:g} s, although it was given one second: "
+                    "the worker stops, a restart redoes the batch"
+                )
+                log.critical("%s", problem)
+                _end_process_after(_EXIT_MARGIN, exit_code=1)  # the hung thread can't be joined
+                await self._app.crash(problem)
+                return
 
     @mode.Service.task
     async def _read_human_decisions(self) -> None:

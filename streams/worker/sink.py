@@ -39,6 +39,11 @@ class Sink:
         self._aborted = 0
         self.last_commit = time.monotonic()
 
+    @property
+    def hung_for(self) -> float:
+        """Seconds for which the Kafka client has kept the sink in one call."""
+        return self._delivery.hung_for
+
     async def start(self) -> None:
         """Get ready to deliver."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._delivery.start)
