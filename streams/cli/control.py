@@ -96,7 +96,7 @@ def _issue(message: ControlMessage, wait: float, settings: Settings) -> None:
     names = topic_names(load_topics(settings.topic_prefix))
     from_here = ends(settings, names["control_status"], [0])[0]
     offset = publish_control(settings, message)
-    click.echo(f"written to {names['control']} at offset {offset}")
+    click.echo(f"written to {names['control']} at offset {offset}, {_reach(message)}")
     answers = _answers(settings, names["control_status"], from_here, offset, wait)
     for answer in answers:
         verdict = (
@@ -107,6 +107,17 @@ def _issue(message: ControlMessage, wait: float, settings: Settings) -> None:
         click.echo(f"no worker answered within {wait:g} s; it takes effect when one starts")
     elif not all(answer["applied"] for answer in answers):
         raise ControlError("not every worker applied the message; what was in force before stays in force there")
+
+
+def _reach(message: ControlMessage) -> str:
+    """Which policies the message is about; one for all takes away what single policies had."""
+    match message:
+        case SetModel():
+            return "for every policy"
+        case _ if message.policy == EVERY_POLICY:
+            return "for every policy, in place of their own settings"
+        case _:
+            return f"for policy {message.policy}"
 
 
 def _answers(settings: Settings, topic: str, start: int, offset: int, wait: float) -> list[Mapping[str, Any]]:

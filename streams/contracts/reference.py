@@ -28,19 +28,6 @@ CONTRACTS: Final = ("request", "response", "vector", "decision", "human-decision
 _ROOT: Final = Path(__file__).parents[2]
 _HELP_WIDTH: Final = 100
 
-_CONTROL_FIELDS: Final = {
-    "type": "What to change.",
-    "policy": "The policy that it holds for; `*` = every policy, replacing what single policies had. Not for `set_model`.",
-    "version": "The version that this message makes; it must be above the one in force. Left out: the next one.",
-    "issued_by": "Who issued it, for the record.",
-    "threshold": "P(error), 0 to 1, from which a human decides.",
-    "accounting": "`false-discovery`: threshold = review / (review + mistake). `review-charged`: review / mistake.",
-    "review": "Cost of one human review, in any currency. Under `review-charged` it must be below `mistake`.",
-    "mistake": "Cost of acting on one wrong verdict, in the same currency.",
-    "rate": "Share of the automatic decisions, 0 to 1.",
-    "sha256": "The model: a directory of this name must be in every worker's model directory.",
-}
-
 
 def generate() -> dict[Path, str]:
     """Every generated file, by its path in the repository."""
@@ -52,12 +39,10 @@ def generate() -> dict[Path, str]:
 
 
 def control_schema() -> dict[str, Any]:
-    """The JSON Schema of control messages: from their structs, with a description for each field."""
+    """The JSON Schema of control messages, from their structs."""
     schema = msgspec.json.schema(ControlMessage)
     for message in schema["$defs"].values():
-        for name, field in message["properties"].items():
-            field["description"] = _CONTROL_FIELDS[name]
-        message.setdefault("additionalProperties", True)
+        message["properties"]["type"]["description"] = "What to change."  # the one field that the structs do not state
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://secondlook.dev/schemas/control.v1.json",
@@ -147,7 +132,10 @@ def _metrics() -> str:
 
 
 def _contracts() -> str:
-    head = "JSON in UTF-8, each with its JSON Schema (2020-12). A producer may add fields of its own.\n"
+    head = (
+        "JSON in UTF-8, each with its JSON Schema (2020-12). A producer may add fields of its own, except to a control "
+        "message: there a field that nobody knows is a mistake, and the message is refused.\n"
+    )
     parts = []
     for name in CONTRACTS:
         schema = control_schema() if name == "control" else load_schema(name)

@@ -25,7 +25,7 @@ from streams.errors import StreamError
 from streams.kafka.clients import Consumed, base_config, reader_config, topic_names
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import create_topics, load_topics
-from streams.pipeline.controls import SetThreshold
+from streams.pipeline.controls import EVERY_POLICY, SetThreshold
 from streams.pipeline.dead_letters import ERROR_CODE
 from streams.settings import Settings
 from streams.worker.processes import WorkerProcess
@@ -140,7 +140,9 @@ class _Demo:
                 producer.poll(min(wait, 0.02))
             if not self._swapped and send.at >= half:
                 self._swapped = True
-                publish_control(self._settings, SetThreshold(threshold=THRESHOLD_AFTER, issued_by="demo"))
+                publish_control(
+                    self._settings, SetThreshold(policy=EVERY_POLICY, threshold=THRESHOLD_AFTER, issued_by="demo")
+                )
             self._ledger.sent(send.key.decode(), time.monotonic())
             producer.produce(self._names[send.topic], send.value, send.key)
             if time.monotonic() - drawn > _REDRAW:

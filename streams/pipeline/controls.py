@@ -17,41 +17,76 @@ from streams.errors import ControlError
 
 EVERY_POLICY = "*"
 
-_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-_Cost = Annotated[float, msgspec.Meta(gt=0)]
-_Policy = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_Policy = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=1,
+        max_length=255,
+        description="The policy that it holds for; `*` = every policy, replacing what single policies had.",
+    ),
+]
+_Version = Annotated[
+    Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None,
+    msgspec.Meta(
+        description="The version that this message makes; it must be above the one in force. Left out: the next one."
+    ),
+]
+_Accounting = Annotated[
+    Literal["false-discovery", "review-charged"],
+    msgspec.Meta(
+        description="`false-discovery`: threshold = review / (review + mistake). `review-charged`: review / mistake."
+    ),
+]
 
 
-class _Message(msgspec.Struct, tag_field="type", kw_only=True):
-    policy: _Policy = EVERY_POLICY
-    version: Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None = None
-    issued_by: str | None = None
+# A misspelt field must not turn into a default.
+class _Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fields=True):
+    version: _Version = None
+    issued_by: Annotated[str | None, msgspec.Meta(description="Who issued it, for the record.")] = None
 
 
 class SetThreshold(_Message, tag="set_threshold"):
     """Escalate where P(error) is at or above `threshold`."""
 
-    threshold: _Share
+    policy: _Policy
+    threshold: Annotated[float, msgspec.Meta(ge=0, le=1, description="P(error), 0 to 1, from which a human decides.")]
 
 
 class SetCosts(_Message, tag="set_costs"):
     """The threshold that follows from the cost of a review and of a mistake, in any one currency."""
 
-    accounting: Literal["false-discovery", "review-charged"]
-    review: _Cost
-    mistake: _Cost
+    policy: _Policy
+    accounting: _Accounting
+    review: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0,
+            description="Cost of one human review, in any currency. Under `review-charged` it must be below `mistake`.",
+        ),
+    ]
+    mistake: Annotated[
+        float, msgspec.Meta(gt=0, description="Cost of acting on one wrong verdict, in the same currency.")
+    ]
 
 
 class SetAuditRate(_Message, tag="set_audit_rate"):
     """The share of automatic decisions that go to a human all the same, as a check on the model."""
 
-    rate: _Share
+    policy: _Policy
+    rate: Annotated[float, msgspec.Meta(ge=0, le=1, description="Share of the automatic decisions, 0 to 1.")]
 
 
 class SetModel(_Message, tag="set_model"):
-    """Score with another model of the model directory, named by its sha256."""
+    """Score every policy with another model of the model directory, named by its sha256."""
 
-    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+    sha256: Annotated[
+        str,
+        msgspec.Meta(
+            pattern="^[0-9a-f]{64}$",
+            max_length=64,
+            description="The model: a directory of this name must be in every worker's model directory.",
+        ),
+    ]
 
 
 ControlMessage: TypeAlias = SetThreshold | SetCosts | SetAuditRate | SetModel
@@ -119,9 +154,7 @@ def _apply(controls: Controls, message: ControlMessage, load_model: Callable[[st
             return replace(controls, thresholds=_with(controls.thresholds, policy, threshold))
         case SetAuditRate(policy=policy, rate=rate):
             return replace(controls, audit_rates=_with(controls.audit_rates, policy, rate))
-        case SetModel(policy=policy, sha256=sha256):
-            if policy != EVERY_POLICY:
-                raise ControlError(f"one model scores every policy: leave out the policy, it is {policy!r} here")
+        case SetModel(sha256=sha256):
             return replace(controls, model=load_model(sha256))
 
 

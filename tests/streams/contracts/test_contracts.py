@@ -247,8 +247,8 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
     "message",
     [
         SetThreshold(threshold=0.5, policy="hate", version=3, issued_by="me"),
-        SetCosts(accounting="review-charged", review=0.64, mistake=1),
-        SetAuditRate(rate=0),
+        SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),
+        SetAuditRate(policy="hate", rate=0),
         SetModel(sha256="a" * 64),
     ],
 )

@@ -46,12 +46,12 @@ def test_a_threshold_for_one_policy_leaves_the_others() -> None:
 def test_a_threshold_for_every_policy_replaces_all() -> None:
     """After `*` no policy keeps a threshold of its own."""
     before = controls(thresholds={"*": 0.4, "hate": 0.7})
-    assert {"*": 0.1} == dict(applied({"type": "set_threshold", "threshold": 0.1}, before).thresholds)
+    assert {"*": 0.1} == dict(applied({"type": "set_threshold", "policy": "*", "threshold": 0.1}, before).thresholds)
 
 
 def test_costs_give_their_threshold() -> None:
     """False discovery: review / (review + mistake)."""
-    message = {"type": "set_costs", "accounting": "false-discovery", "review": 1, "mistake": 3}
+    message = {"type": "set_costs", "policy": "*", "accounting": "false-discovery", "review": 1, "mistake": 3}
     assert 0.25 == pytest.approx(applied(message).thresholds["*"])
 
 
@@ -70,26 +70,33 @@ def test_an_audit_rate_holds_for_its_policy() -> None:
 
 def test_a_version_that_is_not_newer_is_refused() -> None:
     """A message issued on a stale view cannot undo a newer one."""
+    message = {"type": "set_threshold", "policy": "*", "threshold": 0.1}
     with pytest.raises(ControlError, match="version 3 is not above version 3"):
-        applied({"type": "set_threshold", "threshold": 0.1, "version": 3}, controls(version=3))
-    assert 9 == applied({"type": "set_threshold", "threshold": 0.1, "version": 9}, controls(version=3)).version
+        applied({**message, "version": 3}, controls(version=3))
+    assert 9 == applied({**message, "version": 9}, controls(version=3)).version
 
 
 @pytest.mark.parametrize(
     ("message", "named"),
     [
-        ({"type": "set_threshold"}, "threshold"),
-        ({"type": "set_threshold", "threshold": 1.01}, "threshold"),
-        ({"type": "set_threshold", "threshold": -0.1}, "threshold"),
-        ({"type": "set_threshold", "threshold": "0.5"}, "threshold"),
-        ({"type": "set_threshold", "threshold": 0.5, "policy": ""}, "policy"),
-        ({"type": "set_threshold", "threshold": 0.5, "version": 0}, "version"),
-        ({"type": "set_threshold", "threshold": 0.5, "version": 10**23}, "version"),
-        ({"type": "set_costs", "accounting": "other", "review": 1, "mistake": 2}, "accounting"),
-        ({"type": "set_costs", "accounting": "review-charged", "review": 0, "mistake": 2}, "review"),
+        ({"type": "set_threshold", "policy": "*"}, "threshold"),
+        ({"type": "set_threshold", "policy": "*", "threshold": 1.01}, "threshold"),
+        ({"type": "set_threshold", "policy": "*", "threshold": -0.1}, "threshold"),
+        ({"type": "set_threshold", "policy": "*", "threshold": "0.5"}, "threshold"),
+        ({"type": "set_threshold", "policy": "", "threshold": 0.5}, "policy"),
+        ({"type": "set_threshold", "policy": "*", "threshold": 0.5, "version": 0}, "version"),
+        ({"type": "set_threshold", "policy": "*", "threshold": 0.5, "version": 10**23}, "version"),
+        ({"type": "set_costs", "policy": "*", "accounting": "other", "review": 1, "mistake": 2}, "accounting"),
+        ({"type": "set_costs", "policy": "*", "accounting": "review-charged", "review": 0, "mistake": 2}, "review"),
         ({"type": "set_model", "sha256": "../../etc/passwd"}, "sha256"),
         ({"type": "set_everything"}, "type"),
         ({"threshold": 0.5}, "type"),
+        ({"type": "set_threshold", "threshold": 0.5}, "policy"),
+        ({"type": "set_costs", "accounting": "false-discovery", "review": 1, "mistake": 2}, "policy"),
+        ({"type": "set_audit_rate", "rate": 0.5}, "policy"),
+        ({"type": "set_threshold", "threshold": 0.5, "polcy": "hate"}, "polcy"),
+        ({"type": "set_threshold", "policy": "*", "threshold": 0.5, "verson": 3}, "verson"),
+        ({"type": "set_model", "policy": "*", "sha256": "a" * 64}, "policy"),
     ],
 )
 def test_a_bad_message_is_refused_and_says_which_field(message: dict[str, Any], named: str) -> None:
