@@ -1,14 +1,14 @@
 """Labelled data from vectors: the records of lpp.vectors joined with human decisions, or vectors that carry their label.
 
-A human decision counts for the vector with its request_id (and its policy, where it names one). Of repeated records the last one
-counts, as in a compacted topic.
+A human decision counts for the vector with its request_id and policy. Of repeated records the last one counts, as in a
+compacted topic.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from featurizers import SCHEMA
 from scoring.dataset import NO_OUTCOME, Dataset, Origin
 from scoring.errors import DataError
+from scoring.human import HumanDecision
 from scoring.recording import read_lines
 
 
@@ -29,11 +30,10 @@ class _Vector(msgspec.Struct):
     label: Literal[0, 1] | None = None
 
 
-class _Decision(msgspec.Struct):
-    request_id: str
-    policy: str | None = None
-    outcome: int | None = None
-    label: int | None = None
+class _Row(NamedTuple):
+    origin: Origin
+    values: NDArray[np.float32]
+    label: int
 
 
 @dataclass(frozen=True)
@@ -45,33 +45,32 @@ class Joined:
 
 
 def join_decisions(vectors: Iterable[bytes], decisions: Iterable[bytes]) -> Joined:
-    """Join the values of both topics. A decision is a human's `outcome` (or `label`) 0 or 1; 2 and 3 label nothing.
+    """Join the values of both topics, the decisions read first.
 
     Raises DataError when not a single vector gets a label.
     """
     left_out: Counter[str] = Counter()
-    labels: dict[tuple[str, str | None], int] = {}
-    for decision in _decoded(decisions, _Decision, left_out, "unreadable decision"):
-        label = decision.outcome if decision.label is None else decision.label
-        if label in (0, 1):
-            labels[decision.request_id, decision.policy] = label
-        else:
+    labels: dict[tuple[str, str], int] = {}
+    for decision in _decoded(decisions, HumanDecision, left_out, "unreadable decision"):
+        about = decision.request_id, decision.policy
+        if decision.label is None:
             left_out["decision without a label"] += 1
-    latest: dict[tuple[str, str], tuple[_Vector, int]] = {}
+            labels.pop(about, None)
+        else:
+            labels[about] = decision.label
+    latest: dict[tuple[str, str], _Row] = {}
     for vector in _decoded(vectors, _Vector, left_out, "unreadable vector"):
-        found = labels.get((vector.request_id, vector.policy), labels.get((vector.request_id, None)))
+        found = labels.get((vector.request_id, vector.policy))
         if found is None:
             left_out["vector without a decision"] += 1
         elif vector.schema != SCHEMA.id or len(vector.values) != len(SCHEMA.names):
             left_out[f"vector of schema {vector.schema}"] += 1
         else:
-            latest[vector.request_id, vector.policy] = (vector, found)
+            latest[vector.request_id, vector.policy] = _row(vector, found)
     if not latest:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "both are empty"
         raise DataError(f"No vector of schema {SCHEMA.id} has a human decision ({reasons}).")
-    return Joined(
-        _dataset([vector for vector, _ in latest.values()], [label for _, label in latest.values()]), left_out
-    )
+    return Joined(_dataset(latest.values()), left_out)
 
 
 def read_labelled_vectors(path: Path) -> Dataset:
@@ -79,7 +78,7 @@ def read_labelled_vectors(path: Path) -> Dataset:
 
     Raises DataError; Parquet needs pyarrow, which is not among the dependencies.
     """
-    vectors = []
+    rows = []
     for where, row in _parquet_rows(path) if path.suffix == ".parquet" else read_lines(path):
         try:
             vector = msgspec.json.decode(row, type=_Vector) if isinstance(row, bytes) else msgspec.convert(row, _Vector)
@@ -91,8 +90,8 @@ def read_labelled_vectors(path: Path) -> Dataset:
             raise DataError(
                 f"{where}: {len(vector.values)} values of schema {vector.schema}, expected {len(SCHEMA.names)} of {SCHEMA.id}."
             )
-        vectors.append(vector)
-    return _dataset(vectors, [int(vector.label or 0) for vector in vectors])
+        rows.append(_row(vector, vector.label))
+    return _dataset(rows)
 
 
 def _parquet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
@@ -109,16 +108,20 @@ def _decoded(records: Iterable[bytes], kind: type[Any], left_out: Counter[str], 
     for record in records:
         try:
             yield decoder.decode(record)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             left_out[reason] += 1
 
 
-def _dataset(vectors: list[_Vector], labels: list[int]) -> Dataset:
-    values = np.array([vector.values for vector in vectors], dtype=np.float32).reshape(len(vectors), len(SCHEMA.names))
-    origins = tuple(
-        Origin(vector.request_id, vector.policy, vector.request_id, llm=vector.llm or "unknown") for vector in vectors
-    )
-    return Dataset(origins, values, _outcomes(values), np.array(labels, dtype=np.int8))
+def _row(vector: _Vector, label: int) -> _Row:
+    """What a dataset keeps of a vector; missing values become NaN."""
+    origin = Origin(vector.request_id, vector.policy, vector.request_id, llm=vector.llm or "unknown")
+    return _Row(origin, np.array(vector.values, dtype=np.float32), label)
+
+
+def _dataset(rows: Collection[_Row]) -> Dataset:
+    values = np.array([row.values for row in rows], dtype=np.float32).reshape(len(rows), len(SCHEMA.names))
+    labels = np.array([row.label for row in rows], dtype=np.int8)
+    return Dataset(tuple(row.origin for row in rows), values, _outcomes(values), labels)
 
 
 def _outcomes(values: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -1,6 +1,5 @@
 """Live quality: do human decisions agree with the LLM verdicts they reviewed?
 
-A human decision repeats the `llm` object of the decision that it reviews, so no state is needed to compare the two.
 Metrics only: its offsets are committed automatically and it has no part in the guarantees.
 """
 
@@ -13,25 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 from confluent_kafka import Consumer
 
+from scoring.human import HumanDecision
 from streams.kafka.clients import base_config
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
 AGREES, DISAGREES, UNKNOWN, UNREADABLE = "agrees", "disagrees", "unknown", "unreadable"
-
-
-class _Llm(msgspec.Struct):
-    outcome: int | None = None
-
-
-class HumanDecision(msgspec.Struct):
-    """A human's answer to one review: `outcome` 0 (does not violate) or 1 (violates), `llm` as in the decision."""
-
-    request_id: str
-    policy: str
-    outcome: int
-    llm: _Llm | None = None
 
 
 _decode = msgspec.json.Decoder(HumanDecision).decode
@@ -46,11 +33,15 @@ def agreement(values: list[bytes]) -> Counter[tuple[str, str]]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             counts["", UNREADABLE] += 1
             continue
-        if human.llm is None or human.llm.outcome not in (0, 1):
-            counts[human.policy, UNKNOWN] += 1
-        else:
-            counts[human.policy, AGREES if human.outcome == human.llm.outcome else DISAGREES] += 1
+        counts[human.policy, _verdict(human)] += 1
     return counts
+
+
+def _verdict(human: HumanDecision) -> str:
+    """Unknown unless both gave a verdict: neither a human nor an LLM without one can be disagreed with."""
+    if human.label is None or human.llm is None or human.llm.outcome not in (0, 1):
+        return UNKNOWN
+    return AGREES if human.label == human.llm.outcome else DISAGREES
 
 
 class HumanDecisions:

@@ -27,10 +27,14 @@ def _records(*records: dict[str, Any]) -> list[bytes]:
     return [json.dumps(record).encode() for record in records]
 
 
+def _decision(request_id: str, outcome: int, policy: str = "hate") -> dict[str, Any]:
+    return {"request_id": request_id, "policy": policy, "outcome": outcome}
+
+
 def test_a_decision_labels_the_vector_of_its_request() -> None:
     """Rows carry the vector's policy and model, the human's label, and the outcome that the vector states."""
     vectors = _records(_vector("a", outcome_is_violation=1.0), _vector("b", policy="spam"))
-    decisions = _records({"request_id": "b", "outcome": 1}, {"request_id": "a", "policy": "hate", "label": 0})
+    decisions = _records(_decision("b", 1, "spam"), _decision("a", 0))
     data = join_decisions(vectors, decisions).data
     rows = [(o.request_id, o.policy, o.llm) for o in data.origins]
     assert [("a", "hate", "m"), ("b", "spam", "m")] == rows
@@ -47,22 +51,28 @@ def test_a_decision_labels_the_vector_of_its_request() -> None:
 )
 def test_the_outcome_is_read_from_the_vector(stated: dict[str, Any], outcome: int) -> None:
     """Inconclusive and missing outcomes are told from verdicts; null is missing."""
-    data = join_decisions(_records(_vector("a", **stated)), _records({"request_id": "a", "label": 1})).data
+    data = join_decisions(_records(_vector("a", **stated)), _records(_decision("a", 1))).data
     assert [outcome] == data.outcomes.tolist()
 
 
 def test_the_last_record_counts() -> None:
     """Redelivered vectors make no second row, and a corrected decision replaces the first."""
     vectors = _records(_vector("a"), _vector("a", outcome_is_violation=1.0))
-    decisions = _records({"request_id": "a", "label": 0}, {"request_id": "a", "label": 1})
+    decisions = _records(_decision("a", 0), _decision("a", 1))
     data = join_decisions(vectors, decisions).data
     assert ([1], [1]) == (data.outcomes.tolist(), data.labels.tolist())
 
 
+def test_a_verdict_that_is_taken_back_labels_nothing() -> None:
+    """A human who found on a second look that nothing can be said has the last word."""
+    decisions = _records(_decision("a", 1), _decision("b", 1), _decision("a", 2))
+    assert ["b"] == [o.request_id for o in join_decisions(_records(_vector("a"), _vector("b")), decisions).data.origins]
+
+
 def test_a_decision_about_another_policy_labels_nothing() -> None:
-    """Where a decision names a policy, it counts for that policy only."""
+    """It counts for the policy that it names."""
     vectors = _records(_vector("a", policy="hate"), _vector("a", policy="spam"))
-    joined = join_decisions(vectors, _records({"request_id": "a", "policy": "spam", "label": 1}))
+    joined = join_decisions(vectors, _records(_decision("a", 1, "spam")))
     assert (["spam"], {"vector without a decision": 1}) == (joined.data.policies, dict(joined.left_out))
 
 
@@ -70,12 +80,14 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
     """Garbage, undecided vectors, other schemas and inconclusive humans are counted, never guessed."""
     vectors = [*_records(_vector("a"), _vector("b"), _vector("c", schema="lpp/0"), _vector("d")), b"\xff{"]
     decisions = [
-        *_records(*({"request_id": name, "label": 1} for name in "ac"), {"request_id": "d", "outcome": 2}),
+        *_records(_decision("a", 1), _decision("c", 1), _decision("d", 2), _decision("d", 4)),
+        *_records({"request_id": "d", "outcome": 1}, {"request_id": "d", "policy": "hate", "label": 1}),
         b"no",
+        b"[" * 100_000,
     ]
     assert {
         "unreadable vector": 1,
-        "unreadable decision": 1,
+        "unreadable decision": 5,
         "vector without a decision": 2,
         "vector of schema lpp/0": 1,
         "decision without a label": 1,
@@ -85,7 +97,7 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
 def test_nothing_in_common_is_an_error_that_says_why() -> None:
     """No labelled vector at all: the error lists the reasons."""
     with pytest.raises(DataError, match=r"No vector .* \(1 vector without a decision\)"):
-        join_decisions(_records(_vector("a")), _records({"request_id": "z", "label": 1}))
+        join_decisions(_records(_vector("a")), _records(_decision("z", 1)))
 
 
 def test_a_file_of_labelled_vectors_loads_like_a_recording(tmp_path: Path) -> None:
@@ -138,7 +150,7 @@ def test_vectors_as_the_pipeline_emits_them_give_the_same_model_input(recording:
         )
     )
     decisions = _records(
-        *({"request_id": o.request_id, "outcome": int(y)} for o, y in zip(part.origins, part.labels, strict=True))
+        *(_decision(o.request_id, int(y), o.policy) for o, y in zip(part.origins, part.labels, strict=True))
     )
     back = join_decisions(vectors, decisions).data
     assert np.array_equal(part.values, back.values, equal_nan=True)

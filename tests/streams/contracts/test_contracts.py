@@ -327,7 +327,7 @@ def test_what_is_no_answer_breaks_the_contract(value: dict[str, Any]) -> None:
 HUMAN_FIELDS = {
     "request_id": st.sampled_from(["a", None, 1]),
     "policy": st.sampled_from(["hate", None]),
-    "outcome": st.sampled_from([0, 1, 2, 3, None, "1", 0.5]),
+    "outcome": st.sampled_from([0, 1, 2, 3, 4, -1, None, "1", 0.5]),
     "llm": st.sampled_from([None, {}, {"outcome": 1, "name": "m"}, {"outcome": None}, {"outcome": "1"}, 1]),
 }
 
