@@ -68,7 +68,7 @@ class Dataset:
         )
 
     def in_canonical_order(self) -> "Dataset":
-        """Rows sorted by item, so that the order of files and lines cannot change a model."""
+        """Rows sorted by item, so that the order of files, lines and partitions cannot change a model or its figures."""
         keys = [(origin.request_id, origin.policy) for origin in self.origins]
         return self.take(np.array(sorted(range(len(self)), key=keys.__getitem__), dtype=int))
 

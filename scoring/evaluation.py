@@ -63,6 +63,7 @@ def evaluate(
     model: ErrorModel, data: Dataset, *, cost_ratio: float = COST_RATIO, replicates: int = REPLICATES
 ) -> dict[str, Any]:
     """Judge `model` on the held-out items of `data`; the result is what `--json` writes. Raises DataError, ThresholdError."""
+    data = data.in_canonical_order()  # the bootstrap draws rows by their place
     held_out = data.take(data.held_out)
     trial = _trial(model, data, held_out, replicates)
     errors, weights = trial.test.errors, trial.weights
@@ -177,7 +178,7 @@ def _describe(data: Dataset, held_out: Dataset, trial: Trial) -> dict[str, Any]:
         "held_out_errors": int(trial.test.errors.sum()),
         "prevalence": float(trial.test.errors.mean()),
         "always_escalated": dict(sorted(Counter(_WHY[int(o)] for o in held_out.outcomes[~held_out.decided]).items())),
-        "held_out_sha256": held_out.in_canonical_order().sha256(),
+        "held_out_sha256": held_out.sha256(),
         "llms": sorted({origin.llm for origin in held_out.origins}),
     }
 

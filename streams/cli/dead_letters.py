@@ -87,16 +87,13 @@ def show_list(codes: tuple[str, ...], since: int | None, limit: int, *, as_json:
     """List the letters in the topic, the latest last, and how many there are of each code."""
     latest: list[tuple[int, Position, dict[str, Any]]] = []
     counts: Counter[str] = Counter()
-
-    def take(message: Consumed) -> None:
+    for message in read_letters(settings_from(options)):
         letter, at = read_letter(message.headers()), message.timestamp()[1]
         if (codes and letter.code not in codes) or (since is not None and at < since):
-            return
+            continue
         counts[letter.code or "(no code)"] += 1
         entry = (at, position_of(message), _summary(message, letter))
         (heapq.heappush if len(latest) < limit else heapq.heappushpop)(latest, entry)
-
-    read_letters(settings_from(options), take)
     rows = [row for _, _, row in sorted(latest, key=lambda entry: entry[:2])]
     if as_json:
         for row in rows:

@@ -1,12 +1,15 @@
-"""`secondlook train` and `secondlook evaluate`: files in, a model directory or a report out."""
+"""`secondlook train` and `secondlook evaluate`: files or topics in, a model directory or a report out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from streams.cli.main import setting_options, settings_from
+from streams.settings import Settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -15,6 +18,12 @@ _TRAINING_LIBRARIES = {"onnx", "scipy", "skl2onnx", "sklearn", "threadpoolctl"}
 
 
 def _data_options(command: _Command) -> _Command:
+    command = setting_options("broker", "topic_prefix")(command)
+    command = click.option(
+        "--from-topics",
+        is_flag=True,
+        help="LPP vectors and human decisions, straight from their topics: all that these hold now.",
+    )(command)
     for name, text in (
         ("--decisions", "Human decisions, a JSONL export of their topic, to label --vectors with."),
         ("--vectors", "LPP vectors, a JSONL export of their topic; needs --decisions."),
@@ -47,16 +56,7 @@ _cost_ratio = click.option(
     help="Whose expected cost chooses the model.",
 )
 @_cost_ratio
-def train(
-    *,
-    files: tuple[Path, ...],
-    vectors: Path | None,
-    decisions: Path | None,
-    out: Path,
-    single: str | None,
-    accounting: str,
-    cost_ratio: float,
-) -> None:
+def train(*, out: Path, single: str | None, accounting: str, cost_ratio: float, **source: Any) -> None:
     """Train the meta-model on labelled answers and write it to a model directory.
 
     About 40 % of the items, chosen by a hash of their request_id, are never trained on: `evaluate` reports on those.
@@ -64,9 +64,7 @@ def train(
     if single:
         onnx, card = _scoring("cold_start").single_estimator_model(single)
     else:
-        trained = _scoring("training").train(
-            _load(files, vectors, decisions), accounting=accounting, cost_ratio=cost_ratio
-        )
+        trained = _scoring("training").train(_load(**source), accounting=accounting, cost_ratio=cost_ratio)
         onnx, card = trained.onnx, trained.card
     home = _scoring("store").write_model(out, onnx, card)
     click.echo(f"{card['name']} -> {home}")
@@ -81,19 +79,10 @@ def train(
 @click.option("--json", "json_path", type=_TARGET, metavar="PATH", help="Write every figure as JSON.")
 @click.option("--html", "html_path", type=_TARGET, metavar="PATH", help="Write a self-contained report.")
 @_cost_ratio
-def evaluate(
-    *,
-    model: Path,
-    files: tuple[Path, ...],
-    vectors: Path | None,
-    decisions: Path | None,
-    json_path: Path | None,
-    html_path: Path | None,
-    cost_ratio: float,
-) -> None:
+def evaluate(*, model: Path, json_path: Path | None, html_path: Path | None, cost_ratio: float, **source: Any) -> None:
     """Judge a model and every baseline on the items that no training has seen."""
     loaded = _scoring("model").load_model(model)
-    result = _scoring("evaluation").evaluate(loaded, _load(files, vectors, decisions), cost_ratio=cost_ratio)
+    result = _scoring("evaluation").evaluate(loaded, _load(**source), cost_ratio=cost_ratio)
     if json_path:
         json_path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     if html_path:
@@ -103,18 +92,50 @@ def evaluate(
         click.echo(f"- {sentence}")
 
 
-def _load(files: tuple[Path, ...], vectors: Path | None, decisions: Path | None) -> Any:
-    if files and not vectors and not decisions:
-        return _scoring("loading").load(files)
-    if vectors and decisions and not files:
-        read_lines = _scoring("recording").read_lines
-        joined = _scoring("joining").join_decisions(
-            *((line for _, line in read_lines(path)) for path in (vectors, decisions))
-        )
-        for reason, count in sorted(joined.left_out.items()):
-            click.echo(f"left out: {count} {reason}", err=True)
-        return joined.data
-    raise click.UsageError("Say what to read: --data FILE (repeatable), or --vectors FILE with --decisions FILE.")
+def _load(
+    *, files: tuple[Path, ...], vectors: Path | None, decisions: Path | None, from_topics: bool, **options: Any
+) -> Any:
+    match bool(files), vectors, decisions, from_topics:
+        case True, None, None, False:
+            return _scoring("loading").load(files)
+        case False, Path(), Path(), False:
+            return _join(*((str(path), _lines(path)) for path in (vectors, decisions)))
+        case False, None, None, True:
+            return _join(*_topics(settings_from(options)))
+    raise click.UsageError(
+        "Say what to read, one of: --data FILE (repeatable); --vectors FILE with --decisions FILE; --from-topics."
+    )
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    return (line for _, line in _scoring("recording").read_lines(path))
+
+
+def _topics(settings: Settings) -> list[tuple[str, Iterator[bytes]]]:
+    """The names and values of the topics of vectors and of human decisions."""
+    from streams.kafka.clients import base_config
+    from streams.kafka.restore import read_values
+    from streams.kafka.topics import existing_partitions, load_topics
+
+    every = load_topics(settings.topic_prefix)
+    wanted = {key: every[key] for key in ("vectors", "human_decisions")}
+    partitions = existing_partitions(base_config(settings), wanted)
+    return [(topic.name, read_values(settings, topic.name, partitions[key])) for key, topic in wanted.items()]
+
+
+def _join(*sources: tuple[str, Iterator[bytes]]) -> Any:
+    """The dataset of vectors and decisions, named and read as they come; what was read and left out goes to stderr."""
+    joined = _scoring("joining").join_decisions(*(_counted(name, values) for name, values in sources))
+    for reason, count in sorted(joined.left_out.items()):
+        click.echo(f"left out: {count} {reason}", err=True)
+    return joined.data
+
+
+def _counted(name: str, values: Iterable[bytes]) -> Iterator[bytes]:
+    count = 0
+    for count, value in enumerate(values, start=1):  # noqa: B007 - told at the end
+        yield value
+    click.echo(f"read: {count} records of {name}", err=True)
 
 
 def _scoring(module: str) -> Any:

@@ -51,7 +51,8 @@ class ControlReader:
     def start(self) -> None:
         """Read to the end, so that the first decision is made under the controls in force; then follow. Blocking."""
         until = ends(self._settings, self._topic, [0])
-        read_to_end(self._consumer, self._topic, until, self._take)
+        for message in read_to_end(self._consumer, self._topic, until):
+            self._take(message)
         self._echo({"event": "started", "applied": True})
         self.ready = True
         self._thread.start()

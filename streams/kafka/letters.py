@@ -1,6 +1,6 @@
 """Reading the dead-letter topic from outside: all of it as it stands, or single letters by their position."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import Consumer
@@ -8,7 +8,7 @@ from confluent_kafka import Consumer
 from streams.errors import LetterError
 from streams.kafka.clients import Consumed, base_config, reader_config
 from streams.kafka.restore import ends, read_to_end
-from streams.kafka.topics import Topic, load_topics, partition_count
+from streams.kafka.topics import Topic, load_topics, existing_partitions
 from streams.settings import Settings
 
 
@@ -35,15 +35,16 @@ def dead_letter_topic(settings: Settings) -> Topic:
 def letter_ends(settings: Settings) -> dict[int, int]:
     """The end of each partition as it is now. Raises TopicError or BrokerError where there is nothing to read."""
     topic = dead_letter_topic(settings)
-    return ends(settings, topic.name, range(partition_count(base_config(settings), topic)))
+    partitions = existing_partitions(base_config(settings), {topic.key: topic})[topic.key]
+    return ends(settings, topic.name, partitions)
 
 
-def read_letters(settings: Settings, take: Callable[[Consumed], None]) -> None:
-    """Give every letter that stands in the topic now to `take`, one at a time."""
+def read_letters(settings: Settings) -> Iterator[Consumed]:
+    """Every letter that stands in the topic now."""
     until = letter_ends(settings)
     consumer = Consumer(reader_config(settings))
     try:
-        read_to_end(consumer, dead_letter_topic(settings).name, until, below(until, take))
+        yield from below(until, read_to_end(consumer, dead_letter_topic(settings).name, until))
     finally:
         consumer.close()
 
@@ -58,14 +59,9 @@ def letters_at(settings: Settings, positions: Iterable[Position]) -> list[Consum
         consumer.close()
 
 
-def below(until: dict[int, int], take: Callable[[Consumed], None]) -> Callable[[Consumed], None]:
-    """`take` for the letters below the ends only: what is set aside meanwhile is for the next time."""
-
-    def take_below(message: Consumed) -> None:
-        if message.offset() < until[message.partition()]:
-            take(message)
-
-    return take_below
+def below(until: Mapping[int, int], messages: Iterable[Consumed]) -> Iterator[Consumed]:
+    """The letters below the ends only: what is set aside meanwhile is for the next time."""
+    return (message for message in messages if message.offset() < until[message.partition()])
 
 
 def _letter_at(consumer: Consumer, topic: Topic, position: Position, until: dict[int, int]) -> Consumed:
@@ -76,13 +72,8 @@ def _letter_at(consumer: Consumer, topic: Topic, position: Position, until: dict
         raise LetterError(
             f"no dead letter {position}: partition {partition} of {topic.name} ends at {until[partition]}"
         )
-    found: list[Consumed] = []
-
-    def take(message: Consumed) -> None:
-        if position_of(message) == position:
-            found.append(message)
-
-    read_to_end(consumer, topic.name, {partition: offset + 1}, take, {partition: offset})
+    messages = read_to_end(consumer, topic.name, {partition: offset + 1}, {partition: offset})
+    found = [message for message in messages if position_of(message) == position]
     if not found:
         raise LetterError(
             f"no dead letter {position} in {topic.name}: it has expired, or a transaction's mark has that offset; "

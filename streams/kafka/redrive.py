@@ -162,7 +162,8 @@ class _Walk:
 def _walk(settings: Settings, consumer: Consumer, until: dict[int, int], walk: _Walk) -> Tally:
     topic = dead_letter_topic(settings).name
     walk.progress = _committed(consumer, topic, until)
-    read_to_end(consumer, topic, until, below(until, walk.take), walk.start())
+    for message in below(until, read_to_end(consumer, topic, until, walk.start())):
+        walk.take(message)
     walk.finish(until)
     return walk.tally
 

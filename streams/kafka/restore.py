@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -43,16 +43,12 @@ def _end(consumer: Consumer, partition: TopicPartition) -> int:
 
 
 def read_to_end(
-    consumer: Consumer,
-    topic: str,
-    until: Mapping[int, int],
-    take: Callable[[Consumed], None],
-    start: Mapping[int, int] = _FROM_THE_BEGINNING,
-) -> None:
-    """Assign the partitions and read each from its offset in `start` up to its offset in `until`.
+    consumer: Consumer, topic: str, until: Mapping[int, int], start: Mapping[int, int] = _FROM_THE_BEGINNING
+) -> Iterator[Consumed]:
+    """Assign the partitions and yield what stands in each from its offset in `start` up to its offset in `until`.
 
-    Records beyond `until` that came with the others are given to `take` too. Waits for transactions that stand open below that offset to be resolved: what was committed behind them would be
-    missed otherwise. Raises BrokerError on an error that waiting does not mend.
+    What was fetched with it is yielded too. Waits for transactions that stand open below that offset to be resolved: what
+    was committed behind them would be missed otherwise. Raises BrokerError on an error that waiting does not mend.
     """
     consumer.assign([TopicPartition(topic, one, start.get(one, OFFSET_BEGINNING)) for one in until])
     missing = {partition for partition, end in until.items() if end > start.get(partition, 0)}
@@ -62,7 +58,7 @@ def read_to_end(
         for message in consumer.consume(1000, timeout=0.1):
             error = message.error()
             if error is None:
-                take(message)
+                yield message
                 count += 1
                 reached = message.offset() + 1
                 if count % _PROGRESS_EVERY == 0:
@@ -79,23 +75,30 @@ def read_to_end(
 
 def read_changelog(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, dict[bytes, bytes]]:
     """The last value of every key of each partition, deleted keys left out."""
-    until = ends(settings, topic, partitions)
-    state: dict[int, dict[bytes, bytes]] = {partition: {} for partition in until}
-
-    def take(message: Consumed) -> None:
+    state: dict[int, dict[bytes, bytes]] = {partition: {} for partition in partitions}
+    started = time.monotonic()
+    for message in _read(settings, topic, state):
         key, value = message.key(), message.value()
         if value is None:
             state[message.partition()].pop(key, None)
         else:
             state[message.partition()][key] = value
-
-    started = time.monotonic()
-    consumer = Consumer(reader_config(settings))
-    try:
-        read_to_end(consumer, topic, until, take)
-    finally:
-        consumer.close()
     kept = sum(len(one) for one in state.values())
     seconds = round(time.monotonic() - started, 3)
     log.info("restored", extra={"partitions": sorted(state), "entries": kept, "seconds": seconds})
     return state
+
+
+def read_values(settings: Settings, topic: str, partitions: Iterable[int]) -> Iterator[bytes]:
+    """The value of every record, those of one partition in their order; empty where a record has none."""
+    return (message.value() or b"" for message in _read(settings, topic, partitions))
+
+
+def _read(settings: Settings, topic: str, partitions: Iterable[int]) -> Iterator[Consumed]:
+    """Every committed record that the partitions hold now; the reader belongs to no group and leaves no trace."""
+    until = ends(settings, topic, partitions)
+    consumer = Consumer(reader_config(settings))
+    try:
+        yield from read_to_end(consumer, topic, until)
+    finally:
+        consumer.close()

@@ -91,6 +91,17 @@ def check_topics(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeou
     return problems
 
 
+def existing_partitions(
+    conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeout: float = 10.0
+) -> dict[str, range]:
+    """The partition numbers of each topic on the broker, by its key. Raises TopicError if one is missing."""
+    counts = _partition_counts(_admin(conf), conf, timeout)
+    missing = _missing([topic for topic in topics.values() if topic.name not in counts], conf["bootstrap.servers"])
+    if missing:
+        raise TopicError("\n".join(missing))
+    return {key: range(counts[topic.name]) for key, topic in topics.items()}
+
+
 def check_configs(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeout: float = 10.0) -> list[str]:
     """Return which existing topics are cleaned up in another way than defined, each with its mending.
 
@@ -117,14 +128,6 @@ def check_configs(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeo
             if actual.get(name) != wanted
         ]
     return problems
-
-
-def partition_count(conf: Mapping[str, Any], topic: Topic, *, timeout: float = 10.0) -> int:
-    """Return how many partitions a topic has on the broker. Raises TopicError if it is missing, BrokerError as above."""
-    count = _partition_counts(_admin(conf), conf, timeout).get(topic.name)
-    if count is None:
-        raise TopicError(_missing([topic], conf["bootstrap.servers"])[0])
-    return count
 
 
 def _cleanup(topic: Topic) -> dict[str, str]:

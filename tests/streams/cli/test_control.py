@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Consumer
 
 from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
-from streams.kafka.clients import reader_config
-from streams.kafka.restore import ends, read_to_end
+from streams.kafka.restore import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.controls import EVERY_POLICY, ControlMessage, SetModel, parse_control
 from streams.settings import load_settings
@@ -25,12 +23,9 @@ def broker() -> Iterator[EmbeddedBroker]:
 
 
 def last_message(broker: EmbeddedBroker) -> ControlMessage:
-    settings, topic = load_settings({"broker": broker.bootstrap}, environ={}), TOPICS["control"].name
-    values: list[bytes] = []
-    consumer = Consumer(reader_config(settings))
-    read_to_end(consumer, topic, ends(settings, topic, [0]), lambda message: values.append(message.value()))
-    consumer.close()
-    return parse_control(values[-1])
+    settings = load_settings({"broker": broker.bootstrap}, environ={})
+    *_, last = read_values(settings, TOPICS["control"].name, [0])
+    return parse_control(last)
 
 
 @pytest.mark.parametrize(

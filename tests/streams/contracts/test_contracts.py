@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -19,11 +18,10 @@ from scoring import RECORDING, ErrorModel, ModelError, Scores, load_model, read_
 from streams.brokers.embedded import EmbeddedBroker
 from streams.contracts.reference import CONTRACTS, load_schema
 from streams.errors import ControlError
-from streams.kafka.clients import reader_config
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.publishing import publish_control
 from streams.kafka.quality import UNREADABLE, agreement
-from streams.kafka.restore import ends, read_to_end
+from streams.kafka.restore import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.controls import (
     Controls,
@@ -39,7 +37,7 @@ from streams.pipeline.pending import PartitionStore
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
-from streams.settings import Settings, load_settings
+from streams.settings import load_settings
 
 CAUGHT_UP = {(REQUESTS, 0): 2**60, (RESPONSES, 0): 2**60}
 NAMES = {key: topic.name for key, topic in load_topics().items()}
@@ -348,15 +346,6 @@ def test_a_review_answered_with_its_own_llm_object_keeps_the_contract(model: Err
     assert {(POLICY, "agrees"): 1} == agreement([orjson.dumps(human)])
 
 
-def statuses(ours: Settings) -> list[bytes]:
-    """All values of the control-status topic."""
-    topic, values = NAMES["control_status"], []
-    consumer = Consumer(reader_config(ours))
-    read_to_end(consumer, topic, ends(ours, topic, [0]), lambda message: values.append(message.value()))
-    consumer.close()
-    return values
-
-
 def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
     """Started, applied and refused, as a worker's control reader writes them."""
 
@@ -374,5 +363,5 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
         while reader.applied + reader.refused < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         reader.close()
-        answers = statuses(ours)
+        answers = list(read_values(ours, NAMES["control_status"], [0]))
     assert ["started", "applied", "refused"] == [check("control-status", value)["event"] for value in answers]
