@@ -15,6 +15,17 @@ OTHER_POLICY = "other"
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
+class _Total(Counter):
+    """A counter of what is counted elsewhere."""
+
+    _told = 0
+
+    def follow(self, total: int) -> None:
+        """Add what has come since the last time."""
+        self.inc(total - self._told)
+        self._told = total
+
+
 class Metrics:
     """All metrics of one worker, in a registry of its own."""
 
@@ -55,11 +66,11 @@ class Metrics:
         self._lag_seconds = Gauge(
             "secondlook_lag_seconds", "Age of the last record read while there is lag.", ["source"], registry=registry
         )
-        self._rebalances = Gauge("secondlook_assignments", "Times partitions were dealt.", registry=registry)
+        self._assignments = _Total("secondlook_assignments", "Times partitions were dealt.", registry=registry)
         self._control_version = Gauge("secondlook_control_version", "Version of the controls.", registry=registry)
         self._threshold = Gauge("secondlook_threshold", "Threshold in force.", ["policy"], registry=registry)
         self._model = Gauge("secondlook_model_info", "The model in force.", ["name", "sha256"], registry=registry)
-        self._refused = Gauge("secondlook_control_messages_refused", "Control messages refused.", registry=registry)
+        self._refused = _Total("secondlook_control_messages_refused", "Control messages refused.", registry=registry)
 
     def consumed(self, sources: Iterable[tuple[str, int]]) -> None:
         """Count records read, by source."""
@@ -95,9 +106,9 @@ class Metrics:
         self._pending.labels("requests").set(matcher.waiting_requests)
         self._pending.labels("responses").set(matcher.waiting_responses)
         self._pending_bytes.set(matcher.waiting_bytes)
-        self._rebalances.set(source.rebalances)
+        self._assignments.follow(source.rebalances)
         self._control_version.set(controls.version)
-        self._refused.set(refused)
+        self._refused.follow(refused)
         self._threshold.clear()
         for policy, threshold in controls.thresholds.items():
             self._threshold.labels(policy).set(threshold)
