@@ -131,6 +131,11 @@ def flag(setting: "Field[Any]") -> str:
     return "--" + setting.name.replace("_", "-")
 
 
+def default_text(setting: "Field[Any]") -> str:
+    """The default as help and docs show it; nothing where there is none."""
+    return "" if setting.default in (None, "") else str(setting.default)
+
+
 def is_secret(name: str) -> bool:
     """Whether a Kafka client option must not be logged."""
     return any(part in name for part in _SECRET_PARTS)
@@ -201,7 +206,7 @@ def settings_markdown() -> str:
     """The table of the docs page."""
     rows = ["| setting | environment | default | unit | what it does |", "|---|---|---|---|---|"]
     for setting in SETTINGS:
-        default = "" if setting.default is None else f"`{setting.default}`"
+        default = f"`{text}`" if (text := default_text(setting)) else ""
         variable, about = PREFIX + setting.name.upper(), setting.metadata
         rows.append(f"| `{setting.name}` | `{variable}` | {default} | {about['unit']} | {about['help']} |")
     return "\n".join(rows)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from featurizers import SecondlookError
-from streams.settings import SETTINGS, Settings, flag, load_settings, settings_markdown
+from streams.settings import SETTINGS, Settings, default_text, flag, load_settings, settings_markdown
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -58,7 +58,7 @@ def setting_options(*names: str) -> Callable[[_F], _F]:
                 continue
             about = setting.metadata
             unit = f" [{about['unit']}]" if about["unit"] else ""
-            default = "" if setting.default is None else f" Default: {setting.default}."
+            default = f" Default: {text}." if (text := default_text(setting)) else ""
             command = click.option(flag(setting), setting.name, metavar="VALUE", help=about["help"] + unit + default)(
                 command
             )

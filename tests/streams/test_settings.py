@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from streams.cli.main import main
 from streams.errors import SettingsError
 from streams.kafka.clients import base_config, consumer_config
-from streams.settings import load_settings
+from streams.settings import load_settings, settings_markdown
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_environment(tmp_path: Path) -> None:
@@ -78,3 +80,12 @@ def test_a_named_instance_is_a_static_member_of_its_group() -> None:
     named = consumer_config(load_settings({"instance_id": "pod-0"}, environ={}))
     unnamed = consumer_config(load_settings(environ={}))
     assert ("pod-0", None) == (named.get("group.instance.id"), unnamed.get("group.instance.id"))
+
+
+def test_an_empty_default_is_not_shown() -> None:
+    """Neither as `Default: .` in the help nor as an empty piece of code in the table."""
+    runner = CliRunner()
+    helped = " ".join(runner.invoke(main, ["worker", "--help"]).output.split())
+    assert "on one cluster. --" in helped
+    assert "Default: 127.0.0.1:9092." in helped
+    assert "| `topic_prefix` | `SECONDLOOK_TOPIC_PREFIX` |  |" in settings_markdown()
