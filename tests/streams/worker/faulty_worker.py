@@ -1,8 +1,10 @@
 """A worker with one named fault, for the tests: `python faulty_worker.py FAULT worker --broker ...`."""
 
 import sys
+import time
 from typing import Any
 
+from streams.kafka.delivery import AtLeastOnce
 from streams.pipeline.stages import Pipeline
 from streams.worker import agents
 
@@ -48,8 +50,23 @@ def swallows() -> None:
     agents.App.agent = lambda self, one, **options: agent(self, one._channel, **options)  # type: ignore[method-assign]
 
 
+def hangs() -> None:
+    """The Kafka client does not come back from a call, whatever timeout it was given."""
+    original = AtLeastOnce._flush
+
+    def flush(self: AtLeastOnce) -> None:
+        seen.append("flush")
+        if len(seen) == AFTER:
+            self._timed(lambda: time.sleep(1000))
+        original(self)
+
+    AtLeastOnce._flush = flush  # type: ignore[method-assign]
+
+
 if FAULT == "swallow":
     swallows()
+elif FAULT == "hang":
+    hangs()
 elif FAULT != "none":
     fails_in(FAULT)
 

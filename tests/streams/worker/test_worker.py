@@ -125,6 +125,19 @@ def test_a_batch_that_an_agent_swallows_cannot_be_committed_past(broker: Embedde
     assert {item.request["request_id"] for item in ITEMS} == decided
 
 
+def test_a_client_that_never_comes_back_ends_the_worker(broker: EmbeddedBroker, models: Path) -> None:
+    """A commit that hangs would hold up the whole group: the worker ends, and a restart redoes its batch."""
+    with worker(broker, models, fault="hang", batch_size=4, transaction_timeout=2) as hanging:
+        hanging.wait_for("assigned")
+        send(broker, every=0.01)
+        assert 1 == hanging.wait(60)
+        assert "a commit has hung in the Kafka client" in hanging.log.read_text()
+    with worker(broker, models, group="successor") as healthy:
+        healthy.wait_for("assigned")
+        decided = {decision["request_id"] for decision in decisions(broker)}
+    assert {item.request["request_id"] for item in ITEMS} == decided
+
+
 def test_pending_requests_survive_a_kill(broker: EmbeddedBroker, models: Path) -> None:
     """Requests that waited in a killed worker time out in the next one, by their record time."""
     with worker(broker, models) as killed:
