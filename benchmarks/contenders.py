@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -157,20 +157,36 @@ class RunFailedError(Exception):
 
 @dataclass(frozen=True)
 class Lap:
-    """One run: decisions per second; how many were seen in all; of them, how many twice."""
+    """One run: decisions per second; how many were decided, and of them twice; the most memory it had.
+
+    `first` is the time (s) from the start of the process to its first readable decision.
+    """
 
     throughput: float
     decided: int
     repeated: int
     peak_mib: float
+    first: float
 
 
-def run(contender: Contender, track: Track, model: Path, *, count: int, seconds: float) -> Lap:
+def run(
+    contender: Contender,
+    track: Track,
+    model: Path,
+    *,
+    count: int,
+    seconds: float,
+    warm: int | None = None,
+    prepare: Callable[[], None] = lambda: None,
+) -> Lap:
     """Start a contender on the filled topics, and time it until it is through or `seconds` are over.
 
-    Timed from when a tenth of the answers (at most 1,000) is decided: what comes before is its start-up.
+    Timed from when `warm` answers (a tenth, at most 1,000) are decided: what comes before is its start-up. `prepare` is
+    called once the outputs and the changelog are empty.
     """
     track.clear_outputs()
+    prepare()
+    started = time.perf_counter()
     running = contender.start(track, model)
     try:
         samples = _watch(
@@ -181,12 +197,19 @@ def run(contender: Contender, track: Track, model: Path, *, count: int, seconds:
         running.kill()
     decided = track.decisions()
     total = samples[-1][1]
-    warm = next(index for index, (_, seen) in enumerate(samples) if seen >= min(count // 10, 1000))
-    (begin, before), (end, after) = samples[warm], next(sample for sample in samples if sample[1] == total)
-    if end <= begin:
+    rate = _rate(samples, min(count // 10, 1000) if warm is None else warm)
+    if rate is None:
         raise RunFailedError(f"{contender.name}: all {total} decisions came at once; give it more records")
     records_per_offset = len(decided) / total  # a transaction's marker takes an offset too
-    return Lap((after - before) * records_per_offset / (end - begin), len(decided), repeats(decided), memory)
+    return Lap(rate * records_per_offset, len(decided), repeats(decided), memory, samples[1][0] - started)
+
+
+def _rate(samples: Sequence[tuple[float, int]], warm: int) -> float | None:
+    """Offsets per second from the first sample with `warm` of them to the first with all; None if that is no time."""
+    total = samples[-1][1]
+    begin, before = next((sample for sample in samples if sample[1] >= warm), samples[-1])
+    end, after = next(sample for sample in samples if sample[1] == total)
+    return (after - before) / (end - begin) if end > begin else None
 
 
 def repeats(decided: Mapping[bytes, int]) -> int:

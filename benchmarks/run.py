@@ -9,7 +9,6 @@ Every contender is one process; rounds are interleaved, so that a slow minute of
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from contenders import CONTENDERS, Lap, RunFailedError, missing, run
+from figures import spread
 from track import Track
 
 from featurizers import PRESETS, SecondlookError, decode, featurize
@@ -45,10 +45,6 @@ def throughput(track: Track, model: Path, names: Sequence[str], *, rounds: int, 
             laps.setdefault(name, []).append(lap)
             print(f"round {number + 1}  {name:22} {lap.throughput:9,.0f} decisions/s", file=sys.stderr, flush=True)
     return laps, why
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def figures_of(laps: Mapping[str, Sequence[Lap]], why: Mapping[str, str]) -> dict[str, Any]:
