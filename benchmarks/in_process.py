@@ -142,15 +142,19 @@ def fill(stages: Stages, crowd: Crowd, pending: int) -> int:
     return own
 
 
-def steady(crowd: Crowd, pending: int, count: int) -> list[Batch]:
-    """Batches that leave the number as it is: each response, to any request that waits, makes room for a new one."""
-    waiting = list(range(pending))
+def steady(crowd: Crowd, waiting: list[int], count: int, *, at_random: bool) -> list[Batch]:
+    """Batches that leave the number as it is: each response, to a request that waits, makes room for a new one.
+
+    Answers come in the order of their requests or at random: LLM traffic is near the first, and the second, where every
+    answer frees memory somewhere else, is the worst there can be. `waiting` is renewed in place.
+    """
     chance = np.random.default_rng(1)
+    places = chance.integers(len(waiting), size=count) if at_random else np.arange(count) % len(waiting)
     records = []
-    for number, request in enumerate(crowd.requests(count), start=pending):
-        place = int(chance.integers(pending))
+    for place in places.tolist():
+        (request,) = crowd.requests(1)
         records += [crowd.response(waiting[place]), request]
-        waiting[place] = number
+        waiting[place] = request.offset
     return in_batches(records, BATCH)
 
 
@@ -165,10 +169,10 @@ def standing(pending: int, count: int, model: Path) -> dict[str, float]:
     figures = {}
     if pending >= _FEWEST_FOR_MEMORY:
         figures["bytes_beyond_request"] = (resident() - before - own) / pending
-    batches = steady(crowd, pending, 2 * count)
-    middle = len(batches) // 2
-    figures["throughput"] = rate(stages.whole, batches[:middle])
-    figures["intake_only"] = rate(stages.intake, batches[middle:])
+    waiting = list(range(pending))
+    figures["throughput"] = rate(stages.whole, steady(crowd, waiting, count, at_random=False))
+    figures["intake_only"] = rate(stages.intake, steady(crowd, waiting, count, at_random=False))
+    figures["throughput_at_random"] = rate(stages.whole, steady(crowd, waiting, count, at_random=True))
     return figures
 
 

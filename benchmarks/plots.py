@@ -38,7 +38,9 @@ class Plot:
 PLOTS = (
     Plot("answer-length", "answer_length", ("throughput",), "tokens in an answer", log_y=True),
     Plot("batch", "batch", ("throughput",), "records in a batch (without Kafka)"),
-    Plot("pending", "pending", ("throughput", "intake_only"), "pending requests (without Kafka)"),
+    Plot(
+        "pending", "pending", ("throughput", "throughput_at_random", "intake_only"), "pending requests (without Kafka)"
+    ),
     Plot("pending-memory", "pending", ("bytes_beyond_request",), "pending requests", "bytes each, beyond its own"),
     Plot("kafka-batch-size", "kafka_batch_size", ("throughput",), "batch_size (records)"),
     Plot("kafka-partitions", "kafka_partitions", ("throughput",), "partitions of each topic"),
