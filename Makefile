@@ -11,7 +11,7 @@ TEST_ARGS ?=
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | sort | awk -F'\t' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "secondlook needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say which to use: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -61,10 +61,28 @@ lock: ## Renew requirements.lock from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
 
+BENCH_VENV := benchmarks/.venv
+$(BENCH_VENV)/.installed: benchmarks/requirements.lock
+	@$(PYTHON) -m venv --clear $(BENCH_VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/.installed ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")
+bench: $(MODEL) $(BENCH_VENV)/.installed ## Throughput beside peers, on a local Kafka: Java 17, Maven (BENCH_ARGS="--quick --json out.json")
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+.PHONY: bench-scaling
+bench-scaling: $(MODEL) $(BENCH_VENV)/.installed ## Throughput, memory and start-up as things grow (BENCH_ARGS="--quick")
+	$(BIN)/python benchmarks/scaling.py $(BENCH_ARGS)
+
+.PHONY: bench-latency
+bench-latency: $(MODEL) $(BENCH_VENV)/.installed ## Response to readable decision, at 10, 50 and 80 % of capacity (BENCH_ARGS="--quick")
+	$(BIN)/python benchmarks/latency.py $(BENCH_ARGS)
+
+.PHONY: bench-featurize
+bench-featurize: $(VENV)/.installed ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/featurize.py $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment, the models and all caches
-	rm -rf $(VENV) models out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) models out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

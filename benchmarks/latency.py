@@ -72,7 +72,8 @@ class Bench:
         due = time.monotonic() + 0.5 + np.arange(count) / rate
         late = self._sender.run(self._lap, due)
         seen = self.reader.finish(_STRAGGLERS)
-        return lap_figures(due, seen, late) | breakdown(before, stage_samples(page()))
+        figures = lap_figures(due, seen, late) | breakdown(before, stage_samples(page()))
+        return {**figures, "outside_worker": figures["mean"] - figures["batch"]}
 
 
 def lap_figures(due: Any, seen: Any, late: float) -> dict[str, float]:
@@ -133,6 +134,7 @@ def report(name: str, capacity: float, points: Iterable[Mapping[str, Any]]) -> N
         print(f"  {point['at']:3d} %  {shown} ms  (p99 {point['p99']['min']:.1f} to {point['p99']['max']:.1f})")
         stages = "  ".join(f"{key.removeprefix('stage_')} {rows[key]:.1f}" for key in rows if key.startswith("stage_"))
         print(f"         a batch: {stages}  between {rows['between_stages']:.1f}  in all {rows['batch']:.1f} ms")
+        print(f"         in Kafka and its clients, before and after: {rows['outside_worker']:.1f} ms")
 
 
 def _page(port: int, name: str = "metrics") -> str:

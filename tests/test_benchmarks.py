@@ -20,7 +20,18 @@ _MODEL = _ROOT / "models"
 def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scripts' folder on the path, as when one of them is run."""
     monkeypatch.syspath_prepend(str(_ROOT / "benchmarks"))
-    for name in ("job", "track", "contenders", "run"):
+    for name in (
+        "job",
+        "track",
+        "contenders",
+        "run",
+        "figures",
+        "in_process",
+        "on_kafka",
+        "scaling",
+        "pacing",
+        "latency",
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
@@ -66,3 +77,91 @@ def test_one_by_one_in_batches_and_matched_the_decisions_are_the_same(monkeypatc
 
     assert sorted(stream) == sorted(job.decide(whole))
     assert sorted(stream) == sorted(output for answer in whole for output in job.decide([answer]))
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_rounds_interleave_their_points_and_a_curve_keeps_their_medians() -> None:
+    """Every point is measured once a round; the figures of a point are those that all its laps have."""
+    from figures import curve, interleave
+
+    order: list[int] = []
+
+    def measure(point: int) -> dict[str, float]:
+        order.append(point)
+        return {"throughput": float(point * len(order))} | ({"first_only": 1.0} if len(order) == 1 else {})
+
+    laps = interleave((1, 10), measure, rounds=3, what="points")
+
+    assert [1, 10, 1, 10, 1, 10] == order
+    assert [
+        {"at": 1, "throughput": {"median": 3.0, "min": 1.0, "max": 5.0}},
+        {"at": 10, "throughput": {"median": 40.0, "min": 20.0, "max": 60.0}},
+    ] == curve(laps)
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_a_lap_is_timed_from_its_warm_up_to_its_last_decision() -> None:
+    """Start-up and the rest after the last decision do not count; a lap without time in between has no rate."""
+    from contenders import _rate
+
+    assert 400.0 == _rate([(0.0, 0), (5.0, 100), (6.0, 300), (7.0, 700), (9.0, 700)], 200)
+    assert _rate([(0.0, 0), (5.0, 700)], 70) is None
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_latency_counts_from_the_schedule_and_misses_no_decision() -> None:
+    """Percentiles in ms of due to seen; a decision that never came ends the lap."""
+    import numpy as np
+    from contenders import RunFailedError
+    from latency import lap_figures
+
+    due = np.arange(101) / 10
+    seen = due + np.arange(101) / 1000
+
+    figures = lap_figures(due, seen, 0.002)
+
+    assert [50.0, 95.0, 99.0, 50.0, 2.0] == pytest.approx(list(figures.values()))
+    with pytest.raises(RunFailedError, match="1 of 101 decisions"):
+        lap_figures(due, np.where(due == 0, np.nan, seen), 0.0)
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_the_breakdown_is_of_the_batches_between_two_readings() -> None:
+    """What a worker did before the lap does not count; what no stage took is time between stages."""
+    from latency import breakdown, stage_samples
+    from prometheus_client import generate_latest
+
+    from streams.worker.metrics import Metrics
+
+    metrics = Metrics()
+
+    def read(*seconds: float) -> dict[tuple[str, str], float]:
+        metrics.stage_seconds.labels("intake").observe(seconds[0])
+        metrics.stage_seconds.labels("deliver").observe(seconds[1])
+        metrics._batch_seconds.observe(seconds[2])
+        return dict(stage_samples(generate_latest(metrics.registry).decode()))
+
+    before = read(9.0, 9.0, 9.0)
+    read(0.010, 0.020, 0.050)
+    after = read(0.020, 0.040, 0.070)
+
+    expected = {"stage_intake": 15.0, "stage_deliver": 30.0, "between_stages": 15.0, "batch": 60.0, "batches": 2.0}
+    assert expected == pytest.approx(breakdown(before, after))
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_a_steady_crowd_keeps_its_number(models: Path) -> None:
+    """Whatever the order of the answers, each goes to a request that waits, and a new request takes its place."""
+    from in_process import Crowd, Stages, fill, steady
+
+    for at_random in (False, True):
+        stages, crowd = Stages(models), Crowd()
+        fill(stages, crowd, 40)
+        decided = [
+            case
+            for batch in steady(crowd, list(range(40)), 100, at_random=at_random)
+            for case in stages.intake(batch).matched.cases
+        ]
+
+        assert 100 == len(decided) == len({case.request_id for case in decided})
+        assert 40 == stages.matcher.waiting_requests
