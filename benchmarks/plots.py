@@ -45,9 +45,13 @@ PLOTS = (
     Plot("kafka-batch-size", "kafka_batch_size", ("throughput",), "batch_size (records)"),
     Plot("kafka-partitions", "kafka_partitions", ("throughput",), "partitions of each topic"),
     Plot("kafka-workers", "kafka_workers", ("throughput",), "workers", log_x=False),
-    Plot("kafka-pending", "kafka_pending", ("throughput",), "pending requests (symlog)"),
+    Plot("kafka-pending", "kafka_pending", ("throughput",), "pending requests, restored at the start"),
     Plot(
-        "restore", "kafka_pending", ("start_to_first_decision_s",), "pending requests (symlog)", "s, start to decision"
+        "restore",
+        "kafka_pending",
+        ("start_to_first_decision_s",),
+        "pending requests, restored at the start",
+        "s, start to decision",
     ),
     Plot("latency-exactly-once", "exactly_once", ("p50", "p95", "p99"), "load (% of capacity)", "ms", log_x=False),
     Plot("latency-at-least-once", "at_least_once", ("p50", "p95", "p99"), "load (% of capacity)", "ms", log_x=False),
@@ -65,7 +69,8 @@ def draw(plot: Plot, points: Sequence[Any], folder: Path) -> None:
     axes.set_ylabel(plot.y)
     places = [point["at"] for point in points]
     if plot.log_x:
-        axes.set_xscale("symlog", linthresh=1) if 0 in places else axes.set_xscale("log")
+        least = min(place for place in places if place > 0)
+        axes.set_xscale("symlog", linthresh=least) if 0 in places else axes.set_xscale("log")
     axes.set_xticks(places, [_short(place) for place in places])
     axes.minorticks_off()
     if plot.log_y:
