@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 
 from featurizers.errors import ResponseError
 from featurizers.locate import locator
@@ -73,9 +73,10 @@ def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | Non
     except (msgspec.DecodeError, ValueError, RecursionError):
         record = _decode_leniently(value, provider)
     request_id = str(record.request_id) if isinstance(record.request_id, int) else record.request_id
-    body = record if record.body is None else record.body
+    body = record if record.body is None or record.body is UNSET else record.body
     provider = record.provider or provider
     try:
+        _check_known(provider)
         if isinstance(body, str):
             return Response(request_id, provider or "none", None, body, NO_TOKENS)
         name, answer = _read(body, provider, value)
@@ -91,6 +92,11 @@ def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | Non
     return Response(request_id, name, body.model or body.model_version, text, packed, refused, truncated)
 
 
+def _check_known(provider: str | None) -> None:
+    if provider and provider not in READERS:
+        raise NoAnswerError(f"the provider is unknown. Known providers: {', '.join(PROVIDERS)}")
+
+
 def _read(body: Body, provider: str | None, value: bytes) -> tuple[str, Answer]:
     name = provider or detect(body)
     if name is None:
@@ -98,12 +104,11 @@ def _read(body: Body, provider: str | None, value: bytes) -> tuple[str, Answer]:
             'it has no known format; name its provider, or "none" if the body is the answer itself. '
             f"Known providers: {', '.join(PROVIDERS)}"
         )
-    reader = READERS.get(name)
-    if reader is None:
-        raise NoAnswerError(f"the provider is unknown. Known providers: {', '.join(PROVIDERS)}")
     if name == "none" and body.content is None:
+        if isinstance(body, Record) and body.body is None:
+            raise NoAnswerError("its `body` is null, and there is no `content` beside it")
         return name, Answer(_own_json(value), [], refused=False, truncated=False)
-    return name, reader(body)
+    return name, READERS[name](body)
 
 
 def _own_json(value: bytes) -> str:
@@ -154,17 +159,19 @@ def _whole(number: str) -> int | None:
 def _known_fields(document: dict[str, Any], provider: str | None) -> dict[str, Any]:
     """The record's own fields and, of the body, only those that its format is read by."""
     known = {name: document[name] for name in ("request_id", "provider") if name in document}
-    body = document.get("body", document)
+    is_null = document.get("body", document) is None
+    body = document if is_null else document.get("body", document)
     if not isinstance(body, dict):
         return known | {"body": body}
     name = document.get("provider") or provider
-    if name == "none" and not isinstance(body.get("content"), list):
+    if name == "none" and not is_null and not isinstance(body.get("content"), list):
         return known | {"body": json.dumps(body)}
     if not isinstance(name, str) or name not in _FIELDS:
         name = next(
             (name for name, (container, *_) in _FIELDS.items() if isinstance(body.get(container), list)), "gemini"
         )
-    return known | {"body": {key: body[key] for key in _FIELDS[name] if key in body}}
+    fields = {key: body[key] for key in _FIELDS[name] if key in body}
+    return known | fields | {"body": None} if is_null else known | {"body": fields}
 
 
 def _error(message: str, code: Any, value: bytes) -> ResponseError:

@@ -5,7 +5,7 @@ formats that could not be told apart by its JSON type. Structs are invisible to 
 decoded JSON cannot hold cycles.
 """
 
-from msgspec import Raw, Struct, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 
 class Alternative(Struct, gc=False):
@@ -148,8 +148,8 @@ class Body(Struct, gc=False):
 
 
 class Record(Body, gc=False):
-    """A response record; without `body`, the bare provider body with the record's own fields beside it."""
+    """A response record; `body` left out or null, the bare provider body with the record's own fields beside it."""
 
     request_id: str | int | None = None
     provider: str | None = None
-    body: Body | str | None = None
+    body: Body | str | UnsetType | None = UNSET

@@ -30,7 +30,11 @@ UNREADABLE = {
     "huge number": {"choices": 10**299},
     "wrong inside": {"choices": [{"message": {"content": {"a": 1}}}]},
     "unknown provider": {"provider": "acme", "body": {"choices": [{"message": {"content": "0"}}]}},
+    "unknown provider of a text": {"provider": "acme", "body": "0"},
     "body a number": {"request_id": "r1", "body": 5},
+    "body null, provider none": {"provider": "none", "body": None},
+    "body null, provider none, own fields beside it": {"provider": "none", "body": None, "outcome": 1},
+    "body null, provider none, not strict": {"provider": "none", "body": None, "outcome": float("nan")},
 }
 
 
@@ -73,10 +77,24 @@ def test_message_names_what_is_wrong() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_unknown_provider_lists_the_known() -> None:
-    """An unknown provider's name is answered with the known ones."""
+@pytest.mark.parametrize("body", ['{"choices": [{"message": {"content": "0"}}]}', '"0"'])
+def test_unknown_provider_lists_the_known(body: str) -> None:
+    """An unknown provider's name is answered with the known ones, whether its body is an object or a text."""
+    with pytest.raises(ResponseError, match=r"\(acme\): the provider is unknown.*" + ", ".join(PROVIDERS)):
+        decode(f'{{"provider": "acme", "body": {body}}}'.encode())
     with pytest.raises(ResponseError, match=", ".join(PROVIDERS)):
-        decode(b'{"provider": "acme", "body": {"choices": [{"message": {"content": "0"}}]}}')
+        decode(f'{{"body": {body}}}'.encode(), "acme")
+
+
+@pytest.mark.parametrize("more", ["", ', "seed": NaN'])
+@pytest.mark.parametrize(
+    ("provider", "answer"),
+    [("none", '"content": "0"'), ("openai-chat", '"choices": [{"message": {"content": "0"}}]')],
+)
+def test_a_null_body_leaves_the_record_itself(provider: str, answer: str, more: str) -> None:
+    """An envelope whose body is null holds the answer beside it, strict JSON or not."""
+    value = f'{{"provider": "{provider}", "body": null, {answer}{more}}}'
+    assert "0" == decode(value.encode()).text
 
 
 def test_numeric_request_id() -> None:

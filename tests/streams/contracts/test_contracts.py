@@ -313,6 +313,9 @@ def test_every_readable_answer_keeps_the_contract(value: dict[str, Any]) -> None
         {"body": {"choices": "upstream timeout"}},
         {"error": {"message": "overloaded"}},
         {"provider": "unknown", "body": RECORDED},
+        {"provider": "unknown", "body": "0"},
+        {"provider": "none", "body": None},
+        {"provider": "none", "body": None, "outcome": 1},
     ],
 )
 def test_what_is_no_answer_breaks_the_contract(value: dict[str, Any]) -> None:
