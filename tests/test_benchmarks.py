@@ -13,7 +13,6 @@ from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 
 _ROOT = Path(__file__).parents[1]
-_MODEL = _ROOT / "models"
 
 
 @pytest.fixture
@@ -53,20 +52,21 @@ def test_repeats_count_every_decision_beyond_the_first() -> None:
     assert 2 == repeats({b"a": 3, b"b": 1})
 
 
-@pytest.mark.skipif(not (_MODEL / "current").is_file(), reason="needs a trained model: make model")
 @pytest.mark.usefixtures("_benchmarks")
-def test_one_by_one_in_batches_and_matched_the_decisions_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_by_one_in_batches_and_matched_the_decisions_are_the_same(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The floor's and the peers' decisions are byte for byte those of the stream's own stages."""
     from job import Answer, Job, Setup
     from track import answers
 
     monkeypatch.setattr("streams.pipeline.stages._now", lambda: 1_800_000_000_000)
-    job = Job(Setup("unused", "", "unused", str(_MODEL)))
+    job = Job(Setup("unused", "", "unused", str(models)))
     records = list(answers(50))
     whole = [Answer(key, response, request) for key, request, response in records]
 
     threshold = cost_threshold("false-discovery", review=0.64, mistake=1.0)
-    controls = Controls(load_model(_MODEL), {EVERY_POLICY: threshold})
+    controls = Controls(load_model(models), {EVERY_POLICY: threshold})
     matcher = Matcher(response_timeout=60_000, dedup_window=60_000)
     matcher.stores = {0: matcher.restore(0, {})}
     pipeline = Pipeline(matcher, PRESETS["lpp"], lambda: controls, job.names)
