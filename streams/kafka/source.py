@@ -8,6 +8,7 @@ stores are rebuilt from the changelog before the first record is read.
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias, TypeVar
@@ -58,6 +59,7 @@ class Source:
         self.restoring = False
         self._lag_since: float | None = None
         self._probe_at = 0.0
+        self._uncommitted: deque[list[TopicPartition]] = deque()
 
     @property
     def behind_for(self) -> float:
@@ -99,15 +101,15 @@ class Source:
         self._rejoin = True
 
     def commit_offsets(self, offsets: list[TopicPartition]) -> None:
-        """Commit without waiting for the answer, which would not come while a rebalance holds the consumer's thread.
+        """Have the consumer's thread commit these offsets; from any thread, and without waiting.
 
-        Commits arrive in order, and before the group is joined anew or left. One that fails repeats records, no more.
+        Another thread's call would wait for the consumer's own, which may itself wait for the batch in a rebalance.
         """
-        self.consumer.commit(offsets=offsets, asynchronous=True)
+        self._uncommitted.append(offsets)
 
     async def close(self) -> None:
         """Leave the group, so that others take over at once."""
-        await self._call(self.consumer.close)
+        await self._call(self._close)
         self._thread.shutdown(wait=False)
 
     async def _call(self, function: Callable[[], _T]) -> _T:
@@ -126,7 +128,20 @@ class Source:
             list(self._roles), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
+    def _close(self) -> None:
+        self._commit()
+        self.consumer.close()
+
+    def _commit(self) -> None:
+        """Commit what has been handed over; a commit that fails repeats records, no more."""
+        latest: dict[tuple[str, int], TopicPartition] = {}
+        while self._uncommitted:
+            latest |= {(one.topic, one.partition): one for one in self._uncommitted.popleft()}
+        if latest:
+            self.consumer.commit(offsets=list(latest.values()), asynchronous=True)
+
     def _poll(self) -> _Read | None:
+        self._commit()
         if self._rejoin:
             self._rejoin = False
             self.consumer.unsubscribe()
@@ -279,10 +294,12 @@ class Source:
             self._on_loop(self._flow.drained(), self._settings.drain_timeout)
         except TimeoutError:
             log.warning("batches in flight were not committed in time: whoever gets the partitions redoes them")
+        self._commit()
         self._let_go()
         log.info("revoked", extra={"partitions": sorted({tp.partition for tp in revoked})})
 
     def _on_lost(self, _consumer: Consumer, lost: list[TopicPartition]) -> None:
+        self._uncommitted.clear()
         self._let_go()
         log.warning("lost", extra={"partitions": sorted({tp.partition for tp in lost})})
 

@@ -117,7 +117,7 @@ class Stream(mode.Service):
             await self.sleep(1.0)
             if self.sink.hung_for > limit:
                 problem = DeliveryError(
-                    f"a commit has hung in the Kafka client for {limit:g} s, although it was given one second: "
+                    f"a call into the Kafka client has hung for {limit:g} s, although it was given one second: "
                     "the worker stops, a restart redoes the batch"
                 )
                 log.critical("%s", problem)
