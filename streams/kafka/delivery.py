@@ -89,10 +89,10 @@ class _Producing:
     def _on_failure(self, error: KafkaError | None, _message: Any) -> None:
         self._failed = self._failed or error
 
-    def _take_cause(self, error: KafkaError) -> KafkaError:
+    def _cause(self, error: KafkaError) -> KafkaError:
         """What lies behind an error: a commit says only that records failed, their delivery reports say why."""
-        cause, self._failed = self._failed or error, None
-        return cause
+        self._producer.poll(0)
+        return self._failed or error
 
     def _produce(self, outputs: Iterable[Output]) -> None:
         produce, names = self._producer.produce, self._names
@@ -103,7 +103,12 @@ class _Producing:
                     produce(names[topic], value, key, partition_number, headers=headers)  # type: ignore[arg-type] # list is invariant
                     break
                 except BufferError:
+                    self._refuse_when_stopping()
                     self._producer.poll(0.05)
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping.is_set():
+            raise DeliveryError("stopped while the broker was away; the batch in flight is redone after the restart")
 
     def _timed(self, call: Callable[[], _Result]) -> _Result:
         """Make a call, and let `hung_for` see it: librdkafka does not always keep to the timeout it is given."""
@@ -156,20 +161,21 @@ class ExactlyOnce(_Producing):
 
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
         """Steps 1 to 4."""
+        self._failed = None  # what an aborted batch left unsent is reported as failed too: it says nothing of this one
         try:
-            self._producer.begin_transaction()
+            self._patiently(self._producer.begin_transaction)
             self._produce(outputs)
             if offsets:
                 self._patiently(lambda: self._producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT))
             self._patiently(lambda: self._producer.commit_transaction(_CALL_TIMEOUT))
         except KafkaException as problem:
-            error = self._take_cause(kafka_error(problem))
-            if error.fatal():
-                raise DeliveryError(_fatal_text(error)) from problem
-            self._abort(error)
-            if error.code() in _PERMANENT:
-                raise DeliveryError(_refused_text(error)) from problem
-            raise BatchAborted(error.str()) from problem
+            if kafka_error(problem).fatal():
+                raise DeliveryError(_fatal_text(kafka_error(problem))) from problem
+            cause = self._cause(kafka_error(problem))
+            self._abort(cause)
+            if cause.code() in _PERMANENT:
+                raise DeliveryError(_refused_text(cause)) from problem
+            raise BatchAborted(cause.str()) from problem
 
     def _abort(self, cause: KafkaError) -> None:
         log.warning("transaction aborted: %s", cause.str(), extra={"code": cause.name()})
@@ -185,7 +191,8 @@ class AtLeastOnce(_Producing):
     def __init__(
         self, settings: Settings, names: Mapping[str, str], commit_offsets: Callable[[list[TopicPartition]], object]
     ) -> None:
-        super().__init__(producer_config(settings), names)
+        # Records wait for a broker that is away; by default they would fail after five minutes, and the worker with them.
+        super().__init__({"message.timeout.ms": 0, **producer_config(settings)}, names)
         self._commit_offsets = commit_offsets
 
     def start(self) -> None:
@@ -193,28 +200,31 @@ class AtLeastOnce(_Producing):
 
     def deliver(self, outbox: Outbox) -> None:
         """See the module's numbered steps."""
-        self._produce(outbox.outputs)
-        self._flush()
+        self._write(outbox.outputs)
         # Only now: a tombstone that outlived a crash which its decision did not would lose a request.
         self.commit(outbox.changelog, _offsets(outbox.ticket, self._names), outbox.ticket.group)
 
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:  # noqa: ARG002 - the consumer knows its group
         """Steps 2 and 3."""
-        self._produce(outputs)
-        self._flush()
+        self._write(outputs)
         if not offsets:
             return
         try:
             self._timed(lambda: self._commit_offsets(offsets))
         except KafkaException as problem:
-            raise BatchAborted(kafka_error(problem).str()) from problem
+            error = kafka_error(problem)
+            if error.code() in _PERMANENT:
+                raise DeliveryError(_refused_text(error)) from problem
+            raise BatchAborted(error.str()) from problem
 
-    def _flush(self) -> None:
+    def _write(self, outputs: Iterable[Output]) -> None:
+        """Produce and flush."""
+        try:
+            self._produce(outputs)
+        except KafkaException as problem:
+            raise DeliveryError(_refused_text(self._cause(kafka_error(problem)))) from problem
         while self._timed(lambda: self._producer.flush(_CALL_TIMEOUT)):
-            if self._stopping.is_set():
-                raise DeliveryError(
-                    "stopped while the broker was away; the batch in flight is redone after the restart"
-                )
+            self._refuse_when_stopping()
         if self._failed is not None:
             raise DeliveryError(_refused_text(self._failed))
 
@@ -224,7 +234,7 @@ def _offsets(ticket: Ticket, names: Mapping[str, str]) -> list[TopicPartition]:
 
 
 def _refused_text(error: KafkaError) -> str:
-    return f"the broker refuses a record: {error.str()}; the batch is not committed and comes again after the restart"
+    return f"the broker refuses the batch: {error.str()}; it is not committed and comes again after the restart"
 
 
 def _fatal_text(error: KafkaError) -> str:

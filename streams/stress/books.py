@@ -150,7 +150,7 @@ class Books:
             dead_unexpected=dict(sorted(self._unexpected.items())),
             throughput=self._throughput(),
             latencies=self._latencies(),
-            examples=[*self._examples, *self._absent(missing)],
+            examples=[*self._examples, *self._contradictions(contradicts), *self._absent(missing)],
         )
 
     def _throughput(self) -> float:
@@ -189,6 +189,13 @@ class Books:
     def _note(self, text: str) -> None:
         if len(self._examples) < _EXAMPLES:
             self._examples.append(text)
+
+    def _contradictions(self, contradicts: npt.NDArray[np.bool_]) -> list[str]:
+        return [
+            f"{self._plan.request(int(one)).key!r}: decided {_REASONS[self._reason[one]]}, and its late response was "
+            f"{'' if self._dead[one] else 'not '}set aside"
+            for one in np.flatnonzero(contradicts)[:_EXAMPLES]
+        ]
 
     def _absent(self, missing: npt.NDArray[np.bool_]) -> list[str]:
         undecided = np.flatnonzero(self._decisions == 0)[:_EXAMPLES]

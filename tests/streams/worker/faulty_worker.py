@@ -52,15 +52,15 @@ def swallows() -> None:
 
 def hangs() -> None:
     """The Kafka client does not come back from a call, whatever timeout it was given."""
-    original = AtLeastOnce._flush
+    original = AtLeastOnce.deliver
 
-    def flush(self: AtLeastOnce) -> None:
-        seen.append("flush")
+    def deliver(self: AtLeastOnce, outbox: Any) -> None:
+        seen.append("deliver")
         if len(seen) == AFTER:
             self._timed(lambda: time.sleep(1000))
-        original(self)
+        original(self, outbox)
 
-    AtLeastOnce._flush = flush  # type: ignore[method-assign]
+    AtLeastOnce.deliver = deliver  # type: ignore[method-assign]
 
 
 if FAULT == "swallow":

@@ -1,0 +1,309 @@
+"""Both ways of making a batch durable, against a client that fails in every way the broker can make it fail."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from streams.errors import DeliveryError
+from streams.kafka import delivery as module
+from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
+from streams.pipeline.records import REQUESTS, RESPONSES, Output
+from streams.pipeline.stages import Outbox, Ticket
+from streams.settings import Settings
+from tests.streams.kafka.faulty_clients import Fault, FaultyConsumer, FaultyProducer, away, problem
+
+NAMES = {role: role for role in (REQUESTS, RESPONSES, "auto_action", "vectors", "pending")}
+OFFSETS = {(REQUESTS, 0): 7, (RESPONSES, 0): 9}
+STEPS = ["begin", "produce auto_action", "produce vectors", "produce pending", "offsets", "commit"]
+SAFE_STEPS = ["produce auto_action", "produce vectors", "flush", "produce pending", "flush", "commit offsets"]
+WRITTEN = ["decision", "vector", "tombstone"]
+PERMANENT = {
+    "topic authorisation": KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    "group authorisation": KafkaError.GROUP_AUTHORIZATION_FAILED,
+    "unknown topic": KafkaError.UNKNOWN_TOPIC_OR_PART,
+    "too large": KafkaError.MSG_SIZE_TOO_LARGE,
+}
+FENCED = {"by the client": KafkaError._FENCED, "by the broker": KafkaError.PRODUCER_FENCED}
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "Producer", FaultyProducer)
+
+
+def exactly_once() -> tuple[ExactlyOnce, FaultyProducer]:
+    way = ExactlyOnce(Settings(instance_id="pod-1"), NAMES)
+    return way, double(way)
+
+
+def at_least_once() -> tuple[AtLeastOnce, FaultyProducer, FaultyConsumer]:
+    consumer = FaultyConsumer(lambda: double(way).faults)
+    way: AtLeastOnce = AtLeastOnce(Settings(), NAMES, consumer.commit)
+    return way, double(way), consumer
+
+
+def double(way: Any) -> FaultyProducer:
+    producer: FaultyProducer = way._producer
+    return producer
+
+
+def outbox(**changes: Any) -> Outbox:
+    outputs = [Output("auto_action", b"r1", b"decision"), Output("vectors", b"r1", b"vector")]
+    parts = {"ticket": Ticket(1, 1, OFFSETS, "the group", 0.0), "outputs": outputs}
+    return Outbox(**{**parts, "changelog": [Output("pending", b"r1", b"tombstone")], **changes})
+
+
+def until_closed(way: Any, calls: int = 3, fault: Callable[[], Fault] = away) -> Iterator[Fault]:
+    """A fault that does not end; the worker is told to stop at the call of this number."""
+    while True:
+        calls -= 1
+        if calls == 0:
+            way.close()
+        yield fault()
+
+
+def read_offsets(client: Any) -> dict[tuple[str, int], int]:
+    return {(one.topic, one.partition): one.offset for one in client.offsets}
+
+
+# -- exactly once -----------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_one_transaction_with_the_offsets_in_it() -> None:
+    """The steps of docs/guarantees.md, in their order."""
+    way, producer = exactly_once()
+    way.start()
+    way.deliver(outbox())
+    assert ["init", *STEPS] == producer.calls
+    assert WRITTEN == producer.committed
+    assert OFFSETS == read_offsets(producer)
+
+
+def test_a_batch_of_timeouts_alone_sends_no_offsets() -> None:
+    """Nothing was read, so there is no offset to move."""
+    way, producer = exactly_once()
+    way.deliver(outbox(ticket=Ticket(1, 1, {}, "the group", 0.0)))
+    assert [step for step in STEPS if step != "offsets"] == producer.calls
+
+
+@pytest.mark.parametrize("step", ["init", "begin", "offsets", "commit"])
+def test_a_broker_that_is_away_is_waited_for(
+    step: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step is repeated until it succeeds, nothing is written twice, and the log says what is waited for."""
+    monkeypatch.setattr(module, "_WARN_EVERY", 0.0)
+    way, producer = exactly_once()
+    producer.faults.on(step, away(), away())
+    with caplog.at_level(logging.WARNING):
+        way.start()
+        way.deliver(outbox())
+    repeated = [call for call in ["init", *STEPS] for _ in range(3 if call == step else 1)]
+    assert repeated == producer.calls
+    assert WRITTEN == producer.committed
+    assert "waiting for the broker: no answer" in caplog.text
+
+
+@pytest.mark.parametrize("step", ["begin", "offsets", "commit"])
+def test_a_worker_that_stops_no_longer_waits_for_the_broker(step: str) -> None:
+    """The wait ends at the first call after `close`; neither committed nor aborted, the batch is redone."""
+    way, producer = exactly_once()
+    producer.faults.always(step, until_closed(way))
+    producer.faults.always("abort", iter(away, None))
+    with pytest.raises(DeliveryError, match="a restart redoes it"):
+        way.deliver(outbox())
+    assert 3 == producer.calls.count(step)
+    assert 1 == producer.calls.count("abort")
+    assert [] == producer.committed
+
+
+def test_a_worker_that_stops_does_not_wait_for_its_first_broker() -> None:
+    """Also before the first batch."""
+    way, producer = exactly_once()
+    producer.faults.always("init", until_closed(way))
+    with pytest.raises(DeliveryError, match=r"'secondlook-pod-1'.*delivery = at_least_once"):
+        way.start()
+
+
+@pytest.mark.parametrize("step", ["begin", "produce vectors", "offsets", "commit"])
+def test_a_transaction_that_must_be_aborted_is_and_the_batch_is_redone(step: str) -> None:
+    """Nothing of it is committed; the same batch, delivered again, is committed once."""
+    way, producer = exactly_once()
+    producer.faults.on(step, problem(KafkaError.ILLEGAL_GENERATION, "old generation", txn_requires_abort=True))
+    with pytest.raises(BatchAborted, match="old generation"):
+        way.deliver(outbox())
+    assert [*STEPS[: STEPS.index(step) + 1], "abort"] == producer.calls
+    assert [] == producer.committed
+    way.deliver(outbox())
+    assert WRITTEN == producer.committed
+
+
+@pytest.mark.parametrize("step", ["begin", "produce auto_action", "offsets", "commit"])
+@pytest.mark.parametrize("code", FENCED.values(), ids=FENCED)
+def test_a_fenced_producer_stops_the_worker_and_names_the_setting(step: str, code: int) -> None:
+    """There is nothing left to abort, and the line says which setting to look at."""
+    way, producer = exactly_once()
+    producer.faults.on(step, problem(code, "a newer producer", fatal=True))
+    with pytest.raises(DeliveryError, match=r"a newer producer; give each worker an instance_id of its own"):
+        way.deliver(outbox())
+    assert "abort" not in producer.calls
+    assert [] == producer.committed
+
+
+def test_a_fatal_error_is_told_even_when_records_failed_before_it() -> None:
+    """A failed record of the same batch does not hide that the producer is lost."""
+    way, producer = exactly_once()
+    producer.unreported.append(KafkaError(KafkaError._MSG_TIMED_OUT))
+    producer.faults.on("commit", problem(KafkaError._FENCED, fatal=True))
+    with pytest.raises(DeliveryError, match="an instance_id of its own"):
+        way.deliver(outbox())
+    assert "abort" not in producer.calls
+
+
+@pytest.mark.parametrize("code", PERMANENT.values(), ids=PERMANENT)
+@pytest.mark.parametrize("step", ["produce auto_action", "offsets", "commit"])
+def test_what_the_broker_refuses_for_good_is_aborted_and_stops_the_worker(step: str, code: int) -> None:
+    """Redoing would go round for ever."""
+    way, producer = exactly_once()
+    producer.faults.on(step, problem(code, "not allowed", txn_requires_abort=True))
+    with pytest.raises(DeliveryError, match="refuses the batch: not allowed"):
+        way.deliver(outbox())
+    assert "abort" == producer.calls[-1]
+    assert [] == producer.committed
+
+
+@pytest.mark.parametrize("step", ["produce pending", "commit"])
+def test_a_record_that_failed_is_the_cause_that_is_told(step: str) -> None:
+    """The failing call says only that something went wrong; the delivery report says what, and that it is for good."""
+    way, producer = exactly_once()
+    producer.unreported.append(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "topic not yours"))
+    producer.faults.on(step, problem(KafkaError._STATE, "erroneous state", txn_requires_abort=True))
+    with pytest.raises(DeliveryError, match="topic not yours"):
+        way.deliver(outbox())
+
+
+def test_the_next_batch_does_not_inherit_the_failures_of_an_aborted_one() -> None:
+    """Aborting reports unsent records as failed; what then goes wrong for good must still be seen as that."""
+    way, producer = exactly_once()
+    producer.faults.on("commit", problem(KafkaError.COORDINATOR_NOT_AVAILABLE, "first", txn_requires_abort=True))
+    with pytest.raises(BatchAborted, match="first"):
+        way.deliver(outbox())
+    producer.faults.on("commit", problem(KafkaError.GROUP_AUTHORIZATION_FAILED, "second", txn_requires_abort=True))
+    with pytest.raises(DeliveryError, match="second"):
+        way.deliver(outbox())
+
+
+@pytest.mark.parametrize("fatal", [True, False])
+def test_a_transaction_that_cannot_be_aborted_stops_the_worker(fatal: bool) -> None:
+    """Whatever else is open, the broker's timeout ends it."""
+    way, producer = exactly_once()
+    producer.faults.on("commit", problem(KafkaError.ILLEGAL_GENERATION, txn_requires_abort=True))
+    producer.faults.on("abort", away(), problem(KafkaError._STATE, "no way back", fatal=fatal))
+    with pytest.raises(DeliveryError, match=r"neither committed nor aborted: no way back"):
+        way.deliver(outbox())
+    assert [] == producer.committed
+
+
+# -- both ways --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [exactly_once, at_least_once])
+def test_a_full_queue_is_waited_for_and_nothing_is_lost_or_reordered(make: Callable[[], Any]) -> None:
+    """The record that did not fit is the next one produced, after the client had time to send."""
+    way, producer, *_ = make()
+    producer.faults.on("produce vectors", BufferError(), BufferError())
+    way.deliver(outbox())
+    assert WRITTEN == producer.committed
+    assert ["produce vectors", "poll"] * 2 == [
+        call for call in producer.faults.calls if call in ("produce vectors", "poll")
+    ][:4]
+
+
+@pytest.mark.parametrize("make", [exactly_once, at_least_once])
+def test_a_full_queue_does_not_hold_up_a_worker_that_stops(make: Callable[[], Any]) -> None:
+    """The queue stays full while the broker is away."""
+    way, producer, *_ = make()
+    producer.faults.always("produce vectors", until_closed(way, fault=BufferError))
+    with pytest.raises(DeliveryError, match="stopped while the broker was away"):
+        way.deliver(outbox())
+    assert [] == producer.committed
+
+
+# -- at least once ----------------------------------------------------------------------------------------------------
+
+
+def test_decisions_are_durable_before_the_changelog_and_both_before_the_offsets() -> None:
+    """Else a crash in between could lose a request."""
+    way, producer, consumer = at_least_once()
+    way.start()
+    way.deliver(outbox())
+    assert SAFE_STEPS == producer.calls
+    assert OFFSETS == read_offsets(consumer)
+
+
+@pytest.mark.parametrize("flush", [1, 2])
+def test_a_record_that_failed_stops_the_worker_before_the_offsets(flush: int) -> None:
+    """A decision that failed leaves no tombstone either."""
+    way, producer, consumer = at_least_once()
+    failed = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "topic not yours")
+    steps: list[Callable[[], object]] = [lambda: None] * 2
+    steps[flush - 1] = lambda: producer.unreported.append(failed)
+    producer.faults.always("flush", (step() for step in steps))
+    # The report comes with the poll that the flush ends with.
+    producer.flush = _reporting(producer)  # type: ignore[method-assign]
+    with pytest.raises(DeliveryError, match="refuses the batch: topic not yours"):
+        way.deliver(outbox())
+    assert [] == consumer.offsets
+    assert (flush == 2) == ("produce pending" in producer.calls)
+
+
+def _reporting(producer: FaultyProducer) -> Callable[[float], int]:
+    flush = producer.flush
+
+    def reporting(timeout: float) -> int:
+        left = flush(timeout)
+        producer._report()
+        return left
+
+    return reporting
+
+
+@pytest.mark.parametrize("code", PERMANENT.values(), ids=PERMANENT)
+def test_a_record_that_is_refused_at_once_stops_the_worker(code: int) -> None:
+    """The same line as for one that the broker refuses later."""
+    way, producer, consumer = at_least_once()
+    producer.faults.on("produce vectors", problem(code, "not this one"))
+    with pytest.raises(DeliveryError, match="refuses the batch: not this one"):
+        way.deliver(outbox())
+    assert [] == consumer.offsets
+
+
+def test_offsets_that_cannot_be_committed_are_no_reason_to_stop() -> None:
+    """The group has moved on: the batch is read again by whoever owns its partitions now."""
+    way, producer, consumer = at_least_once()
+    producer.faults.on("commit offsets", problem(KafkaError.ILLEGAL_GENERATION, "old generation"))
+    with pytest.raises(BatchAborted, match="old generation"):
+        way.deliver(outbox())
+    assert [] == consumer.offsets
+
+
+def test_offsets_that_are_refused_for_good_stop_the_worker() -> None:
+    """Redoing would write the same decisions again and again."""
+    way, producer, _ = at_least_once()
+    producer.faults.on("commit offsets", problem(KafkaError.GROUP_AUTHORIZATION_FAILED, "group not yours"))
+    with pytest.raises(DeliveryError, match="refuses the batch: group not yours"):
+        way.deliver(outbox())
+
+
+def test_records_wait_for_a_broker_that_is_away_until_the_worker_stops() -> None:
+    """They never expire; `close` ends the flush, and no offset is committed."""
+    way, producer, consumer = at_least_once()
+    assert 0 == producer.config["message.timeout.ms"]
+    producer.queued = 2
+    producer.faults.always("flush", until_closed(way, fault=lambda: None))
+    with pytest.raises(DeliveryError, match="stopped while the broker was away"):
+        way.deliver(outbox())
+    assert 3 == producer.calls.count("flush")
+    assert [] == consumer.offsets

@@ -1,0 +1,210 @@
+"""The stress test's books must balance when all is well, and must not when anything at all is wrong."""
+
+from collections.abc import Callable
+
+import orjson
+import pytest
+
+from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
+from streams.pipeline.records import Headers
+from streams.stress.books import Books, Findings
+from streams.stress.chaos import Damage
+from streams.stress.plan import Fault, Plan, Recorded, Shares, key, stray_key, trace
+from streams.stress.report import Limits, Result, breaches, figures
+from streams.stress.run import Options
+
+REQUESTS = 400
+RECORDED = [
+    Recorded.of({"request_id": "x", "policy": "p", "content": "one"}, b'{"choices":[]}', "below_threshold"),
+    Recorded.of({"request_id": "y", "policy": "p", "content": "two"}, b'{"choices":[]}', "above_threshold"),
+]
+PLAN = Plan(RECORDED, requests=REQUESTS, shares=Shares(poison=0.3, duplicates=0.2, unanswered=0.1, late=0.1), seed=3)
+
+
+def first(fault: Fault) -> int:
+    """The first request with this fault."""
+    return int((PLAN.faults == fault).argmax())
+
+
+class Stream:
+    """Writes into the books what a stream without a fault would, unless a test bends it."""
+
+    def __init__(self) -> None:
+        self.books = Books(PLAN)
+        self.decisions = {index: self.decision(index) for index in range(REQUESTS)}
+        self.letters = {index: PLAN.expects(index).dead for index in range(REQUESTS) if PLAN.expects(index).dead}
+
+    def decision(self, index: int, reason: str | None = None) -> tuple[str, bytes, bytes, Headers]:
+        """What must be decided of a request."""
+        reason = reason or PLAN.expects(index).reasons[0]
+        topic = "auto_action" if reason == "below_threshold" else "human_review"
+        request = PLAN.request(index).value if topic == "human_review" else b"{}"
+        head = orjson.dumps({"request_id": key(index).decode(), "reasons": [reason]})
+        return topic, key(index), head[:-1] + b',"request":' + request + b"}", trace(index)
+
+    def letter(self, index: int, code: str) -> tuple[bytes, bytes, Headers]:
+        """What must be set aside of a request."""
+        fault = PLAN.faults[index]
+        name = stray_key(index) if fault == Fault.GARBAGE_REQUEST else key(index)
+        own = trace(index) if fault in (Fault.GARBAGE_REQUEST, Fault.DUPLICATE_REQUEST) else []
+        return name, PLAN.dead_value(index), [*own, (CONNECT + "topic", b"t"), (ERROR_CODE, code.encode())]
+
+    def play(self) -> Findings:
+        """Everything into the books, and close them."""
+        for index in range(REQUESTS):
+            self.books.sent(index, at=float(index))
+        for index, decision in self.decisions.items():
+            self.books.decision(*decision, at=index + 0.5)
+        for index, code in self.letters.items():
+            self.books.dead_letter(*self.letter(index, code or ""))
+        return self.books.findings()
+
+
+def told(found: Findings, **limits: float) -> str:
+    """The breaches of a run that came to this."""
+    result = figures(Result(Options(REQUESTS), found, Damage(recoveries=[2.0]), 1.0), delivery="exactly_once")
+    return " | ".join(breaches(result, Limits(**limits)))  # type: ignore[arg-type] # all fields are numbers
+
+
+def test_a_stream_without_a_fault_balances() -> None:
+    """All that must come has come, and every kind of fault was among it."""
+    stream = Stream()
+    found = stream.play()
+    assert set(Fault) == set(PLAN.faults.tolist())
+    assert stream.books.complete
+    assert "" == told(found)
+    assert REQUESTS == found.decided == found.expected
+    assert found.dead_expected == found.dead_seen
+    assert [] == found.examples
+    assert {0.5} == set(found.latencies.tolist())
+
+
+def drop_decision(stream: Stream) -> None:
+    del stream.decisions[first(Fault.NONE)]
+
+
+def decide_twice(stream: Stream) -> None:
+    stream.books.decision(*stream.decision(first(Fault.NONE)), at=0.0)
+
+
+def wrong_reason(stream: Stream) -> None:
+    index = first(Fault.NONE)
+    stream.decisions[index] = stream.decision(index, "no_response")
+
+
+def wrong_topic(stream: Stream) -> None:
+    index = first(Fault.NONE)
+    topic, *rest = stream.decisions[index]
+    other = {"auto_action": "human_review", "human_review": "auto_action"}[topic]
+    stream.decisions[index] = (other, *rest)  # type: ignore[assignment] # the rest is as it was
+
+
+def late_response_used_and_set_aside(stream: Stream) -> None:
+    index = first(Fault.LATE_RESPONSE)
+    stream.decisions[index] = stream.decision(index, PLAN.expects(index).reasons[1])
+
+
+def request_damaged(stream: Stream) -> None:
+    index = first(Fault.UNANSWERED)
+    topic, name, value, headers = stream.decisions[index]
+    stream.decisions[index] = (topic, name, value.replace(b"one", b"1").replace(b"two", b"2"), headers)
+
+
+def headers_lost(stream: Stream) -> None:
+    index = first(Fault.NONE)
+    topic, name, value, _ = stream.decisions[index]
+    stream.decisions[index] = (topic, name, value, [])
+
+
+def foreign_decision(stream: Stream) -> None:
+    stream.books.decision("auto_action", b"who", b"{}", None, at=0.0)
+
+
+def beyond_the_plan(stream: Stream) -> None:
+    stream.books.decision("auto_action", key(REQUESTS), b"{}", None, at=0.0)
+
+
+def letter_missing(stream: Stream) -> None:
+    del stream.letters[first(Fault.TRUNCATED_RESPONSE)]
+
+
+def letter_twice(stream: Stream) -> None:
+    index = first(Fault.DUPLICATE_RESPONSE)
+    stream.books.dead_letter(*stream.letter(index, PLAN.expects(index).dead or ""))
+
+
+def letter_of_a_good_record(stream: Stream) -> None:
+    stream.letters[first(Fault.NONE)] = "orphan_response"
+
+
+def letter_with_a_wrong_code(stream: Stream) -> None:
+    stream.letters[first(Fault.DUPLICATE_REQUEST)] = "duplicate_response"
+
+
+def letter_damaged(stream: Stream) -> None:
+    index = first(Fault.GARBAGE_REQUEST)
+    name, value, headers = stream.letter(index, stream.letters.pop(index) or "")
+    stream.books.dead_letter(name, value + b" ", headers)
+
+
+@pytest.mark.parametrize(
+    ("bend", "says"),
+    [
+        (drop_decision, "1 requests were never decided"),
+        (decide_twice, "1 decisions came again"),
+        (wrong_reason, "1 requests were decided for a wrong reason"),
+        (wrong_topic, "1 requests were decided for a wrong reason"),
+        (late_response_used_and_set_aside, "1 requests were decided for a wrong reason"),
+        (request_damaged, "1 records are not what was sent"),
+        (headers_lost, "1 records are not what was sent"),
+        (foreign_decision, "1 records belong to no request"),
+        (beyond_the_plan, "1 records belong to no request"),
+        (letter_missing, "dead letters never came: {'not_a_record': 1}"),
+        (letter_twice, "dead letters came that should not: {'duplicate_response': 1}"),
+        (letter_of_a_good_record, "dead letters came that should not: {'orphan_response': 1}"),
+        (letter_with_a_wrong_code, "dead letters never came: {'duplicate_request': 1}"),
+        (letter_damaged, "1 records are not what was sent"),
+    ],
+)
+def test_each_thing_that_goes_wrong_is_told(bend: Callable[[Stream], None], says: str) -> None:
+    """One fault of the stream, one sentence that names it, and an example."""
+    stream = Stream()
+    bend(stream)
+    found = stream.play()
+    assert says in told(found)
+    assert found.examples
+
+
+def test_a_late_response_that_was_read_in_time_is_an_answer() -> None:
+    """A worker that was down meanwhile finds it: decided by it, and nothing set aside."""
+    stream = Stream()
+    index = first(Fault.LATE_RESPONSE)
+    stream.decisions[index] = stream.decision(index, PLAN.expects(index).reasons[1])
+    del stream.letters[index]
+    assert "" == told(stream.play())
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        ({"recovery": 1.0}, "longest recovery"),
+        ({"p99": 100.0}, "p99 latency"),
+        ({"throughput": 1e9}, "wanted"),
+        ({"recovery": 3.0, "p99": 1000.0, "throughput": 0.1}, ""),
+    ],
+)
+def test_limits_of_the_user_are_held(limits: dict[str, float], says: str) -> None:
+    """Recovery took 2 s, each decision half a second."""
+    text = told(Stream().play(), **limits)
+    assert says in text
+    assert bool(says) == bool(text)
+
+
+def test_at_least_once_may_set_repeated_records_aside() -> None:
+    """A batch read again finds its requests decided; a repeated decision is counted against the limit all the same."""
+    stream = Stream()
+    letter_twice(stream)
+    decide_twice(stream)
+    result = figures(Result(Options(REQUESTS), stream.play(), Damage(), 1.0), delivery="at_least_once")
+    assert ["1 decisions came again (0 allowed)"] == breaches(result, Limits())
+    assert [] == breaches(result, Limits(duplicated=None))
