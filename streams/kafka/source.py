@@ -179,7 +179,9 @@ class Source:
                 position.next_offset = max(position.next_offset, message.offset())
         elif code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicError(f"{error.str()}: secondlook topics create --broker {self._settings.broker}")
-        elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED) or error.fatal():
+        elif code == KafkaError._FATAL:  # noqa: SLF001 - its public name; `fatal()` is not set on it
+            raise BrokerError(_fatal_text(error))
+        elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise BrokerError(f"cannot consume: {error.str()}")
         else:
             log.warning("kafka: %s", error.str(), extra={"code": error.name()})
@@ -312,6 +314,11 @@ class Source:
         """Replace the stores and begin a new epoch: batches of the old one will not be committed."""
         self._epoch = self._flow.new_epoch()
         self._matcher.stores = stores
+
+
+def _fatal_text(error: KafkaError) -> str:
+    text = f"cannot consume any more: {error.str()}"
+    return f"{text}; give each worker an instance_id of its own" if "group.instance.id" in error.str() else text
 
 
 def _warn_of_failure(error: KafkaError | None, _offsets: list[TopicPartition]) -> None:

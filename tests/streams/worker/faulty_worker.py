@@ -1,9 +1,12 @@
 """A worker with one named fault, for the tests: `python faulty_worker.py FAULT worker --broker ...`."""
 
+import os
+import signal
 import sys
 import time
 from typing import Any
 
+from streams.kafka import delivery
 from streams.kafka.delivery import AtLeastOnce
 from streams.pipeline.stages import Pipeline
 from streams.worker import agents
@@ -63,10 +66,26 @@ def hangs() -> None:
     AtLeastOnce.deliver = deliver  # type: ignore[method-assign]
 
 
+def freezes(call: str) -> None:
+    """The process stops as a whole before this call of its third transaction, as a machine that was put to sleep."""
+
+    class Freezing(delivery.Producer):
+        def __getattribute__(self, name: str) -> Any:
+            if name == call:
+                seen.append(name)
+                if len(seen) == AFTER:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+            return super().__getattribute__(name)
+
+    delivery.Producer = Freezing  # type: ignore[misc] # a class like it
+
+
 if FAULT == "swallow":
     swallows()
 elif FAULT == "hang":
     hangs()
+elif FAULT.startswith("freeze-"):
+    freezes(FAULT.removeprefix("freeze-"))
 elif FAULT != "none":
     fails_in(FAULT)
 

@@ -1,6 +1,5 @@
 """The worker as a process, on the embedded broker: the whole way of a record, and how it ends when something breaks."""
 
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +7,12 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from scoring import RECORDING, read_recording
 from streams.brokers.embedded import EmbeddedBroker
-from streams.kafka.topics import load_topics
 from streams.worker.processes import WorkerProcess
+from tests.driving import IDS, ITEMS, TRACE, decisions, ids, read, send
 
 FAULTY = Path(__file__).parent / "faulty_worker.py"
-TOPICS = load_topics()
-ITEMS = read_recording(RECORDING)[:40]
 
 
 @pytest.fixture
@@ -32,56 +27,20 @@ def worker(broker: EmbeddedBroker, models: Path, *, fault: str = "none", **setti
     return WorkerProcess({**base, "response_timeout": 3, **settings}, program=[str(FAULTY), fault])
 
 
-def send(broker: EmbeddedBroker, *, every: float = 0.0, answered: bool = True) -> None:
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
-    for item in ITEMS:
-        key = item.request["request_id"].encode()
-        producer.produce("moderation.requests", orjson.dumps(item.request), key, headers={"traceparent": b"00-ab"})
-        if answered:
-            producer.produce("llm.responses", bytes(item.response), key)
-        producer.flush(5)
-        time.sleep(every)
-
-
-def read(broker: EmbeddedBroker, keys: tuple[str, ...], *, count: int, timeout: float = 30.0) -> list[Any]:
-    """At least `count` records of these topics, and whatever else comes within a second after."""
-    config = {"bootstrap.servers": broker.bootstrap, "group.id": "test", "auto.offset.reset": "earliest"}
-    consumer = Consumer({**config, "enable.partition.eof": True, "fetch.wait.max.ms": 10})
-    consumer.assign([TopicPartition(TOPICS[key].name, p, 0) for key in keys for p in range(TOPICS[key].partitions)])
-    messages: list[Any] = []
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        for message in consumer.consume(100, 0.1):
-            if message.error() is None:
-                messages.append(message)
-                if len(messages) >= count:
-                    deadline = min(deadline, time.monotonic() + 1)
-            else:
-                assert KafkaError._PARTITION_EOF == message.error().code()
-    consumer.close()
-    return messages
-
-
-def decisions(broker: EmbeddedBroker, count: int = len(ITEMS), **options: Any) -> list[dict[str, Any]]:
-    messages = read(broker, ("auto_action", "human_review"), count=count, **options)
-    return [orjson.loads(message.value()) for message in messages]
-
-
 def test_every_request_is_decided_once_and_says_why(broker: EmbeddedBroker, models: Path) -> None:
     """Requests and bare provider bodies in; decisions with all contract fields, keys and headers out."""
     with worker(broker, models) as running:
         running.wait_for("assigned")
-        send(broker)
-        messages = read(broker, ("auto_action", "human_review"), count=len(ITEMS))
-        vectors = read(broker, ("vectors",), count=len(ITEMS))
+        send(broker.bootstrap)
+        messages = read(broker.bootstrap, ("auto_action", "human_review"), count=len(ITEMS))
+        vectors = read(broker.bootstrap, ("vectors",), count=len(ITEMS))
         assert 0 == running.terminate()
-    ids = [item.request["request_id"] for item in ITEMS]
     by_id = {message.key().decode(): message for message in messages}
-    assert sorted(ids) == sorted(message.key().decode() for message in messages)
+    assert IDS == sorted(message.key().decode() for message in messages)
     for item in ITEMS:
-        message = by_id[item.request["request_id"]]
+        message = by_id[item.request_id]
         decision = orjson.loads(message.value())
-        assert [("traceparent", b"00-ab")] == message.headers()
+        assert TRACE == message.headers()
         assert item.request["policy"] == decision["policy"]
         assert decision["route"] in message.topic()
         assert 1 == len(decision["reasons"])
@@ -92,7 +51,7 @@ def test_every_request_is_decided_once_and_says_why(broker: EmbeddedBroker, mode
             assert decision["error_probability"] < decision["threshold"]
             assert {0: "allow", 1: "remove"}[decision["llm"]["outcome"]] == decision["action"]
             assert 3 == len(decision["drivers"])
-    assert sorted(ids) == sorted(orjson.loads(vector.value())["request_id"] for vector in vectors)
+    assert IDS == ids([orjson.loads(vector.value()) for vector in vectors])
 
 
 @pytest.mark.parametrize("stage", ["intake", "featurize", "score", "route"])
@@ -102,55 +61,55 @@ def test_a_stage_that_raises_stops_the_worker_and_a_restart_loses_nothing(
     """The process ends with a non-zero code, nothing is committed past the batch, and the next worker redoes it."""
     with worker(broker, models, fault=stage, batch_size=4) as failing:
         failing.wait_for("assigned")
-        send(broker, every=0.01)
+        send(broker.bootstrap, every=0.01)
         assert 1 == failing.wait(30)
         assert "injected fault" in failing.log.read_text()
     with worker(broker, models) as healthy:
         healthy.wait_for("assigned")
-        decided = {decision["request_id"] for decision in decisions(broker)}
+        decided = {decision["request_id"] for decision in decisions(broker.bootstrap)}
         assert 0 == healthy.terminate()
-    assert {item.request["request_id"] for item in ITEMS} == decided
+    assert set(IDS) == decided
 
 
 def test_a_batch_that_an_agent_swallows_cannot_be_committed_past(broker: EmbeddedBroker, models: Path) -> None:
     """The sink notices the gap, the worker ends with a non-zero code, and a restart redoes the lost batch."""
     with worker(broker, models, fault="swallow", batch_size=4) as losing:
         losing.wait_for("assigned")
-        send(broker, every=0.01)
+        send(broker.bootstrap, every=0.01)
         assert 1 == losing.wait(30)
         assert "vanished between source and sink" in losing.log.read_text()
     with worker(broker, models) as healthy:
         healthy.wait_for("assigned")
-        decided = {decision["request_id"] for decision in decisions(broker)}
-    assert {item.request["request_id"] for item in ITEMS} == decided
+        decided = {decision["request_id"] for decision in decisions(broker.bootstrap)}
+    assert set(IDS) == decided
 
 
 def test_a_client_that_never_comes_back_ends_the_worker(broker: EmbeddedBroker, models: Path) -> None:
     """A commit that hangs would hold up the whole group: the worker ends, and a restart redoes its batch."""
     with worker(broker, models, fault="hang", batch_size=4, transaction_timeout=2) as hanging:
         hanging.wait_for("assigned")
-        send(broker, every=0.01)
+        send(broker.bootstrap, every=0.01)
         assert 1 == hanging.wait(60)
         assert "a call into the Kafka client has hung" in hanging.log.read_text()
     with worker(broker, models, group="successor") as healthy:
         healthy.wait_for("assigned")
-        decided = {decision["request_id"] for decision in decisions(broker)}
-    assert {item.request["request_id"] for item in ITEMS} == decided
+        decided = {decision["request_id"] for decision in decisions(broker.bootstrap)}
+    assert set(IDS) == decided
 
 
 def test_pending_requests_survive_a_kill(broker: EmbeddedBroker, models: Path) -> None:
     """Requests that waited in a killed worker time out in the next one, by their record time."""
     with worker(broker, models) as killed:
         killed.wait_for("assigned")
-        send(broker, answered=False)
-        read(broker, ("pending",), count=len(ITEMS))
+        send(broker.bootstrap, responses=False)
+        read(broker.bootstrap, ("pending",), count=len(ITEMS))
         killed.kill()
     # The embedded broker still counts the dead member in until its session ends; a new group reads the same changelog.
     with worker(broker, models, group="successor", response_timeout=1) as successor:
         successor.wait_for("restored")
-        found = decisions(broker)
+        found = decisions(broker.bootstrap)
     assert {"no_response"} == {decision["reasons"][0] for decision in found}
-    assert {item.request["request_id"] for item in ITEMS} == {decision["request_id"] for decision in found}
+    assert IDS == ids(found)
 
 
 def test_sigterm_ends_the_worker_also_when_the_broker_is_gone(models: Path) -> None:
@@ -158,7 +117,7 @@ def test_sigterm_ends_the_worker_also_when_the_broker_is_gone(models: Path) -> N
     with EmbeddedBroker() as broker:
         running = worker(broker, models, drain_timeout=2)
         running.wait_for("assigned")
-        send(broker)
+        send(broker.bootstrap)
     with running:
         assert 0 == running.terminate(timeout=2 + 5 + 10)
 
@@ -176,8 +135,8 @@ def test_the_pages_tell_health_readiness_and_metrics(broker: EmbeddedBroker, mod
     """/ready, /live and /metrics answer while the worker runs."""
     with worker(broker, models, web_port=free_port) as running:
         running.wait_for("assigned")
-        send(broker)
-        assert len(ITEMS) == len(decisions(broker))
+        send(broker.bootstrap)
+        assert len(ITEMS) == len(decisions(broker.bootstrap))
         pages = {page: get(free_port, page) for page in ("ready", "live", "metrics")}
     assert orjson.loads(pages["ready"])["partitions"] == [0, 1, 2, 3]
     assert orjson.loads(pages["live"])["ok"] is True
