@@ -46,11 +46,11 @@ def top_drivers(scores: Scores, model: ErrorModel) -> list[list[dict[str, Any]]]
         return [[] for _ in pushes]
     count = min(_DRIVERS, pushes.shape[1])
     strongest = np.argsort(-np.abs(pushes), axis=1)[:, :count]
-    values = np.take_along_axis(pushes, strongest, axis=1).tolist()
-    terms = model.terms
+    values = np.round(np.take_along_axis(pushes, strongest, axis=1).astype(np.float64), 6)
+    names = np.array(model.terms, object)[strongest]
     return [
-        [{"predictor": terms[term], "push": round(push, 6)} for term, push in zip(row, row_values, strict=True)]
-        for row, row_values in zip(strongest.tolist(), values, strict=True)
+        [{"predictor": name, "push": push} for name, push in zip(*row, strict=True)]
+        for row in zip(names.tolist(), values.tolist(), strict=True)
     ]
 
 
