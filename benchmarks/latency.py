@@ -24,7 +24,7 @@ from figures import percentiles, spreads
 from pacing import Reader, Sender, parts
 from prometheus_client.parser import text_string_to_metric_families
 from scaling import draw
-from track import Track
+from track import INPUTS, Track
 
 from featurizers import SecondlookError
 from streams.brokers.local_kafka import LocalKafka, free_ports
@@ -114,7 +114,7 @@ def capacities(broker: str, model: Path, *, count: int) -> dict[str, float]:
     """Decisions per second of each delivery when nothing paces it."""
     track = Track(broker)
     track.build()
-    track.fill(count, joined=False)
+    track.fill(count, roles=INPUTS)
     laps = {name: run(CONTENDERS[name], track, model, count=count, seconds=10.0) for name in DELIVERIES}
     return {name: lap.throughput for name, lap in laps.items()}
 

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Producer
 from contenders import Contender, Lap, Running, run, worker
 from in_process import BATCH, FOR_EVER, Crowd
-from track import Track
+from track import INPUTS, Track
 
 from streams.pipeline.matching import Matcher
 from streams.pipeline.pending import CHANGELOG
@@ -68,7 +68,7 @@ class Course:
         if partitions not in self._tracks:
             track = Track(self._broker, partitions=partitions, prefix=f"bench-{partitions}.")
             track.build()
-            track.fill(self._count, joined=False)
+            track.fill(self._count, roles=INPUTS)
             self._tracks[partitions] = track
         return self._tracks[partitions]
 

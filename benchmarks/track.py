@@ -6,7 +6,7 @@ reads only committed records can reach. Asking for them costs the broker next to
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
@@ -29,7 +29,7 @@ from streams.kafka.topics import create_topics, load_topics
 
 PREFIX = "bench."
 DECISIONS = ("auto_action", "human_review")
-_INPUTS = ("requests", "responses")
+INPUTS = ("requests", "responses")
 _OUTPUTS = (*DECISIONS, "vectors", "dead_letter", "pending")
 
 
@@ -68,8 +68,8 @@ class Track:
         while wanted & self._admin.list_topics(timeout=10).topics.keys():
             time.sleep(0.05)
 
-    def fill(self, count: int, *, tokens: int | None = None, joined: bool = True) -> None:
-        """Produce `count` requests and responses, and the same as joined records."""
+    def fill(self, count: int, *, tokens: int | None = None, roles: Collection[str] = (*INPUTS, JOINED)) -> None:
+        """Produce `count` records to each of these topics: requests, responses, and the same two joined."""
         producer = Producer(
             {
                 "bootstrap.servers": self.broker,
@@ -80,9 +80,11 @@ class Track:
             }
         )
         for key, request, response in answers(count, tokens):
-            self._put(producer, "requests", key, request)
-            self._put(producer, "responses", key, response)
-            if joined:
+            if "requests" in roles:
+                self._put(producer, "requests", key, request)
+            if "responses" in roles:
+                self._put(producer, "responses", key, response)
+            if JOINED in roles:
                 self._put(producer, JOINED, key, response, [(REQUEST_HEADER, request)])
         producer.flush()
 

@@ -30,6 +30,7 @@ def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
         "scaling",
         "pacing",
         "latency",
+        "restore",
     ):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
