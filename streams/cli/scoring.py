@@ -62,6 +62,7 @@ def train(*, out: Path, single: str | None, accounting: str, cost_ratio: float, 
     About 40 % of the items, chosen by a hash of their request_id, are never trained on: `evaluate` reports on those.
     """
     if single:
+        _refuse(source, "--single reads no data")
         onnx, card = _scoring("cold_start").single_estimator_model(single)
     else:
         trained = _scoring("training").train(_load(**source), accounting=accounting, cost_ratio=cost_ratio)
@@ -97,14 +98,23 @@ def _load(
 ) -> Any:
     match bool(files), vectors, decisions, from_topics:
         case True, None, None, False:
+            _refuse(options, "--data reads no topics")
             return _scoring("loading").load(files)
         case False, Path(), Path(), False:
+            _refuse(options, "--vectors and --decisions are files: no topics are read")
             return _join(*((str(path), _lines(path)) for path in (vectors, decisions)))
         case False, None, None, True:
             return _join(*_topics(settings_from(options)))
     raise click.UsageError(
         "Say what to read, one of: --data FILE (repeatable); --vectors FILE with --decisions FILE; --from-topics."
     )
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    """Options that would be ignored are more likely a mistake than meant."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+    if given:
+        raise click.UsageError(f"{why}: leave out {', '.join(given)}".replace("--files", "--data"))
 
 
 def _lines(path: Path) -> Iterator[bytes]:

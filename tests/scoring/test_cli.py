@@ -63,6 +63,23 @@ def test_train_says_what_it_can_read(arguments: list[str], tmp_path: Path) -> No
     assert "--vectors FILE with --decisions FILE" in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "ignored"),
+    [
+        (["--single", "margin", "--data", str(RECORDING)], "--data"),
+        (["--single", "margin", "--from-topics"], "--from-topics"),
+        (["--data", str(RECORDING), "--broker", "localhost:9092"], "--broker"),
+        (["--vectors", str(RECORDING), "--decisions", str(RECORDING), "--topic-prefix", "eu."], "--topic-prefix"),
+    ],
+)
+def test_train_ignores_nothing_that_was_asked_for(arguments: list[str], ignored: str, tmp_path: Path) -> None:
+    """An option that would be without effect is refused by name, before anything is written."""
+    result = CliRunner().invoke(main, ["train", *arguments, "--out", str(tmp_path / "models")])
+    assert 2 == result.exit_code
+    assert f"leave out {ignored}" in result.output
+    assert not (tmp_path / "models").exists()
+
+
 def test_serving_needs_no_training_library() -> None:
     """Scoring and the command line start without scikit-learn, skl2onnx and onnx."""
     probe = (
