@@ -74,7 +74,7 @@ def test_train_says_what_it_can_read(arguments: list[str], tmp_path: Path) -> No
 )
 def test_train_ignores_nothing_that_was_asked_for(arguments: list[str], ignored: str, tmp_path: Path) -> None:
     """An option that would be without effect is refused by name, before anything is written."""
-    result = CliRunner().invoke(main, ["train", *arguments, "--out", str(tmp_path / "models")])
+    result = CliRunner().invoke(train, [*arguments, "--out", str(tmp_path / "models")])
     assert 2 == result.exit_code
     assert f"leave out {ignored}" in result.output
     assert not (tmp_path / "models").exists()
