@@ -8,6 +8,7 @@ SecondlookError              (featurizers.errors)
     ├── ControlError         a control message that cannot be applied (the last good one stays in force)
     ├── LetterError          a dead letter that is not there, or has no value
     └── DeliveryError        a batch that cannot be committed: the worker stops, a restart redoes it
+        └── DeliveryStopped  the worker was told to stop before the batch could be committed: no failure
 """
 
 from featurizers import SecondlookError
@@ -39,3 +40,7 @@ class LetterError(StreamError):
 
 class DeliveryError(StreamError):
     """A batch cannot be committed; the worker stops without committing and a restart redoes it."""
+
+
+class DeliveryStopped(DeliveryError):  # noqa: N818 - no failure
+    """The worker was told to stop while a batch waited for the broker; nothing of it is committed."""

@@ -9,12 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import chain
 from typing import Any, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from streams.errors import DeliveryError
+from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.clients import kafka_error, producer_config, transactional_id
 from streams.pipeline.records import Output
 from streams.pipeline.stages import Outbox, Ticket
@@ -53,7 +54,10 @@ class Delivery(Protocol):
         """Get ready to deliver; waits for the broker."""
 
     def deliver(self, outbox: Outbox) -> None:
-        """Write and commit a batch. Raises BatchAborted when it must be redone, DeliveryError when the worker must stop."""
+        """Write and commit a batch, whole.
+
+        Raises BatchAborted when it must be redone, DeliveryStopped after `close`, DeliveryError when the worker must stop.
+        """
 
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
         """Write records, and commit offsets of a group with them. Raises as `deliver` does."""
@@ -108,7 +112,7 @@ class _Producing:
 
     def _refuse_when_stopping(self) -> None:
         if self._stopping.is_set():
-            raise DeliveryError("stopped while the broker was away; the batch in flight is redone after the restart")
+            raise DeliveryStopped("stopped while the broker was away; the batch in flight is redone after the restart")
 
     def _timed(self, call: Callable[[], _Result]) -> _Result:
         """Make a call, and let `hung_for` see it: librdkafka does not always keep to the timeout it is given."""
@@ -125,8 +129,9 @@ class _Producing:
             try:
                 self._timed(call)
             except KafkaException as problem:
-                if not kafka_error(problem).retriable() or self._stopping.is_set():
+                if not kafka_error(problem).retriable():
                     raise
+                self._refuse_when_stopping()
                 if time.monotonic() - warned > _WARN_EVERY:
                     warned = time.monotonic()
                     log.warning("waiting for the broker: %s", kafka_error(problem).str())
@@ -168,6 +173,10 @@ class ExactlyOnce(_Producing):
             if offsets:
                 self._patiently(lambda: self._producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT))
             self._patiently(lambda: self._producer.commit_transaction(_CALL_TIMEOUT))
+        except DeliveryStopped:
+            with suppress(KafkaException):  # readers would have to wait for the broker to time it out
+                self._timed(lambda: self._producer.abort_transaction(_CALL_TIMEOUT))
+            raise
         except KafkaException as problem:
             if kafka_error(problem).fatal():
                 raise DeliveryError(_fatal_text(kafka_error(problem))) from problem

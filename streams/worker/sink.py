@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from streams.errors import DeliveryError
+from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.delivery import BatchAborted, Delivery
 from streams.pipeline.controls import Controls
 from streams.pipeline.stages import Outbox
@@ -72,6 +72,10 @@ class Sink:
                 log.warning("batch taken back, reading it again: %s", problem)
                 self._flow.new_epoch()
                 self._redo()
+            return
+        except DeliveryStopped as problem:  # what stopped the worker decides its exit code, not this
+            self._metrics.settled("stale")
+            log.warning("%s", problem)
             return
         finished = time.perf_counter()
         self._aborted = 0

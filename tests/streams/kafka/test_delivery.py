@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from streams.errors import DeliveryError
+from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka import delivery as module
 from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
 from streams.pipeline.records import REQUESTS, RESPONSES, Output
@@ -108,11 +108,11 @@ def test_a_broker_that_is_away_is_waited_for(
 
 @pytest.mark.parametrize("step", ["begin", "offsets", "commit"])
 def test_a_worker_that_stops_no_longer_waits_for_the_broker(step: str) -> None:
-    """The wait ends at the first call after `close`; neither committed nor aborted, the batch is redone."""
+    """The wait ends at the first call after `close`; one try to abort spares the readers, and the batch is redone."""
     way, producer = exactly_once()
     producer.faults.always(step, until_closed(way))
     producer.faults.always("abort", iter(away, None))
-    with pytest.raises(DeliveryError, match="a restart redoes it"):
+    with pytest.raises(DeliveryStopped, match="redone after the restart"):
         way.deliver(outbox())
     assert 3 == producer.calls.count(step)
     assert 1 == producer.calls.count("abort")
@@ -123,7 +123,15 @@ def test_a_worker_that_stops_does_not_wait_for_its_first_broker() -> None:
     """Also before the first batch."""
     way, producer = exactly_once()
     producer.faults.always("init", until_closed(way))
-    with pytest.raises(DeliveryError, match=r"'secondlook-pod-1'.*delivery = at_least_once"):
+    with pytest.raises(DeliveryStopped):
+        way.start()
+
+
+def test_a_broker_without_transactions_is_told_with_the_setting_that_does_without() -> None:
+    """The embedded broker of the demo is one."""
+    way, producer = exactly_once()
+    producer.faults.on("init", problem(KafkaError.UNSUPPORTED_VERSION, "no such request"))
+    with pytest.raises(DeliveryError, match=r"'secondlook-pod-1'.*no such request.*delivery = at_least_once"):
         way.start()
 
 
@@ -226,7 +234,7 @@ def test_a_full_queue_does_not_hold_up_a_worker_that_stops(make: Callable[[], An
     """The queue stays full while the broker is away."""
     way, producer, *_ = make()
     producer.faults.always("produce vectors", until_closed(way, fault=BufferError))
-    with pytest.raises(DeliveryError, match="stopped while the broker was away"):
+    with pytest.raises(DeliveryStopped, match="stopped while the broker was away"):
         way.deliver(outbox())
     assert [] == producer.committed
 
@@ -303,7 +311,7 @@ def test_records_wait_for_a_broker_that_is_away_until_the_worker_stops() -> None
     assert 0 == producer.config["message.timeout.ms"]
     producer.queued = 2
     producer.faults.always("flush", until_closed(way, fault=lambda: None))
-    with pytest.raises(DeliveryError, match="stopped while the broker was away"):
+    with pytest.raises(DeliveryStopped, match="stopped while the broker was away"):
         way.deliver(outbox())
     assert 3 == producer.calls.count("flush")
     assert [] == consumer.offsets

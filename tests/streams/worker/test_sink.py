@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
-from streams.errors import DeliveryError
+from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.delivery import BatchAborted
 from streams.pipeline.records import REQUESTS, Output
 from streams.pipeline.stages import Outbox, Ticket
@@ -148,6 +148,22 @@ def test_an_error_that_stops_the_worker_settles_nothing(models: Path) -> None:
     bench = Bench(models, [DeliveryError("fenced")])
     asyncio.run(scenario(bench))
     assert 1 == bench.flow.in_flight
+
+
+def test_a_stop_while_the_broker_is_away_is_no_failure(models: Path) -> None:
+    """The batch is let go, and so is the one behind it: a worker that was told to stop ends with exit code 0."""
+
+    async def scenario(bench: Bench) -> None:
+        before = bench.flow.epoch
+        await bench.flow.give_up()
+        await bench.put()
+        await bench.put(epoch=before)
+
+    bench = Bench(models, [DeliveryStopped("the broker was away")])
+    asyncio.run(scenario(bench))
+    assert [] == bench.delivery.committed
+    assert 2 == bench.settled("stale")
+    assert 0 == bench.flow.in_flight
 
 
 def test_a_batch_with_nothing_to_write_costs_no_transaction(models: Path) -> None:
