@@ -17,14 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+from job import now
 from track import answers
 
 from featurizers import PRESETS
 from scoring import RECORDING, cost_threshold, load_model, read_recording
 from streams.kafka.clients import topic_names
 from streams.kafka.topics import load_topics
+from streams.pipeline.assignment import Assignment
 from streams.pipeline.controls import EVERY_POLICY, Controls
-from streams.pipeline.matching import Matcher
+from streams.pipeline.ledger import Limits
+from streams.pipeline.matching import Arrivals, Matcher
+from streams.pipeline.pending import PartitionStore
 from streams.pipeline.records import REQUESTS, RESPONSES, Record, size
 from streams.pipeline.stages import MatchedBatch, Pipeline, Polled, Ticket
 from streams.settings import Settings
@@ -43,18 +47,21 @@ class Stages:
     """The stages of a worker, and batches put through them one after another."""
 
     def __init__(self, model: Path) -> None:
-        self.matcher = Matcher(response_timeout=FOR_EVER, dedup_window=FOR_EVER, max_bytes=_LARGEST)
-        self.matcher.stores = {number: self.matcher.restore(number, {}) for number in range(PARTITIONS)}
+        matcher = Matcher(response_timeout=FOR_EVER, limits=Limits(2**60, 2**60, 2**60), max_bytes=_LARGEST)
+        stores = {number: PartitionStore(number, dedup_window=FOR_EVER) for number in range(PARTITIONS)}
+        self.assignment = Assignment(1, frozenset(stores), None, stores=stores, ready=True)
         settings = Settings()
         threshold = cost_threshold(settings.cost_accounting, review=settings.cost_review, mistake=settings.cost_mistake)
         controls = Controls(load_model(model), {EVERY_POLICY: threshold})
-        self._pipeline = Pipeline(self.matcher, PRESETS["lpp"], lambda: controls, topic_names(load_topics()))
+        self._pipeline = Pipeline(matcher, PRESETS["lpp"], lambda: controls, topic_names(load_topics()), now)
         self._sequence = 0
 
     def intake(self, batch: Batch) -> MatchedBatch:
         """Decode and match."""
         self._sequence += 1
-        return self._pipeline.intake(Polled(Ticket(self._sequence, 1, {}, None, 0.0), batch, {}))
+        offsets = {(record.source, record.partition): record.offset + 1 for record in batch}
+        ticket = Ticket(self._sequence, self.assignment, offsets, 0.0)
+        return self._pipeline.intake(Polled(ticket, Arrivals(batch, offsets, {})))
 
     def whole(self, batch: Batch) -> MatchedBatch:
         """All stages; what the batch would write is made, and dropped."""

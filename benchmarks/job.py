@@ -5,6 +5,7 @@ in the header `request`.
 """
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import NamedTuple, Self
 from featurizers import PRESETS, decode
 from scoring import cost_threshold, load_model
 from streams.kafka.topics import load_topics
+from streams.pipeline.assignment import Assignment
 from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Case, Matched, Matcher, read_request
 from streams.pipeline.records import REQUESTS, Output, Record
 from streams.pipeline.stages import MatchedBatch, Pipeline, Ticket
@@ -23,7 +26,8 @@ JOINED = "joined"
 REQUEST_HEADER = "request"
 _VARIABLE = "BENCH_"
 _DEFAULTS = Settings()
-_TICKET = Ticket(1, 1, {}, None, 0.0)
+_NO_LIMITS = Limits(2**60, 2**60, 2**60)
+_TICKET = Ticket(1, Assignment(1, frozenset(), None), {}, 0.0)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Setup:
         return {key: topic.name for key, topic in load_topics(self.prefix).items()} | {JOINED: self.prefix + JOINED}
 
 
+def now() -> int:
+    """The time in ms."""
+    return int(time.time() * 1000)
+
+
 class Answer(NamedTuple):
     """A response record with its request."""
 
@@ -70,8 +79,8 @@ class Job:
             _DEFAULTS.cost_accounting, review=_DEFAULTS.cost_review, mistake=_DEFAULTS.cost_mistake
         )
         controls = Controls(load_model(Path(setup.model)), {EVERY_POLICY: threshold})
-        unused = Matcher(response_timeout=1, dedup_window=1)
-        self._pipeline = Pipeline(unused, PRESETS["lpp"], lambda: controls, self.names)
+        unused = Matcher(response_timeout=1, limits=_NO_LIMITS)
+        self._pipeline = Pipeline(unused, PRESETS["lpp"], lambda: controls, self.names, lambda: now())
 
     def decide(self, answers: Iterable[Answer]) -> Sequence[Output]:
         """The decision and the vector of each answer, as records to produce."""

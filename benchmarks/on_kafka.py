@@ -13,8 +13,9 @@ from contenders import Contender, Lap, Running, run, worker
 from in_process import BATCH, FOR_EVER, Crowd
 from track import INPUTS, Track
 
-from streams.pipeline.matching import Matcher
-from streams.pipeline.pending import CHANGELOG
+from streams.pipeline.ledger import Limits
+from streams.pipeline.matching import Arrivals, Matcher
+from streams.pipeline.pending import CHANGELOG, PartitionStore
 
 _DELIVERY = "exactly_once"
 _NO_LIMIT = {"max_pending": 10_000_000, "max_pending_bytes": 2**34}
@@ -101,13 +102,13 @@ def _throughput(lap: Lap) -> dict[str, float]:
 
 def write_changelog(track: Track, pending: int) -> None:
     """What a worker's changelog holds while so many requests wait: the matcher's own records, produced by us."""
-    matcher = Matcher(response_timeout=FOR_EVER, dedup_window=FOR_EVER)
+    matcher = Matcher(response_timeout=FOR_EVER, limits=Limits(2**60, 2**60, 2**60))
     with _producing(track) as put:
         source = Crowd(track.partitions).requests(pending)
         while batch := list(islice(source, BATCH)):
             # Stores of this batch alone: what has been written need not be kept here.
-            matcher.stores = {number: matcher.restore(number, {}) for number in range(track.partitions)}
-            for change in matcher.match(batch, {}, now=int(time.time() * 1000), unique="bench").changes:
+            stores = {number: PartitionStore(number, dedup_window=FOR_EVER) for number in range(track.partitions)}
+            for change in matcher.match(stores, Arrivals(batch, {}, {}), now=int(time.time() * 1000)).changes:
                 put(change.value, change.key, change.partition)
 
 

@@ -6,6 +6,9 @@ SecondlookError              (featurizers.errors)
     ├── TopicError           topics that are missing or do not fit together
     ├── BrokerError          a broker that cannot be reached or refuses
     ├── ControlError         a control message that cannot be applied (the last good one stays in force)
+    ├── ChangelogError       a changelog record of ours that this version cannot read
+    ├── DataLossError        records or state that are gone from Kafka: the operator decides whether to go on
+    ├── OwnerError           topics that another consumer group works on
     ├── LetterError          a dead letter that is not there, or has no value
     └── DeliveryError        a batch that cannot be committed: the worker stops, a restart redoes it
         └── DeliveryStopped  the worker was told to stop before the batch could be committed: no failure
@@ -32,6 +35,18 @@ class BrokerError(StreamError):
 
 class ControlError(StreamError):
     """A control message cannot be applied; what was in force stays in force."""
+
+
+class ChangelogError(StreamError):
+    """A changelog record of ours cannot be read; the message says where it stands and why."""
+
+
+class DataLossError(StreamError):
+    """Records or state that a partition relies on are gone; the message says which, and how to go on without them."""
+
+
+class OwnerError(StreamError):
+    """The pipeline's topics are another consumer group's; the message says how to take them over."""
 
 
 class LetterError(StreamError):

@@ -9,15 +9,25 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from streams.errors import SettingsError
 
 PREFIX: Final = "SECONDLOOK_"
 KAFKA_PREFIX: Final = "SECONDLOOK_KAFKA_"
 _LAST_PORT: Final = 65535
+_MOST_FETCHED: Final = 1_000_000
 _MODELS: Final = Path("models")
-_SECRET_PARTS: Final = ("password", "secret", "key.pem", "token", "jaas")
+_SECRET_PARTS: Final = (
+    "password",
+    "passphrase",
+    "secret",
+    "key.pem",
+    "token",
+    "jaas",
+    "assertion",
+    "oauthbearer.config",
+)
 
 
 def _positive(text: str) -> float:
@@ -31,6 +41,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise ValueError("must be 1 or more")
+    return value
+
+
+def _batch_size(text: str) -> int:
+    value = _count(text)
+    if value > _MOST_FETCHED:
+        raise ValueError(f"must be at most {_MOST_FETCHED}: the Kafka client gives no more at once")
     return value
 
 
@@ -97,13 +114,40 @@ class Settings:
     )
     response_timeout: float = _setting(60.0, _positive, "s", "How long a request waits for its response.")
     dedup_window: float = _setting(600.0, _positive, "s", "How long a decided request is remembered.")
-    max_pending: int = _setting(1_000_000, _count, "records", "Waiting requests at which their partitions pause.")
-    max_pending_bytes: int = _setting(2**30, _count, "bytes", "Waiting bytes at which the request partitions pause.")
-    batch_size: int = _setting(500, _count, "records", "Most records in one batch (and transaction).")
+    max_pending: int = _setting(
+        1_000_000, _count, "records", "Waiting records (requests and responses) at which reading pauses."
+    )
+    max_pending_bytes: int = _setting(
+        2**28,
+        _count,
+        "bytes",
+        "Most bytes that waiting records may take in memory, overheads included. Reading pauses at three quarters; beyond the "
+        "whole, the oldest waiting records are decided (`store_full`).",
+    )
+    max_remembered: int = _setting(
+        1_000_000, _count, "ids", "Most decided requests that are remembered; beyond it the oldest are forgotten early."
+    )
+    batch_size: int = _setting(500, _batch_size, "records", "Most records in one batch (and transaction).")
     batch_linger: float = _setting(0.01, _positive, "s", "How long a batch may wait to fill.")
     max_record_bytes: int = _setting(2 * 2**20, _count, "bytes", "Largest record produced.")
     transaction_timeout: float = _setting(
         15.0, _positive, "s", "After which the broker aborts a dead worker's transaction."
+    )
+    restore_timeout: float = _setting(
+        60.0, _positive, "s", "How long taking partitions over waits for offsets or a changelog that do not come."
+    )
+    on_data_loss: Literal["stop", "continue"] = _setting(
+        "stop",
+        _one_of("stop", "continue"),
+        "",
+        "When unread records or the changelog are gone from Kafka: `stop` and say so, or count them and `continue`.",
+    )
+    new_group_from: Literal["earliest", "latest", "state"] | None = _setting(
+        None,
+        _one_of("earliest", "latest", "state"),
+        "",
+        "Where a group begins that has no offsets. It also lets it take over the topics of another group that has stopped: "
+        "from where that one was (`state`), or from an end of the log.",
     )
     drain_timeout: float = _setting(
         20.0, _positive, "s", "How long SIGTERM or a rebalance waits for batches in flight."

@@ -8,7 +8,7 @@ import pytest
 from featurizers import PRESETS
 from scoring import cost_threshold, load_model
 from streams.pipeline.controls import EVERY_POLICY, Controls
-from streams.pipeline.matching import Matcher
+from streams.pipeline.matching import Arrivals
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 
@@ -61,19 +61,18 @@ def test_one_by_one_in_batches_and_matched_the_decisions_are_the_same(
     from job import Answer, Job, Setup
     from track import answers
 
-    monkeypatch.setattr("streams.pipeline.stages._now", lambda: 1_800_000_000_000)
+    monkeypatch.setattr("job.now", lambda: 1_800_000_000_000)
     job = Job(Setup("unused", "", "unused", str(models)))
     records = list(answers(50))
     whole = [Answer(key, response, request) for key, request, response in records]
 
     threshold = cost_threshold("false-discovery", review=0.64, mistake=1.0)
     controls = Controls(load_model(models), {EVERY_POLICY: threshold})
-    matcher = Matcher(response_timeout=60_000, dedup_window=60_000)
-    matcher.stores = {0: matcher.restore(0, {})}
-    pipeline = Pipeline(matcher, PRESETS["lpp"], lambda: controls, job.names)
+    desk = Desk()
+    pipeline = Pipeline(desk.matcher, PRESETS["lpp"], lambda: controls, job.names, lambda: 1_800_000_000_000)
     read = [Record(REQUESTS, 0, at, 1, key, request, None) for at, (key, request, _) in enumerate(records)]
     read += [Record(RESPONSES, 0, at, 1, key, response, None) for at, (key, _, response) in enumerate(records)]
-    polled = Polled(Ticket(1, 1, {}, None, 0.0), read, {})
+    polled = Polled(Ticket(1, desk.assignment, {}, 0.0), Arrivals(read, {}, {}))
     stream = pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled)))).outputs
 
     assert sorted(stream) == sorted(job.decide(whole))

@@ -14,7 +14,7 @@ from streams.cli.main import setting_options, settings_from
 from streams.errors import ControlError
 from streams.kafka.clients import Consumed, reader_config, topic_names
 from streams.kafka.publishing import publish_control
-from streams.kafka.restore import ends
+from streams.kafka.reading import ends
 from streams.kafka.topics import load_topics
 from streams.pipeline.controls import (
     EVERY_POLICY,

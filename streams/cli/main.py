@@ -134,7 +134,7 @@ def create(partitions: int | None, replication_factor: int, **options: Any) -> N
 
 
 @topics.command("check")
-@setting_options("broker", "topic_prefix")
+@setting_options("broker", "topic_prefix", "max_record_bytes")
 def check(**options: Any) -> None:
     """Check that the topics exist, fit together and are kept as they must be."""
     from streams.errors import TopicError
@@ -143,7 +143,12 @@ def check(**options: Any) -> None:
 
     settings = settings_from(options)
     wanted = load_topics(settings.topic_prefix)
-    problems = check_topics(base_config(settings), wanted) or check_configs(base_config(settings), wanted)
+    problems = check_topics(base_config(settings), wanted)
+    if not problems:
+        found = check_configs(base_config(settings), wanted, max_record_bytes=settings.max_record_bytes)
+        problems = list(found.errors)
+        for warning in found.warnings:
+            click.echo(f"warning: {warning}", err=True)
     if problems:
         raise TopicError("\n".join(problems))
     click.echo(f"{len(wanted)} topics on {settings.broker} are as they must be")

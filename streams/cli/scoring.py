@@ -124,7 +124,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 def _topics(settings: Settings) -> list[tuple[str, Iterator[bytes]]]:
     """The names and values of the topics of vectors and of human decisions."""
     from streams.kafka.clients import base_config
-    from streams.kafka.restore import read_values
+    from streams.kafka.reading import read_values
     from streams.kafka.topics import existing_partitions, load_topics
 
     every = load_topics(settings.topic_prefix)

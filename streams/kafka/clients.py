@@ -50,9 +50,9 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "fetch.wait.max.ms": 10,
         # LLM answers are large: the prefetch queue (64 MB) is worked off in half a second, and the default waits a whole one.
         "fetch.queue.backoff.ms": 10,
-        "auto.offset.reset": "earliest",
         **base_config(settings),
-        "group.id": settings.topic_prefix + settings.group,
+        "group.id": group_name(settings),
+        "auto.offset.reset": "error",  # a position that is not there is never passed by: see streams.pipeline.continuity
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "enable.partition.eof": True,
@@ -62,6 +62,11 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
     if settings.instance_id is not None:
         config["group.instance.id"] = settings.instance_id
     return config
+
+
+def group_name(settings: Settings) -> str:
+    """The consumer group, unlike that of any other pipeline on the cluster."""
+    return settings.topic_prefix + settings.group
 
 
 def reader_config(settings: Settings, *, isolation: str = "read_committed") -> dict[str, Any]:

@@ -14,14 +14,17 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from scoring import ErrorModel
 from streams.errors import ControlError
 from streams.kafka.clients import Consumed, base_config, reader_config
-from streams.kafka.restore import ends, read_to_end
+from streams.kafka.clock import BrokerClock
+from streams.kafka.reading import ends, read_to_end
 from streams.pipeline.controls import Controls, apply_control, parse_control
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_STATUS_FLUSH = 5.0
+_FIRST_FLUSH = 2.0
+_ALIVE_EVERY = 60.0
+"""Seconds between two statuses that say no more than that the worker is there; their stamps tell the brokers' clock."""
 
 
 class ControlReader:
@@ -34,9 +37,12 @@ class ControlReader:
         initial: Controls,
         load_model: Callable[[str], ErrorModel],
         worker: str,
+        clock: BrokerClock,
     ) -> None:
+        self._clock = clock
         self.current = initial
         self.ready = False
+        self._echoed_at = time.monotonic()
         self.applied = 0
         self.refused = 0
         self._failure: Exception | None = None
@@ -54,6 +60,7 @@ class ControlReader:
         for message in read_to_end(self._consumer, self._topic, until):
             self._take(message)
         self._echo({"event": "started", "applied": True})
+        self._producer.flush(_FIRST_FLUSH)  # the first batch should know the brokers' clock
         self.ready = True
         self._thread.start()
 
@@ -73,18 +80,23 @@ class ControlReader:
         try:
             while not self._stopping.is_set():
                 message = self._consumer.poll(0.1)
-                if message is None:
-                    continue
-                error = message.error()
-                if error is None:
-                    self._take(message)
-                elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                    log.warning("controls: %s", error.str(), extra={"code": error.name()})
+                if message is not None:
+                    self._read(message)
+                if time.monotonic() - self._echoed_at > _ALIVE_EVERY:
+                    self._echo({"event": "alive", "applied": True})
+                self._producer.poll(0)
         except Exception as problem:  # the thread's last act: the worker looks here and stops
             self._failure = problem
             raise
         finally:
             self._consumer.close()
+
+    def _read(self, message: Consumed) -> None:
+        error = message.error()
+        if error is None:
+            self._take(message)
+        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            log.warning("controls: %s", error.str(), extra={"code": error.name()})
 
     def _take(self, message: Consumed) -> None:
         """Apply one message, or keep what is in force and say why."""
@@ -112,7 +124,15 @@ class ControlReader:
             "thresholds": dict(controls.thresholds),
             "audit_rates": dict(controls.audit_rates),
             "model": controls.model.sha256,
-            "at": rfc3339(int(time.time() * 1000)),
+            "at": rfc3339(self._clock.now()),
         }
-        self._producer.produce(self._status_topic, orjson.dumps(status), self._worker.encode())
+        sent_at = time.time()
+
+        def stored(error: KafkaError | None, message: Consumed) -> None:
+            if error is None:
+                kind, stamp = message.timestamp()
+                self._clock.stamped(kind, stamp, sent_at, time.time())
+
+        self._echoed_at = time.monotonic()
+        self._producer.produce(self._status_topic, orjson.dumps(status), self._worker.encode(), on_delivery=stored)
         self._producer.poll(0)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import chain
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
@@ -41,6 +41,12 @@ _PERMANENT = frozenset(
     }
 )
 """Errors that the same batch would meet again: redoing it would go round for ever."""
+_FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
+_PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001 - its public name
+"""What the client says of records that it let go because of something else: never the cause."""
+_MOST_REPLACED = 5
+_REPLACED_WITHIN = 60.0
+"""Producers given up within so many seconds, after which another one is not going to help."""
 
 
 class BatchAborted(Exception):  # noqa: N818 - a signal to the sink, never seen outside
@@ -63,6 +69,10 @@ class Delivery(Protocol):
         """Write records, and commit offsets of a group with them. Raises as `deliver` does."""
 
     @property
+    def replaced(self) -> int:
+        """Producers given up so far."""
+
+    @property
     def hung_for(self) -> float:
         """Seconds since the call into the client that is going on began; 0 when there is none."""
 
@@ -74,11 +84,22 @@ class _Producing:
     """What both ways share: a producer, topic names, and patience with a broker that is away."""
 
     def __init__(self, config: dict[str, Any], names: Mapping[str, str]) -> None:
+        self._config = {**config, "on_delivery": self._on_failure, "delivery.report.only.error": True}
         self._names = names
         self._stopping = threading.Event()
         self._failed: KafkaError | None = None
         self._call_began: float | None = None
-        self._producer = Producer({**config, "on_delivery": self._on_failure, "delivery.report.only.error": True})
+        self._replaced: list[float] = []
+        self._replacements = 0
+        self._producer = Producer(self._config)
+
+    @property
+    def replaced(self) -> int:
+        """See `Delivery`."""
+        return self._replacements
+
+    def start(self) -> None:
+        """Nothing to open, unless there are transactions."""
 
     @property
     def hung_for(self) -> float:
@@ -91,7 +112,25 @@ class _Producing:
         self._stopping.set()
 
     def _on_failure(self, error: KafkaError | None, _message: Any) -> None:
-        self._failed = self._failed or error
+        if error is not None and (self._failed is None or self._failed.code() in _PURGED):
+            self._failed = error
+
+    def _replace(self, cause: KafkaError) -> None:
+        """Give up a producer that the client declared dead; its successor fences it and aborts what it left open.
+
+        Raises DeliveryError when that does not help.
+        """
+        now = time.monotonic()
+        self._replaced = [at for at in self._replaced if now - at < _REPLACED_WITHIN] + [now]
+        if len(self._replaced) > _MOST_REPLACED:
+            raise DeliveryError(_fatal_text(cause))
+        log.warning(
+            "the producer cannot go on, another one takes its place: %s", cause.str(), extra={"code": cause.name()}
+        )
+        self._replacements += 1
+        self._producer = Producer(self._config)
+        self._failed = None
+        self.start()
 
     def _cause(self, error: KafkaError) -> KafkaError:
         """What lies behind an error: a commit says only that records failed, their delivery reports say why."""
@@ -141,9 +180,14 @@ class _Producing:
 
 
 class ExactlyOnce(_Producing):
-    """One transaction per batch, consumed offsets included."""
+    """One transaction per batch, consumed offsets included.
 
-    def __init__(self, settings: Settings, names: Mapping[str, str]) -> None:
+    A producer is fenced by another process under its name, but also by the broker when it let a transaction stand for too
+    long, as an outage makes it do. So it is replaced, unless `fenced_is_final`; of two workers under one name the group ends one.
+    """
+
+    def __init__(self, settings: Settings, names: Mapping[str, str], *, fenced_is_final: bool = False) -> None:
+        self._fenced_is_final = fenced_is_final
         timeout = int(settings.transaction_timeout * 1000)
         self._id = transactional_id(settings)
         config = producer_config(settings, **{"transactional.id": self._id, "transaction.timeout.ms": timeout})
@@ -154,15 +198,17 @@ class ExactlyOnce(_Producing):
         try:
             self._patiently(lambda: self._producer.init_transactions(_CALL_TIMEOUT))
         except KafkaException as problem:
-            raise DeliveryError(
-                f"cannot open transactions as {self._id!r}: {kafka_error(problem).str()}; "
-                "a broker without transactions needs delivery = at_least_once"
-            ) from problem
+            error = kafka_error(problem)
+            if error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
+                hint = "transaction_timeout is above what the broker allows (its transaction.max.timeout.ms)"
+            else:
+                hint = "a broker without transactions needs delivery = at_least_once"
+            raise DeliveryError(f"cannot open transactions as {self._id!r}: {error.str()}; {hint}") from problem
 
     def deliver(self, outbox: Outbox) -> None:
         """See the module's numbered steps."""
         ticket = outbox.ticket
-        self.commit(chain(outbox.outputs, outbox.changelog), _offsets(ticket, self._names), ticket.group)
+        self.commit(chain(outbox.outputs, outbox.changelog), _offsets(ticket, self._names), ticket.assignment.group)
 
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
         """Steps 1 to 4."""
@@ -178,20 +224,25 @@ class ExactlyOnce(_Producing):
                 self._timed(lambda: self._producer.abort_transaction(_CALL_TIMEOUT))
             raise
         except KafkaException as problem:
-            if kafka_error(problem).fatal():
-                raise DeliveryError(_fatal_text(kafka_error(problem))) from problem
             cause = self._cause(kafka_error(problem))
-            self._abort(cause)
+            self._take_back(kafka_error(problem), cause)
             if cause.code() in _PERMANENT:
                 raise DeliveryError(_refused_text(cause)) from problem
             raise BatchAborted(cause.str()) from problem
 
-    def _abort(self, cause: KafkaError) -> None:
+    def _take_back(self, error: KafkaError, cause: KafkaError) -> None:
+        """Abort the transaction; a producer that can't any more is replaced, which aborts it too."""
         log.warning("transaction aborted: %s", cause.str(), extra={"code": cause.name()})
-        try:
-            self._patiently(lambda: self._producer.abort_transaction(_CALL_TIMEOUT))
-        except KafkaException as problem:
-            raise DeliveryError(_fatal_text(kafka_error(problem))) from problem
+        if not error.fatal():
+            try:
+                self._patiently(lambda: self._producer.abort_transaction(_CALL_TIMEOUT))
+            except KafkaException as problem:
+                error = kafka_error(problem)
+            else:
+                return
+        if error.code() in _FENCED and self._fenced_is_final:
+            raise DeliveryError(_fatal_text(error))
+        self._replace(error)
 
 
 class AtLeastOnce(_Producing):
@@ -204,42 +255,46 @@ class AtLeastOnce(_Producing):
         super().__init__({"message.timeout.ms": 0, **producer_config(settings)}, names)
         self._commit_offsets = commit_offsets
 
-    def start(self) -> None:
-        """Nothing to open."""
-
     def deliver(self, outbox: Outbox) -> None:
         """See the module's numbered steps."""
         self._write(outbox.outputs)
         # Only now: a tombstone that outlived a crash which its decision did not would lose a request.
-        self.commit(outbox.changelog, _offsets(outbox.ticket, self._names), outbox.ticket.group)
+        self.commit(outbox.changelog, _offsets(outbox.ticket, self._names), outbox.ticket.assignment.group)
 
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:  # noqa: ARG002 - the consumer knows its group
         """Steps 2 and 3."""
         self._write(outputs)
         if not offsets:
             return
-        try:
-            self._timed(lambda: self._commit_offsets(offsets))
-        except KafkaException as problem:
-            error = kafka_error(problem)
-            if error.code() in _PERMANENT:
-                raise DeliveryError(_refused_text(error)) from problem
-            raise BatchAborted(error.str()) from problem
+        self._commit_offsets(offsets)
 
     def _write(self, outputs: Iterable[Output]) -> None:
         """Produce and flush."""
+        self._failed = None
         try:
             self._produce(outputs)
         except KafkaException as problem:
-            raise DeliveryError(_refused_text(self._cause(kafka_error(problem)))) from problem
+            self._judge(self._cause(kafka_error(problem)))
         while self._timed(lambda: self._producer.flush(_CALL_TIMEOUT)):
             self._refuse_when_stopping()
         if self._failed is not None:
-            raise DeliveryError(_refused_text(self._failed))
+            self._judge(self._failed)
+
+    def _judge(self, error: KafkaError) -> NoReturn:
+        """What could not be written is written again, unless the broker would refuse it again."""
+        if error.code() in _PERMANENT:
+            raise DeliveryError(_refused_text(error))
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - its public name
+            self._replace(error)
+        raise BatchAborted(error.str())
 
 
 def _offsets(ticket: Ticket, names: Mapping[str, str]) -> list[TopicPartition]:
-    return [TopicPartition(names[source], partition, offset) for (source, partition), offset in ticket.offsets.items()]
+    notes = ticket.assignment.notes
+    return [
+        TopicPartition(names[source], partition, offset, notes[partition])
+        for (source, partition), offset in ticket.offsets.items()
+    ]
 
 
 def _refused_text(error: KafkaError) -> str:
@@ -247,6 +302,6 @@ def _refused_text(error: KafkaError) -> str:
 
 
 def _fatal_text(error: KafkaError) -> str:
-    if error.code() in (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH):  # noqa: SLF001 - its public name
+    if error.code() in _FENCED:
         return f"another process took over this one's transactions: {error.str()}; give each worker an instance_id of its own"
     return f"the batch in flight can be neither committed nor aborted: {error.str()}; a restart redoes it"

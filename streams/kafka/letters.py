@@ -7,7 +7,7 @@ from confluent_kafka import Consumer
 
 from streams.errors import LetterError
 from streams.kafka.clients import Consumed, base_config, reader_config
-from streams.kafka.restore import ends, read_to_end
+from streams.kafka.reading import ends, read_to_end
 from streams.kafka.topics import Topic, existing_partitions, load_topics
 from streams.settings import Settings
 

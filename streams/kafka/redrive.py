@@ -20,7 +20,7 @@ from streams.errors import BrokerError, DeliveryError
 from streams.kafka.clients import Consumed, kafka_error, reader_config, topic_names
 from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
 from streams.kafka.letters import Position, below, dead_letter_topic, letter_ends, letters_at
-from streams.kafka.restore import read_to_end
+from streams.kafka.reading import read_to_end
 from streams.kafka.topics import load_topics
 from streams.pipeline.dead_letters import (
     Progress,
@@ -195,7 +195,7 @@ def _sending(settings: Settings, consumer: Consumer) -> Iterator[_Send]:
     """A way to send records, and commit offsets with them, as the setting `delivery` has it."""
     names = topic_names(load_topics(settings.topic_prefix))
     delivery = (
-        ExactlyOnce(replace(settings, instance_id=_INSTANCE), names)
+        ExactlyOnce(replace(settings, instance_id=_INSTANCE), names, fenced_is_final=True)
         if settings.delivery == "exactly_once"
         else AtLeastOnce(settings, names, lambda offsets: consumer.commit(offsets=offsets, asynchronous=False))
     )

@@ -1,104 +1,226 @@
-"""Reading a topic's partitions from the beginning to the end they had when we began."""
+"""Taking over an assignment's partitions: read the changelog, and decide where each one goes on.
+
+It runs on a thread of its own while the consumer holds the partitions back, outside the group's callbacks: however long it
+takes, the worker stays a member, and can be stopped. Stores that a rebalance left with this worker are read on from where
+they stand, not anew.
+"""
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from streams.errors import BrokerError
-from streams.kafka.clients import Consumed, kafka_error, reader_config
+from streams.errors import BrokerError, ChangelogError, DataLossError, OwnerError
+from streams.kafka.admin import group_members, topic_ids
+from streams.kafka.clients import base_config, group_name, kafka_error, reader_config
+from streams.kafka.reading import read_to_end, watermarks
+from streams.pipeline.assignment import Assignment, Place
+from streams.pipeline.continuity import Found, Input, Note, Plan, plan, read_note, write_note
+from streams.pipeline.pending import CHANGELOG, PartitionStore
+from streams.pipeline.positions import Position
+from streams.pipeline.records import REQUESTS, RESPONSES, Output
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_CALL_TIMEOUT = 10.0
-_PROGRESS_EVERY = 100_000
-_MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
-"""A topic that was just made, or a partition that changes its broker."""
-_FROM_THE_BEGINNING: Mapping[int, int] = MappingProxyType({})
+Write = Callable[[list[Output], list[TopicPartition], object], None]
+"""Writes records and commits offsets of a group with them, as the sink does."""
+
+_INPUTS = (REQUESTS, RESPONSES)
 
 
-def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-    """The high watermark of each partition, records of open transactions included."""
-    consumer = Consumer(reader_config(settings, isolation="read_uncommitted"))
-    try:
-        return {partition: _end(consumer, TopicPartition(topic, partition)) for partition in partitions}
-    except KafkaException as problem:
-        raise BrokerError(f"cannot find the end of {topic}: {kafka_error(problem).str()}") from problem
-    finally:
-        consumer.close()
+@dataclass(slots=True)
+class Progress:
+    """What restoring is at, and what it met: for metrics."""
+
+    restoring: bool = False
+    seconds: float = 0.0
+    entries: int = 0
+    foreign: int = 0
 
 
-def _end(consumer: Consumer, partition: TopicPartition) -> int:
-    deadline = time.monotonic() + _CALL_TIMEOUT
-    while True:
+class Restorer:
+    """Fills assignments. `write` makes claims durable; `now` is the time in ms by the broker's clock."""
+
+    def __init__(self, settings: Settings, names: Mapping[str, str], write: Write, now: Callable[[], int]) -> None:
+        self._settings = settings
+        self._names = names
+        self._write = write
+        self._now = now
+        self._admin = AdminClient({"log_level": 0, **base_config(settings)})
+        self._group = group_name(settings)
+        self.skipped: Counter[str] = Counter()
+        self.progress = Progress()
+
+    def restore(self, assignment: Assignment, kept: Mapping[int, PartitionStore]) -> None:
+        """Give the assignment its stores and positions; unfinished when it is over before that.
+
+        Raises OwnerError when the topics are another group's, DataLossError when something is gone and `on_data_loss` is
+        "stop", ChangelogError on a record that this version cannot read, BrokerError when Kafka does not answer.
+        """
+        began = time.monotonic()
+        self.progress.restoring = True
         try:
-            return int(consumer.get_watermark_offsets(partition, timeout=_CALL_TIMEOUT)[1])
-        except KafkaException as problem:
-            if kafka_error(problem).code() not in _MOVING or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+            self._restore(assignment, kept)
+        finally:
+            self.progress.restoring = False
+            self.progress.seconds = time.monotonic() - began
+        if not assignment.over:
+            waiting = sum(len(store.requests) + len(store.responses) for store in assignment.stores.values())
+            log.info(
+                "restored",
+                extra={
+                    "partitions": sorted(assignment.partitions),
+                    "kept": sorted(set(kept) & assignment.partitions),
+                    "waiting": waiting,
+                    "seconds": round(self.progress.seconds, 3),
+                },
+            )
 
+    def _restore(self, assignment: Assignment, kept: Mapping[int, PartitionStore]) -> None:
+        partitions = sorted(assignment.partitions)
+        offsets = self._committed(assignment)
+        stores = self._begin(partitions, kept)
+        changelog = self._read(stores, assignment)
+        ids = topic_ids(self._admin, [self._names[role] for role in (*_INPUTS, CHANGELOG)])
+        logs = {role: watermarks(self._settings, self._names[role], partitions) for role in _INPUTS}
+        if assignment.over:
+            return
+        plans: dict[int, Plan] = {}
+        for number, store in stores.items():
+            inputs = {
+                role: Input(*offsets[role, number], *logs[role][number], ids.get(self._names[role], ""))
+                for role in _INPUTS
+            }
+            found = Found(store, inputs, changelog[number], ids.get(self._names[CHANGELOG], ""))
+            plans[number] = plan(found, group=self._group, new_group_from=self._settings.new_group_from)
+        self._judge(plans)
+        for number, store in stores.items():
+            store.requests_position = plans[number].positions[REQUESTS, number]
+            store.responses_position = plans[number].positions[RESPONSES, number]
+            note = Note(ids.get(self._names[CHANGELOG], ""), changelog[number])
+            assignment.notes[number] = write_note(note)
+        self._claim(assignment, stores, plans)
+        assignment.topic_ids = {name: ids.get(name, "") for name in self._names.values()}
+        assignment.stores = stores
+        assignment.positions = {
+            place: Position(offset) for one in plans.values() for place, offset in one.positions.items()
+        }
 
-def read_to_end(
-    consumer: Consumer, topic: str, until: Mapping[int, int], start: Mapping[int, int] = _FROM_THE_BEGINNING
-) -> Iterator[Consumed]:
-    """Assign the partitions and yield what stands in each from its offset in `start` up to its offset in `until`.
+    def _begin(self, partitions: list[int], kept: Mapping[int, PartitionStore]) -> dict[int, PartitionStore]:
+        """A store for each partition: the kept one, unless what follows it in the changelog has been deleted by another."""
+        window = int(self._settings.dedup_window * 1000)
+        marks = watermarks(self._settings, self._names[CHANGELOG], sorted(set(kept) & set(partitions)))
+        return {
+            number: kept[number]
+            if number in marks and marks[number][0] <= kept[number].log_end <= marks[number][1]
+            else PartitionStore(number, dedup_window=window)
+            for number in partitions
+        }
 
-    What was fetched with it is yielded too. Waits for transactions that stand open below that offset to be resolved: what
-    was committed behind them would be missed otherwise. Raises BrokerError on an error that waiting does not mend.
-    """
-    consumer.assign([TopicPartition(topic, one, start.get(one, OFFSET_BEGINNING)) for one in until])
-    missing = {partition for partition, end in until.items() if end > start.get(partition, 0)}
-    count, started = 0, time.monotonic()
-    while missing:
-        message: Consumed
-        for message in consumer.consume(1000, timeout=0.1):
-            error = message.error()
-            if error is None:
-                yield message
-                count += 1
-                reached = message.offset() + 1
-                if count % _PROGRESS_EVERY == 0:
-                    log.info("reading %s: %d records, %.0f/s", topic, count, count / (time.monotonic() - started))
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                reached = message.offset()
-            elif error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
-                continue
-            else:
-                raise BrokerError(f"cannot read {topic}: {error.str()}")
-            if reached >= until[message.partition()]:
-                missing.discard(message.partition())
+    def _committed(self, assignment: Assignment) -> dict[Place, tuple[int | None, Note | None]]:
+        """What the group committed. Waits while a transaction that a dead worker left open may still move these offsets."""
+        wanted = [
+            TopicPartition(self._names[role], number) for role in _INPUTS for number in sorted(assignment.partitions)
+        ]
+        roles = {self._names[role]: role for role in _INPUTS}
+        deadline = time.monotonic() + self._settings.restore_timeout
+        # It never subscribes, so it is no member of the group: it only asks for the group's offsets.
+        client = Consumer({**reader_config(self._settings), "group.id": self._group})
+        try:
+            while True:
+                try:
+                    found = client.committed(wanted, timeout=5)
+                    problem = next((one.error for one in found if one.error is not None), None)
+                except KafkaException as exception:
+                    found, problem = [], kafka_error(exception)
+                if problem is None or assignment.over:
+                    return {
+                        (roles[one.topic], one.partition): (
+                            one.offset if one.offset >= 0 else None,
+                            read_note(one.metadata),
+                        )
+                        for one in found
+                    }
+                if time.monotonic() > deadline:
+                    raise BrokerError(f"cannot read the offsets of group {self._group}: {problem.str()}")
+                time.sleep(0.2)
+        finally:
+            client.close()
 
+    def _read(self, stores: Mapping[int, PartitionStore], assignment: Assignment) -> dict[int, int]:
+        """Read the stores' changelog from where each stands to its end; returns the ends."""
+        topic = self._names[CHANGELOG]
+        marks = watermarks(self._settings, topic, stores)
+        start = {number: max(store.log_end, marks[number][0]) for number, store in stores.items()}
+        until = {number: high for number, (_, high) in marks.items()}
+        client = Consumer(reader_config(self._settings))
+        try:
+            for message in read_to_end(
+                client, topic, until, start, patience=self._settings.restore_timeout, stopping=lambda: assignment.over
+            ):
+                self._apply(stores[message.partition()], message.offset(), message.key(), message.value())
+        finally:
+            client.close()
+        for number, store in stores.items():
+            store.restored(self._now(), until[number])
+        return until
 
-def read_changelog(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, dict[bytes, bytes]]:
-    """The last value of every key of each partition, deleted keys left out."""
-    state: dict[int, dict[bytes, bytes]] = {partition: {} for partition in partitions}
-    started = time.monotonic()
-    for message in _read(settings, topic, state):
-        key, value = message.key(), message.value()
-        if value is None:
-            state[message.partition()].pop(key, None)
-        else:
-            state[message.partition()][key] = value
-    kept = sum(len(one) for one in state.values())
-    seconds = round(time.monotonic() - started, 3)
-    log.info("restored", extra={"partitions": sorted(state), "entries": kept, "seconds": seconds})
-    return state
+    def _apply(self, store: PartitionStore, offset: int, key: bytes | None, value: bytes | None) -> None:
+        where = f"{self._names[CHANGELOG]}, partition {store.partition}, offset {offset}"
+        self.progress.entries += 1
+        try:
+            if store.apply(key, value):
+                return
+        except ChangelogError as problem:
+            raise ChangelogError(
+                f"a record of the changelog cannot be read ({where}): {problem}. Run the version that wrote it, or delete "
+                "the records up to it (kafka-delete-records.sh) and start with --on-data-loss continue"
+            ) from None
+        self.progress.foreign += 1
+        log.error("a record that is not secondlook's stands in the changelog and is passed by: %s", where)
 
+    def _judge(self, plans: Mapping[int, Plan]) -> None:
+        """Say what is new; stop at what is lost, unless the operator has said to go on."""
+        for one in plans.values():
+            for news in one.news:
+                log.warning("%s", news)
+        losses = [loss for one in plans.values() for loss in one.losses]
+        if losses and self._settings.on_data_loss == "stop":
+            more = f" (and {len(losses) - 1} more like it)" if len(losses) > 1 else ""
+            raise DataLossError(
+                f"{losses[0].text}{more}. Nothing was read or written. To accept it, count it and go on: "
+                "secondlook worker --on-data-loss continue"
+            )
+        for loss in losses:
+            self.skipped[loss.cause] += loss.count or 1
+            log.error(
+                "%s; going on, as on_data_loss says", loss.text, extra={"cause": loss.cause, "records": loss.count}
+            )
 
-def read_values(settings: Settings, topic: str, partitions: Iterable[int]) -> Iterator[bytes]:
-    """The value of every record, those of one partition in their order; empty where a record has none."""
-    return (message.value() or b"" for message in _read(settings, topic, partitions))
-
-
-def _read(settings: Settings, topic: str, partitions: Iterable[int]) -> Iterator[Consumed]:
-    """Every committed record that the partitions hold now; the reader belongs to no group and leaves no trace."""
-    until = ends(settings, topic, partitions)
-    consumer = Consumer(reader_config(settings))
-    try:
-        yield from read_to_end(consumer, topic, until)
-    finally:
-        consumer.close()
+    def _claim(self, assignment: Assignment, stores: Mapping[int, PartitionStore], plans: Mapping[int, Plan]) -> None:
+        """Make partitions ours that are not yet, positions committed with it; of two groups at once the log's first one wins."""
+        claims = {number: one.claim for number, one in plans.items() if one.claim is not None}
+        if not claims or assignment.over:
+            return
+        for other in {claim.replaces for claim in claims.values()} - {"", self._group}:
+            if running := group_members(self._admin, other):
+                raise OwnerError(
+                    f"group {other!r} has {running} running workers: stop them before their topics are taken over"
+                )
+        outputs = [stores[number].claimed(claim) for number, claim in claims.items()]
+        offsets = [
+            TopicPartition(self._names[role], number, offset, assignment.notes[number])
+            for number in claims
+            for (role, _), offset in plans[number].positions.items()
+        ]
+        self._write(outputs, offsets, assignment.group)
+        self._read({number: stores[number] for number in claims}, assignment)
+        for number in claims:
+            claim = stores[number].claim
+            if claim is not None and claim.group != self._group and not assignment.over:
+                raise OwnerError(f"group {claim.group!r} has just taken these topics: use another topic_prefix")

@@ -1,8 +1,8 @@
-"""The source: the group consumer, its partitions, and the batches that it hands on.
+"""The source: hands on batches of the current assignment, and begins a new one whenever the old one ends.
 
-Every call to the consumer runs on one thread of its own; everything that touches the stores runs on the event loop.
-A rebalance works in the consumer's callbacks: on revocation the batches in flight are waited for, on assignment the
-stores are rebuilt from the changelog before the first record is read.
+Every call to the group consumer runs on one thread of its own. An assignment ends when the group takes its partitions, when
+a batch of it is taken back, or when a partition turns out not to be what it was; the next one is restored on another
+thread, while the consumer holds its partitions back. What the old one left clean is kept.
 """
 
 import asyncio
@@ -10,67 +10,76 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from streams.errors import BrokerError, TopicError
-from streams.kafka.clients import Consumed, consumer_config, kafka_error
-from streams.kafka.positions import Position
-from streams.kafka.restore import read_changelog
-from streams.pipeline.matching import Matcher
+from streams.errors import TopicError
+from streams.kafka.consumer import Fetched, GroupConsumer
+from streams.kafka.flow import Flow
+from streams.kafka.prober import Prober
+from streams.kafka.restore import Restorer
+from streams.pipeline.assignment import Assignment, Place
+from streams.pipeline.matching import Arrivals
 from streams.pipeline.pending import PartitionStore
+from streams.pipeline.positions import Position
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.stages import Polled, Ticket
 from streams.settings import Settings
-from streams.worker.flow import Flow
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_Read: TypeAlias = tuple[list[Record], dict[tuple[str, int], int], dict[tuple[str, int], int]]
-"""Records, next offsets and frontiers."""
-_IDLE_WAIT = 0.1
-"""Seconds to wait for the first record of a batch: how soon a stop or a timeout is noticed in silence."""
-_PROBE_EVERY = 0.5
-"""Seconds between two questions to the broker where the partitions end."""
-_PROBE_TIMEOUT = 1.0
+_PAUSE = 0.02
+"""Seconds between two looks whether the batches in flight are settled."""
 
 
 class Source:
     """Reads requests and responses, co-partitioned, as one batch after the other."""
 
-    def __init__(self, settings: Settings, names: Mapping[str, str], matcher: Matcher, flow: Flow) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        names: Mapping[str, str],
+        flow: Flow,
+        restorer: Restorer,
+        prober: Prober,
+        make_client: Callable[[dict[str, Any]], Consumer] = Consumer,
+    ) -> None:
         self._settings = settings
-        self._names = names
-        self._roles = {names[REQUESTS]: REQUESTS, names[RESPONSES]: RESPONSES}
-        self._matcher = matcher
         self._flow = flow
+        self._restorer = restorer
+        self._prober = prober
+        roles = {names[REQUESTS]: REQUESTS, names[RESPONSES]: RESPONSES}
+        self._names = {role: name for name, role in roles.items()}
+        self._consumer = GroupConsumer(settings, roles, self, make_client)
         self._thread = ThreadPoolExecutor(1, "source")
+        self._restore_thread = ThreadPoolExecutor(1, "restore")
+        self._restoring: Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._group: Any = None
-        self._epoch = 0
-        self._paused: frozenset[str] = frozenset()
-        self._rejoin = False
-        self.positions: dict[tuple[str, int], Position] = {}
-        self.consumer = Consumer({**consumer_config(settings), "on_commit": _warn_of_failure})
-        self.rebalances = 0
-        self.restoring = False
-        self._lag_since: float | None = None
-        self._probe_at = 0.0
         self._uncommitted: deque[list[TopicPartition]] = deque()
+        self._kept: dict[int, PartitionStore] = {}
+        self._held: frozenset[Place] = frozenset()
+        self._epoch = 0
+        self._lag_since: float | None = None
+        self.assignment: Assignment | None = None
+        self.rebalances = 0
 
     @property
-    def behind_for(self) -> float:
-        """Seconds since there last was nothing left to read; 0 when there is nothing."""
-        since = self._lag_since
-        return 0.0 if since is None else time.monotonic() - since
+    def positions(self) -> dict[Place, Position]:
+        """How far each partition has been read."""
+        return {} if self.assignment is None else self.assignment.positions
 
     @property
-    def waits(self) -> bool:
-        """Whether records are left unread on purpose: a restart would only begin a restore again, or fill up again."""
-        return self.restoring or bool(self._paused)
+    def restoring(self) -> bool:
+        """Whether the worker is taking its partitions over."""
+        return self.assignment is not None and not self.assignment.ready
+
+    @property
+    def held(self) -> frozenset[Place]:
+        """The input partitions held back because memory is full."""
+        return self._held
 
     @property
     def joined(self) -> bool:
@@ -78,27 +87,27 @@ class Source:
         return self._epoch > 0
 
     @property
-    def paused(self) -> frozenset[str]:
-        """The roles whose partitions are held back because the pending store is full."""
-        return self._paused
+    def behind_for(self) -> float:
+        """Seconds since there last was nothing left that may be read; 0 when there is nothing."""
+        since = self._lag_since
+        return 0.0 if since is None else time.monotonic() - since
 
     async def start(self) -> None:
         """Join the group; partitions arrive with a later poll."""
         self._loop = asyncio.get_running_loop()
-        await self._call(self._subscribe)
+        await self._call(self._consumer.join)
 
     async def poll(self) -> Polled | None:
-        """The next batch, or None when there is nothing to do. Raises BrokerError or TopicError when it can't go on."""
+        """The next batch, or None when there is nothing to do. Raises what ends the worker (see `streams.errors`)."""
         polled = await self._call(self._poll)
         if polled is None:
             return None
-        records, offsets, frontiers = polled
-        ticket = Ticket(self._flow.next_sequence(), self._epoch, offsets, self._group, time.monotonic())
-        return Polled(ticket, records, frontiers)
-
-    def rejoin(self) -> None:
-        """Give up all partitions and read them anew from what is committed: an aborted batch is redone this way."""
-        self._rejoin = True
+        assignment, records, caught_up = polled
+        touched = {(record.source, record.partition) for record in records}
+        offsets = {place: assignment.positions[place].next_offset for place in touched}
+        ticket = Ticket(self._flow.next_sequence(), assignment, offsets, time.monotonic())
+        frontiers = {place: position.frontier for place, position in assignment.positions.items()}
+        return Polled(ticket, Arrivals(records, offsets, frontiers, caught_up))
 
     def commit_offsets(self, offsets: list[TopicPartition]) -> None:
         """Have the consumer's thread commit these offsets; from any thread, and without waiting.
@@ -109,8 +118,11 @@ class Source:
 
     async def close(self) -> None:
         """Leave the group, so that others take over at once."""
+        if self.assignment is not None:
+            self.assignment.end()
         await self._call(self._close)
         self._thread.shutdown(wait=False)
+        self._restore_thread.shutdown(wait=False)
 
     async def _call(self, function: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
@@ -123,14 +135,93 @@ class Source:
 
     # -- on the consumer's thread -------------------------------------------------------------------------------------
 
-    def _subscribe(self) -> None:
-        self.consumer.subscribe(
-            list(self._roles), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
-
-    def _close(self) -> None:
+    def _poll(self) -> tuple[Assignment, list[Record], frozenset[Place]] | None:
         self._commit()
-        self.consumer.close()
+        self._renew()
+        self._follow_restore()
+        before = self.assignment
+        if before is not None and before.ready:
+            self._hold_back(before)
+        fetched = self._consumer.fetch()
+        assignment = self.assignment
+        if assignment is None or assignment is not before or not assignment.ready or assignment.over:
+            return None
+        caught_up = frozenset(place for place, position in assignment.positions.items() if position.caught_up)
+        records = self._take(assignment, fetched)
+        self._follow_probes(assignment)
+        waiting = any(store.requests or store.responses for store in assignment.stores.values())
+        if not records and (self._flow.in_flight or not waiting):
+            return None
+        return assignment, records, caught_up
+
+    def _take(self, assignment: Assignment, fetched: Fetched) -> list[Record]:
+        for record in fetched.records:
+            assignment.positions[record.source, record.partition].read(record)
+        for place, offset in fetched.ends:
+            assignment.positions[place].ended(offset)
+        if fetched.out_of_range:
+            # What was read in this fetch is read again: restoring finds out what became of the log.
+            self._suspect(assignment, f"the logs of {sorted(fetched.out_of_range)} do not hold what comes next")
+            return []
+        return fetched.records
+
+    def _follow_probes(self, assignment: Assignment) -> None:
+        ends, recreated = self._prober.collect(assignment)
+        for end in ends:
+            assignment.positions[end.place].probed(end.end, end.asked_at, end.stable)
+            if end.end < end.read:
+                self._suspect(assignment, f"{end.place} ends at {end.end}, and had been read up to {end.read}")
+        if recreated:
+            self._suspect(assignment, f"made anew: {', '.join(sorted(recreated))}")
+        for position in assignment.positions.values():
+            position.advance()
+        if not any(position.lag - position.hidden_lag for position in assignment.positions.values()):
+            self._lag_since = None
+        elif self._lag_since is None:
+            self._lag_since = time.monotonic()
+
+    def _suspect(self, assignment: Assignment, why: str) -> None:
+        """A partition is not what it was: take the assignment over anew, which says what happened and what becomes of it."""
+        log.warning("taking the partitions over anew: %s", why)
+        assignment.end()
+
+    def _hold_back(self, assignment: Assignment) -> None:
+        """Pause what only fills a memory that is full; Kafka keeps its records until there is room."""
+        closed = assignment.closed
+        if closed != self._held:
+            self._consumer.release(self._held - closed)
+            self._consumer.hold(closed - self._held)
+            self._held = closed
+
+    def _renew(self) -> None:
+        """Begin anew when the assignment ended without the group's doing, once its batches in flight are settled."""
+        old = self.assignment
+        if old is None or not old.over or self._flow.in_flight:
+            return
+        self._consumer.hold(old.positions)
+        self._begin(old.partitions, old.clean_stores())
+
+    def _begin(self, partitions: frozenset[int], kept: dict[int, PartitionStore]) -> None:
+        self._epoch += 1
+        assignment = self.assignment = Assignment(self._epoch, partitions, self._consumer.membership())
+        self._lag_since = None
+        self._prober.watch(assignment)
+        # An earlier restore notices that its assignment is over, and makes way.
+        self._restoring = self._restore_thread.submit(self._restorer.restore, assignment, kept)
+
+    def _follow_restore(self) -> None:
+        """Read on once the stores are there. Raises what restoring met."""
+        assignment, restoring = self.assignment, self._restoring
+        if assignment is None or restoring is None or not restoring.done():
+            return
+        self._restoring = None
+        restoring.result()
+        if assignment.over:
+            return
+        self._consumer.read_from({place: position.next_offset for place, position in assignment.positions.items()})
+        self._held = frozenset()
+        assignment.ready = True
+        log.info("assigned", extra={"partitions": sorted(assignment.partitions), "epoch": assignment.epoch})
 
     def _commit(self) -> None:
         """Commit what has been handed over; a commit that fails repeats records, no more."""
@@ -138,189 +229,48 @@ class Source:
         while self._uncommitted:
             latest |= {(one.topic, one.partition): one for one in self._uncommitted.popleft()}
         if latest:
-            self.consumer.commit(offsets=list(latest.values()), asynchronous=True)
+            self._consumer.commit(list(latest.values()))
 
-    def _poll(self) -> _Read | None:
+    def _close(self) -> None:
         self._commit()
-        if self._rejoin:
-            self._rejoin = False
-            self.consumer.unsubscribe()
-            self._subscribe()
-        self._hold_back()
-        messages = self.consumer.consume(1, timeout=_IDLE_WAIT)
-        if messages:
-            messages += self.consumer.consume(self._settings.batch_size - 1, timeout=self._settings.batch_linger)
-        records = [record for message in messages if (record := self._accept(message)) is not None]
-        if not self.positions:
-            return None
-        self._probe()
-        return self._batch(records)
+        self._consumer.close()
 
-    def _accept(self, message: Consumed) -> Record | None:
-        """The record in a message; None for events, and for records of an earlier assignment that come again."""
-        error = message.error()
-        if error is not None:
-            self._event(message, error)
-            return None
-        topic, partition, offset = self._roles[message.topic()], message.partition(), message.offset()
-        position = self.positions.get((topic, partition))
-        if position is None or offset < position.next_offset:
-            return None
-        position.next_offset = offset + 1
-        position.read_until = timestamp = message.timestamp()[1]
-        return Record(topic, partition, offset, timestamp, message.key(), message.value(), message.headers())
+    # -- what the group decides, from within a fetch ------------------------------------------------------------------
 
-    def _event(self, message: Consumed, error: KafkaError) -> None:
-        """An event among the messages: the end of a partition, or an error that waiting may or may not mend."""
-        code = error.code()
-        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-            position = self.positions.get((self._roles[message.topic()], message.partition()))
-            if position is not None:  # a transaction's marker takes an offset that no record has
-                position.next_offset = max(position.next_offset, message.offset())
-        elif code == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise TopicError(f"{error.str()}: secondlook topics create --broker {self._settings.broker}")
-        elif code == KafkaError._FATAL:  # noqa: SLF001 - its public name; `fatal()` is not set on it
-            raise BrokerError(_fatal_text(error))
-        elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            raise BrokerError(f"cannot consume: {error.str()}")
-        else:
-            log.warning("kafka: %s", error.str(), extra={"code": error.name()})
-
-    def _probe(self) -> None:
-        now = time.monotonic()
-        if now >= self._probe_at:
-            self._ask_for_ends()
-            self._probe_at = now + _PROBE_EVERY
-        for position in self.positions.values():
-            position.advance()
-        if not any(position.lag for position in self.positions.values()):
-            self._lag_since = None
-        elif self._lag_since is None:
-            self._lag_since = now
-        if len(self._paused) == len(self._roles):
-            # Both sides are full: only timeouts can make room, so they must not wait for what is not being read.
-            for position in self.positions.values():
-                position.frontier = int(time.time() * 1000)
-
-    def _ask_for_ends(self) -> None:
-        asked_at = int(time.time() * 1000)
-        wanted = [TopicPartition(self._names[role], partition, OFFSET_END) for role, partition in self.positions]
-        try:
-            answers = self.consumer.offsets_for_times(wanted, timeout=_PROBE_TIMEOUT)
-        except KafkaException:  # the broker is away: nothing times out that it may hold an answer to
-            return
-        for answer in answers:
-            if answer.error is None:
-                self.positions[self._roles[answer.topic], answer.partition].probed(answer.offset, asked_at)
-
-    def _batch(self, records: list[Record]) -> _Read | None:
-        waiting = self._matcher.waiting_requests or self._matcher.waiting_responses
-        if not records and (self._flow.in_flight or not waiting):
-            return None
-        touched = {(record.source, record.partition) for record in records}
-        offsets = {key: self.positions[key].next_offset for key in touched}
-        return records, offsets, {key: position.frontier for key, position in self.positions.items()}
-
-    def _hold_back(self) -> None:
-        """Pause a side whose waiting room is full: Kafka keeps its records until there is room."""
-        settings, matcher = self._settings, self._matcher
-        full = set()
-        if matcher.waiting_requests >= settings.max_pending or matcher.waiting_bytes >= settings.max_pending_bytes:
-            full.add(REQUESTS)
-        if matcher.waiting_responses >= settings.max_pending:
-            full.add(RESPONSES)
-        for role in full - self._paused:
-            log.warning("%s paused: the pending store is full", role)
-            self.consumer.pause(self._owned(role))
-        for role in self._paused - full:
-            self.consumer.resume(self._owned(role))
-        self._paused = frozenset(full)
-
-    def _owned(self, role: str) -> list[TopicPartition]:
-        return [TopicPartition(self._names[role], partition) for owner, partition in self.positions if owner == role]
-
-    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        self.restoring = True
-        try:
-            self._assign(consumer, assigned)
-        finally:
-            self.restoring = False
-
-    def _assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+    def assigned(self, partitions: Mapping[str, frozenset[int]]) -> None:
+        """See `streams.kafka.consumer.Members`."""
         self.rebalances += 1
-        partitions = {
-            role: {tp.partition for tp in assigned if self._roles[tp.topic] == role} for role in self._roles.values()
-        }
         if partitions[REQUESTS] != partitions[RESPONSES]:
             raise TopicError(
                 f"partitions {sorted(partitions[REQUESTS])} of {self._names[REQUESTS]} came with partitions "
                 f"{sorted(partitions[RESPONSES])} of {self._names[RESPONSES]}: both topics need the same number of "
                 "partitions, and every member of the group must be a secondlook worker"
             )
-        committed = self._committed(consumer, assigned)
-        stores = {
-            partition: self._matcher.restore(partition, entries)
-            for partition, entries in read_changelog(
-                self._settings, self._names["pending"], sorted(partitions[REQUESTS])
-            ).items()
-        }
-        self._on_loop(self._take_over(stores), self._settings.drain_timeout)
-        self.positions = {(self._roles[tp.topic], tp.partition): Position(max(tp.offset, 0)) for tp in committed}
-        self._paused = frozenset()
-        self._probe_at = 0.0
-        self._group = consumer.consumer_group_metadata()
-        consumer.assign(committed)
-        log.info("assigned", extra={"partitions": sorted(partitions[REQUESTS]), "epoch": self._flow.epoch})
+        self._begin(partitions[REQUESTS], self._kept)
+        self._kept = {}
 
-    def _committed(self, consumer: Consumer, assigned: list[TopicPartition]) -> list[TopicPartition]:
-        """Where to go on. Waits while a transaction that a dead worker left open may still move these offsets."""
-        deadline = time.monotonic() + 4 * self._settings.transaction_timeout
-        while True:
-            try:
-                committed = consumer.committed(assigned, timeout=5)
-                failed = next((tp.error for tp in committed if tp.error is not None), None)
-                if failed is None:
-                    return [
-                        TopicPartition(tp.topic, tp.partition, tp.offset if tp.offset >= 0 else OFFSET_BEGINNING)
-                        for tp in committed
-                    ]
-                problem = failed
-            except KafkaException as exception:
-                problem = kafka_error(exception)
-            if time.monotonic() > deadline:
-                raise BrokerError(f"cannot read the committed offsets: {problem.str()}")
-            time.sleep(0.2)
-
-    def _on_revoke(self, _consumer: Consumer, revoked: list[TopicPartition]) -> None:
+    def revoked(self) -> None:
+        """See `streams.kafka.consumer.Members`."""
         try:
             self._on_loop(self._flow.drained(), self._settings.drain_timeout)
         except TimeoutError:
             log.warning("batches in flight were not committed in time: whoever gets the partitions redoes them")
         self._commit()
-        self._let_go()
-        log.info("revoked", extra={"partitions": sorted({tp.partition for tp in revoked})})
+        self._let_go("revoked")
 
-    def _on_lost(self, _consumer: Consumer, lost: list[TopicPartition]) -> None:
+    def lost(self) -> None:
+        """See `streams.kafka.consumer.Members`."""
         self._uncommitted.clear()
-        self._let_go()
-        log.warning("lost", extra={"partitions": sorted({tp.partition for tp in lost})})
+        self._let_go("lost")
+        self._kept = {}  # others may have written since: how far the changelog was ours is not known
 
-    def _let_go(self) -> None:
-        self.positions = {}
-        self._lag_since = None
-        self._on_loop(self._take_over({}), self._settings.drain_timeout)
-
-    async def _take_over(self, stores: dict[int, PartitionStore]) -> None:
-        """Replace the stores and begin a new epoch: batches of the old one will not be committed."""
-        self._epoch = self._flow.new_epoch()
-        self._matcher.stores = stores
-
-
-def _fatal_text(error: KafkaError) -> str:
-    text = f"cannot consume any more: {error.str()}"
-    return f"{text}; give each worker an instance_id of its own" if "group.instance.id" in error.str() else text
-
-
-def _warn_of_failure(error: KafkaError | None, _offsets: list[TopicPartition]) -> None:
-    if error is not None:
-        log.warning("offsets were not committed, their records may come again: %s", error.str())
+    def _let_go(self, how: str) -> None:
+        assignment = self.assignment
+        if assignment is None:
+            return
+        assignment.end()
+        # A batch in flight has changed stores, and may never be committed.
+        self._kept = {} if self._flow.in_flight else assignment.clean_stores()
+        self.assignment = None
+        self._prober.watch(None)
+        log.info(how, extra={"partitions": sorted(assignment.partitions)})

@@ -20,6 +20,14 @@ from streams.errors import BrokerError, TopicError
 CO_PARTITIONED = ("requests", "responses", "pending")
 # Every worker must see these messages in the same order.
 SINGLE_PARTITION = ("control", "control_status")
+# What no retention may take.
+KEPT = ("pending", "control")
+# What a worker writes that can be as large as `max_record_bytes`: an input record, wrapped.
+WRITTEN = ("pending", "auto_action", "human_review", "dead_letter")
+# Where the broker's own time counts.
+STAMPED = ("requests", "responses")
+BATCH_FRAMING = 1024
+"""Bytes that Kafka puts around a record in a batch of one, with room to spare."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +110,29 @@ def existing_partitions(
     return {key: range(counts[topic.name]) for key, topic in topics.items()}
 
 
-def check_configs(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeout: float = 10.0) -> list[str]:
-    """Return which existing topics are cleaned up in another way than defined, each with its mending.
+@dataclass(frozen=True)
+class ConfigFindings:
+    """What existing topics' settings are not as they should be, each with its mending."""
 
-    A changelog that isn't compacted forgets requests that still wait; a control log that expires forgets thresholds.
-    Raises TopicError if the broker does not tell its topics' settings (the embedded one doesn't).
+    errors: tuple[str, ...] = ()
+    """Nothing should run before these are mended: requests would be forgotten, or a worker stopped by one large record."""
+    warnings: tuple[str, ...] = ()
+    """It works, less well."""
+
+
+def check_configs(
+    conf: Mapping[str, Any], topics: Mapping[str, Topic], *, max_record_bytes: int, timeout: float = 10.0
+) -> ConfigFindings:
+    """Hold the existing topics' settings against what the guarantees rely on.
+
+    A changelog that expires forgets requests that still wait, a control log that expires forgets thresholds, and a topic
+    that does not take `max_record_bytes` stops a worker. Raises TopicError if the broker does not tell its topics' settings
+    (the embedded one doesn't).
     """
     resources_of = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics.values()}
     admin = _admin(conf)  # must outlive the answers
     answers = admin.describe_configs(list(resources_of), request_timeout=timeout)
-    problems = []
+    errors, warnings = [], []
     for resource, answer in answers.items():
         topic = resources_of[resource]
         try:
@@ -120,22 +141,40 @@ def check_configs(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeo
             raise TopicError(
                 f"the broker {conf['bootstrap.servers']} did not tell the settings of topic {topic.name}: {_text(error)}"
             ) from error
-        problems += [
-            f"topic {topic.name} has {name}={actual.get(name)}, but needs {wanted}. Mend it: kafka-configs.sh "
-            f"--bootstrap-server {conf['bootstrap.servers']} --alter --entity-type topics --entity-name {topic.name} "
-            f"--add-config {name}={wanted}"
-            for name, wanted in _cleanup(topic).items()
+        errors += [
+            f"topic {topic.name} has {name}={actual.get(name)}, but needs {wanted}. Mend it: "
+            + _alter(conf, topic, name, wanted)
+            for name, wanted in _needed(topic).items()
             if actual.get(name) != wanted
         ]
-    return problems
+        if topic.key in WRITTEN and int(actual.get("max.message.bytes") or 0) < max_record_bytes + BATCH_FRAMING:
+            wanted = str(max(max_record_bytes + BATCH_FRAMING, int(topic.config.get("max.message.bytes", 0))))
+            errors.append(
+                f"topic {topic.name} takes records of {actual.get('max.message.bytes')} bytes, but max_record_bytes is "
+                f"{max_record_bytes}: one large record would stop a worker. Mend it: "
+                + _alter(conf, topic, "max.message.bytes", wanted)
+            )
+        if topic.key in STAMPED and actual.get("message.timestamp.type") != "LogAppendTime":
+            warnings.append(
+                f"topic {topic.name} has message.timestamp.type={actual.get('message.timestamp.type')}: timeouts hang on the "
+                "producers' clocks while a worker catches up. Mend it: "
+                + _alter(conf, topic, "message.timestamp.type", "LogAppendTime")
+            )
+    return ConfigFindings(tuple(errors), tuple(warnings))
 
 
-def _cleanup(topic: Topic) -> dict[str, str]:
+def _needed(topic: Topic) -> dict[str, str]:
     """Return the settings on which correctness hangs; how long other topics are kept is the operator's business."""
-    names = ["cleanup.policy"] if topic.config["cleanup.policy"] == "compact" else []
-    if topic.key == "control":
-        names = ["cleanup.policy", "retention.ms", "retention.bytes"]
-    return {name: topic.config[name] for name in names}
+    if topic.key not in KEPT:
+        return {}
+    return {name: topic.config[name] for name in ("cleanup.policy", "retention.ms", "retention.bytes")}
+
+
+def _alter(conf: Mapping[str, Any], topic: Topic, name: str, wanted: str) -> str:
+    return (
+        f"kafka-configs.sh --bootstrap-server {conf['bootstrap.servers']} --alter --entity-type topics "
+        f"--entity-name {topic.name} --add-config {name}={wanted}"
+    )
 
 
 def _admin(conf: Mapping[str, Any]) -> AdminClient:

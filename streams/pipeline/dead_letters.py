@@ -19,6 +19,7 @@ ERROR_CODE = "secondlook.error.code"
 CYCLES = "secondlook.redrive.cycles"
 
 _MOST_DIGITS: Final = 9
+_MOST_MESSAGE: Final = 1024
 
 
 class Refusal(StrEnum):
@@ -33,7 +34,7 @@ class Refusal(StrEnum):
 REFUSALS: Final[dict[Refusal, str]] = {
     Refusal.MALFORMED: "no secondlook worker of this version wrote it: it lacks the headers that say where it came from",
     Refusal.FOREIGN: "it came from a topic that is not this pipeline's requests or responses; is --topic-prefix right?",
-    Refusal.TOO_LARGE: "it carries no value: that stands in its own topic, at the partition and offset in the headers",
+    Refusal.TOO_LARGE: "it would be too large again: it stands in its own topic, at the partition and offset in the headers",
     Refusal.MAX_CYCLES: "it has been put back as often as --max-cycles allows, and came here again",
 }
 
@@ -59,10 +60,10 @@ def dead_letter(dead: Dead, topic_names: Mapping[str, str]) -> Output:
         (CONNECT + "offset", str(record.offset).encode()),
         (CONNECT + "stage", b"intake"),
         (CONNECT + "exception.class.name", type(dead.code).__name__.encode()),
-        (CONNECT + "exception.message", dead.message.encode(errors="replace")),
+        (CONNECT + "exception.message", dead.message.encode(errors="replace")[:_MOST_MESSAGE]),
         (ERROR_CODE, dead.code.encode()),
     ]
-    if dead.code is DeadLetter.TOO_LARGE:
+    if not dead.carried:
         return Output("dead_letter", None, None, reasons)
     return Output("dead_letter", record.key, record.value, [*(record.headers or []), *reasons])
 

@@ -1,28 +1,29 @@
 """Matching requests with responses: either may come first; each request ends in exactly one case.
 
-Pure: records in, cases and dead letters and changelog records out. A request times out only once every answer that was
-in Kafka at its deadline has been read (its partition's *frontier*), so a worker that catches up after an outage finds
-the answers that are already there instead of timing their requests out.
+Records in; cases, dead letters and changelog records out. A request times out only once every answer that was in Kafka at
+its deadline has been read (its partition's *frontier*), so a worker that catches up after an outage finds the answers that
+are already there instead of timing their requests out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
 
 from featurizers import Response, ResponseError, decode
-from streams.pipeline.pending import Decided, PartitionStore, Waiting
+from streams.pipeline.assignment import Place
+from streams.pipeline.gate import MAX_NAME, Gate, Refused
+from streams.pipeline.incidents import Incident, incident
+from streams.pipeline.ledger import Limits, Stores, forget_surplus, overfull
+from streams.pipeline.pending import Decided, PartitionStore, Waiting, WaitingRoom
 from streams.pipeline.reasons import DeadLetter, Reason
-from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record, size
-
-MAX_ID_LENGTH = 255
-ENVELOPE_BYTES = 16 * 1024
-"""Room for what we wrap around a record: a decision's own fields, a dead letter's headers, the changelog's framing."""
+from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 
 _SHOWN = 60
 
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 
 
 class Request(msgspec.Struct, gc=False):
@@ -33,173 +34,228 @@ class Request(msgspec.Struct, gc=False):
 
 
 class Case(msgspec.Struct, gc=False):
-    """One request to decide: with its response, or with the reason why there is nothing to score."""
+    """One request to decide: with its response, or with the reason why there is nothing to score.
+
+    `response` is decoded; `answer` is the record that it came in, for the log if a stage fails on it.
+    """
 
     request_id: str
     policy: str
     request: Record
     response: Response | None
     reason: Reason | None
+    answer: Record | None = None
 
 
 class Dead(msgspec.Struct, gc=False):
-    """One record to set aside, byte-identical, with its reason."""
+    """One record to set aside, byte-identical, with its reason; only the reason when it cannot be `carried`."""
 
     record: Record
     code: DeadLetter
     message: str
+    carried: bool = True
 
 
-class _Unusable(Exception):  # noqa: N818 - a signal inside this module, never seen outside
-    def __init__(self, code: DeadLetter, message: str) -> None:
-        self.code, self.message = code, message
-        super().__init__(message)
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """One batch of records, and what is known of their partitions.
+
+    `offsets` are the next offsets of the partitions that records came from; `frontiers` the times (ms) up to which
+    everything in a partition has been read; `caught_up` the partitions that had been read to their end before these came.
+    """
+
+    records: list[Record]
+    offsets: Mapping[Place, int]
+    frontiers: Mapping[Place, int]
+    caught_up: Collection[Place] = frozenset()
 
 
 @dataclass(slots=True)
 class Matched:
-    """What one batch of records came to."""
+    """What one batch of records came to. `deletable`: the changelog's records before these offsets, once it is committed.
+
+    `old` counts, by source, the records that were older than the response timeout as they came.
+    """
 
     cases: list[Case] = field(default_factory=list)
     dead: list[Dead] = field(default_factory=list)
     changes: list[Output] = field(default_factory=list)
+    deletable: dict[int, int] = field(default_factory=dict)
+    touched: frozenset[int] = frozenset()
+    incidents: list[Incident] = field(default_factory=list)
+    old: Counter[str] = field(default_factory=Counter)
 
 
 _decode_request = msgspec.json.Decoder(Request).decode
 
 
 class Matcher:
-    """Matches within a partition; holds the stores of the partitions this worker owns.
+    """Matches within a partition. `response_timeout` is in ms, `max_bytes` the largest record that may be written.
 
-    `response_timeout` and `dedup_window` are in ms; `max_bytes` is the largest record that may be written; `max_expired` bounds how many waiting records one batch may time
-    out, so that a mass timeout cannot make a batch of unbounded size.
+    `max_expired` bounds how many waiting records one batch may time out, so that a mass timeout cannot make a batch of
+    unbounded size.
     """
 
     def __init__(
-        self, *, response_timeout: int, dedup_window: int, max_expired: int = 1000, max_bytes: int = 2**20
+        self, *, response_timeout: int, limits: Limits, max_expired: int = 1000, max_bytes: int = 2**21
     ) -> None:
         self._timeout = response_timeout
-        self._dedup_window = dedup_window
+        self.limits = limits
         self._max_expired = max_expired
-        self._max_bytes = max_bytes - ENVELOPE_BYTES
-        self.stores: dict[int, PartitionStore] = {}
+        self._gate = Gate(max_bytes)
 
-    def restore(self, partition: int, changelog: dict[bytes, bytes]) -> PartitionStore:
-        """Rebuild a partition's store from its changelog; it takes part once it stands in `stores`."""
-        return PartitionStore.restore(partition, changelog, dedup_window=self._dedup_window)
-
-    @property
-    def waiting_requests(self) -> int:
-        """How many requests wait for their response."""
-        return sum(len(store.requests) for store in self.stores.values())
-
-    @property
-    def waiting_responses(self) -> int:
-        """How many responses wait for their request."""
-        return sum(len(store.responses) for store in self.stores.values())
-
-    @property
-    def waiting_bytes(self) -> int:
-        """The values of all waiting records, in bytes."""
-        return sum(store.requests.bytes + store.responses.bytes for store in self.stores.values())
-
-    def match(
-        self, records: Iterable[Record], frontiers: Mapping[tuple[str, int], int], *, now: int, unique: str
-    ) -> Matched:
-        """Match one batch. `now` is in ms; `unique` names this batch in the changelog, unlike any other that is still remembered.
-
-        `frontiers` maps (source, partition) to the time (ms) up to which everything in that partition has been read.
-        """
+    def match(self, stores: Stores, arrivals: Arrivals, *, now: int) -> Matched:
+        """Match one batch against the stores of its assignment, and change them. `now` is in ms of the broker's clock."""
         matched = Matched()
-        for record in records:
-            store = self.stores[record.partition]
+        for record in arrivals.records:
             try:
-                self._check_size(record)
-                if record.source == REQUESTS:
-                    self._take_request(store, record, matched, now)
-                else:
-                    self._take_response(store, record, matched, now)
-            except _Unusable as problem:
-                matched.dead.append(Dead(record, problem.code, problem.message))
-        self._expire(frontiers, now, matched)
-        for store in self.stores.values():
-            matched.changes.extend(store.changes(now, unique))
+                self._take(stores[record.partition], record, arrivals, matched, now)
+            except Refused as problem:
+                matched.dead.append(Dead(record, problem.code, problem.message, problem.carried))
+            except Exception as problem:  # noqa: BLE001 - whatever it is, it concerns this record: the others go on
+                matched.incidents.append(incident(record, "intake", problem))
+                matched.dead.append(Dead(record, DeadLetter.INTERNAL_ERROR, "secondlook failed on this record"))
+        self._expire(stores, arrivals.frontiers, now, matched)
+        self._make_room(stores, matched)
+        forget_surplus(stores, self.limits)
+        self._write(stores, arrivals.offsets, now, matched)
         return matched
 
-    def _check_size(self, record: Record) -> None:
-        """A record that could be written nowhere would stop its partition for good if it were let in."""
-        if size(record) > self._max_bytes:
-            message = f"{size(record)} bytes, of which max_record_bytes leaves room for {self._max_bytes}"
-            raise _Unusable(DeadLetter.TOO_LARGE, message)
+    def _write(self, stores: Stores, offsets: Mapping[Place, int], now: int, matched: Matched) -> None:
+        """The changelog records of the batch, and which partitions it touched."""
+        touched = {partition for _, partition in offsets}
+        for partition, store in stores.items():
+            changes = store.changes(now, offsets.get((REQUESTS, partition)), offsets.get((RESPONSES, partition)))
+            if changes:
+                touched.add(partition)
+                matched.changes += changes
+            if store.deletable is not None:
+                matched.deletable[partition] = store.deletable
+        matched.touched = frozenset(touched)
 
-    def _take_request(self, store: PartitionStore, record: Record, matched: Matched, now: int) -> None:
+    def _take(self, store: PartitionStore, record: Record, arrivals: Arrivals, matched: Matched, now: int) -> None:
+        """Match one record. Stores are changed last, after everything that a record can make fail."""
+        self._gate.admit(record)
+        deadline = self._deadline(record, now, caught_up=(record.source, record.partition) in arrivals.caught_up)
+        if 0 < record.timestamp < now - self._timeout:
+            matched.old[record.source] += 1
+        if record.source == REQUESTS:
+            self._take_request(store, record, deadline, matched)
+        else:
+            self._take_response(store, record, deadline, matched)
+
+    def _take_request(self, store: PartitionStore, record: Record, deadline: int, matched: Matched) -> None:
         request = read_request(record)
         request_id = request.request_id
         if store.decided.get(request_id) is not None:
-            raise _Unusable(DeadLetter.DUPLICATE_REQUEST, f"request {request_id!r} is already decided")
+            raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {_short(request_id)} is already decided")
         if store.requests.holds(request_id, record.offset):
             return
         if request_id in store.requests:
-            raise _Unusable(DeadLetter.DUPLICATE_REQUEST, f"request {request_id!r} is already waiting")
-        answer = store.responses.pop(request_id)
+            raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {_short(request_id)} is already waiting")
+        answer = store.responses.get(request_id)
         if answer is None:
-            store.requests.add(request_id, Waiting(self._deadline(record, now), record))
+            store.requests.add(request_id, Waiting(deadline, record))
             return
-        response, reason = _read_waiting_response(answer.record)
+        _, response, reason = _read_answer(answer.record, matched)
+        store.responses.pop(request_id)
         store.decided.add(request_id, Decided.ANSWERED)
-        matched.cases.append(Case(request_id, request.policy, record, response, reason))
+        matched.cases.append(Case(request_id, request.policy, record, response, reason, answer.record))
 
-    def _take_response(self, store: PartitionStore, record: Record, matched: Matched, now: int) -> None:
-        request_id, response, reason = read_response(record)
+    def _take_response(self, store: PartitionStore, record: Record, deadline: int, matched: Matched) -> None:
+        request_id, response, reason = _read_answer(record, matched)
         decided = store.decided.get(request_id)
         if decided is Decided.TIMED_OUT:
-            raise _Unusable(DeadLetter.LATE_RESPONSE, f"request {request_id!r} was escalated before this response came")
+            raise Refused(
+                DeadLetter.LATE_RESPONSE, f"request {_short(request_id)} was escalated before this response came"
+            )
         if decided is Decided.ANSWERED:
-            raise _Unusable(DeadLetter.DUPLICATE_RESPONSE, f"request {request_id!r} is already decided")
+            raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"request {_short(request_id)} is already decided")
         if store.responses.holds(request_id, record.offset):
             return
         if request_id in store.responses:
-            raise _Unusable(DeadLetter.DUPLICATE_RESPONSE, f"a response to {request_id!r} is already waiting")
-        waiting = store.requests.pop(request_id)
+            raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"a response to {_short(request_id)} is already waiting")
+        waiting = store.requests.get(request_id)
         if waiting is None:
-            store.responses.add(request_id, Waiting(self._deadline(record, now), record))
+            store.responses.add(request_id, Waiting(deadline, record))
             return
-        store.decided.add(request_id, Decided.ANSWERED)
         policy = read_request(waiting.record).policy
-        matched.cases.append(Case(request_id, policy, waiting.record, response, reason))
+        store.requests.pop(request_id)
+        store.decided.add(request_id, Decided.ANSWERED)
+        matched.cases.append(Case(request_id, policy, waiting.record, response, reason, record))
 
-    def _deadline(self, record: Record, now: int) -> int:
-        """Record time, so that timeouts survive restarts; a time that is missing or ahead of ours counts as now."""
-        known = record.timestamp if record.timestamp > 0 else now
-        return min(known, now) + self._timeout
+    def _deadline(self, record: Record, now: int, *, caught_up: bool) -> int:
+        """When a record that waits from now on times out.
 
-    def _expire(self, frontiers: Mapping[tuple[str, int], int], now: int, matched: Matched) -> None:
+        The broker's own stamp holds, so that timeouts survive restarts. A producer's may be wrong, or an event's time, or a
+        mirrored topic's: where everything before the record had been read, it came just now, whatever its stamp says.
+        """
+        known = now if caught_up and not record.appended else record.timestamp
+        return (min(known, now) if known > 0 else now) + self._timeout
+
+    def _expire(self, stores: Stores, frontiers: Mapping[Place, int], now: int, matched: Matched) -> None:
         room = self._max_expired
-        for partition, store in self.stores.items():
+        for partition, store in stores.items():
             until = min(now, frontiers.get((RESPONSES, partition), 0))
             for request_id, waiting in store.requests.take_due(until, room):
                 room -= 1
-                store.decided.add(request_id, Decided.TIMED_OUT)
-                policy = read_request(waiting.record).policy
-                matched.cases.append(Case(request_id, policy, waiting.record, None, Reason.NO_RESPONSE))
+                self._decide_unanswered(store, request_id, waiting, Reason.NO_RESPONSE, matched)
             until = min(now, frontiers.get((REQUESTS, partition), 0))
             for request_id, waiting in store.responses.take_due(until, room):
                 room -= 1
-                message = f"no request {request_id!r} arrived within {self._timeout / 1000:g} s of this response"
+                message = f"no request {_short(request_id)} arrived within {self._timeout / 1000:g} s of this response"
                 matched.dead.append(Dead(waiting.record, DeadLetter.ORPHAN_RESPONSE, message))
+
+    def _make_room(self, stores: Stores, matched: Matched) -> None:
+        """Decide the oldest waiting records without their other half while memory is above its hard limit."""
+        while (room := overfull(stores, self.limits)) is not None:
+            request_id, waiting = _take_oldest(room)
+            record = waiting.record
+            if record.source == REQUESTS:
+                self._decide_unanswered(stores[record.partition], request_id, waiting, Reason.STORE_FULL, matched)
+            else:
+                message = "the pending store is full (max_pending_bytes), and its request has not come"
+                matched.dead.append(Dead(record, DeadLetter.STORE_FULL, message))
+
+    @staticmethod
+    def _decide_unanswered(
+        store: PartitionStore, request_id: str, waiting: Waiting, reason: Reason, matched: Matched
+    ) -> None:
+        store.decided.add(request_id, Decided.TIMED_OUT)
+        policy = read_request(waiting.record).policy
+        matched.cases.append(Case(request_id, policy, waiting.record, None, reason))
+
+
+def _read_answer(record: Record, matched: Matched) -> tuple[str, Response | None, Reason | None]:
+    """As `read_response`; an answer that secondlook itself fails on is one that can't be scored."""
+    try:
+        return read_response(record)
+    except Refused:
+        raise
+    except Exception as problem:  # noqa: BLE001 - its request goes to a human, and the others go on
+        matched.incidents.append(incident(record, "intake", problem))
+        return _check_key(record, None), None, Reason.INTERNAL_ERROR
+
+
+def _take_oldest(room: WaitingRoom) -> tuple[str, Waiting]:
+    request_id = room.oldest
+    waiting = None if request_id is None else room.pop(request_id)
+    if request_id is None or waiting is None:
+        raise RuntimeError("a waiting room holds bytes and no record")
+    return request_id, waiting
 
 
 def read_request(record: Record) -> Request:
-    """The request in a record; raises the module's own signal with a dead-letter code when it breaks the contract."""
+    """The request in a record; raises Refused when it breaks the contract."""
     value = record.value or b""
     try:
         value.decode()  # msgspec does not look into strings that no field declares, and they travel on verbatim
         request = _decode_request(value)
     except msgspec.ValidationError as problem:
         code = DeadLetter.INVALID_REQUEST if value.lstrip()[:1] == b"{" else DeadLetter.NOT_A_RECORD
-        raise _Unusable(code, f"{problem}: a request needs request_id and policy, non-empty strings") from None
+        raise Refused(code, f"{problem}: a request needs request_id and policy, non-empty strings") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise _Unusable(DeadLetter.NOT_A_RECORD, f"not a JSON object in UTF-8: {problem}") from None
+        raise Refused(DeadLetter.NOT_A_RECORD, f"not a JSON object in UTF-8: {problem}") from None
     _check_key(record, request.request_id)
     return request
 
@@ -212,29 +268,24 @@ def read_response(record: Record) -> tuple[str, Response | None, Reason | None]:
         request_id = response.request_id
     except ResponseError as problem:
         if problem.code == "not_a_record":
-            raise _Unusable(DeadLetter.NOT_A_RECORD, str(problem)) from None
+            raise Refused(DeadLetter.NOT_A_RECORD, str(problem)) from None
         request_id, reason = problem.request_id, Reason.UNREADABLE_ANSWER
     return _check_key(record, request_id), response, reason
-
-
-def _read_waiting_response(record: Record) -> tuple[Response | None, Reason | None]:
-    _, response, reason = read_response(record)
-    return response, reason
 
 
 def _check_key(record: Record, request_id: str | None) -> str:
     """The record's id: its key, which a `request_id` in the value must repeat."""
     if not record.key:
-        raise _Unusable(DeadLetter.MISSING_KEY, "the record has no key: produce it with its request_id as the key")
+        raise Refused(DeadLetter.MISSING_KEY, "the record has no key: produce it with its request_id as the key")
     try:
         key = record.key.decode()
     except UnicodeDecodeError:
-        raise _Unusable(DeadLetter.KEY_MISMATCH, "the record's key is not UTF-8: it must be the request_id") from None
+        raise Refused(DeadLetter.KEY_MISMATCH, "the record's key is not UTF-8: it must be the request_id") from None
     if request_id is not None and request_id != key:
         message = f"the record's key {_short(key)} is not its request_id {_short(request_id)}"
-        raise _Unusable(DeadLetter.KEY_MISMATCH, message)
-    if len(key) > MAX_ID_LENGTH:
-        raise _Unusable(DeadLetter.KEY_MISMATCH, f"the record's key is longer than {MAX_ID_LENGTH} characters")
+        raise Refused(DeadLetter.KEY_MISMATCH, message)
+    if len(key) > MAX_NAME:
+        raise Refused(DeadLetter.KEY_MISMATCH, f"the record's key is longer than {MAX_NAME} characters")
     return key
 
 

@@ -1,22 +1,37 @@
 """The pending store: what one partition still waits for, and which requests it has decided lately.
 
-Everything here can be rebuilt from the changelog topic, whose records these methods describe; nothing here knows Kafka.
+Everything here can be rebuilt from the changelog topic, which is a log of *deltas*: one record for each batch and partition,
+with the net effect of the batch and the input positions that it reaches. State and positions are so one truth.
+
+The log stays as short as what waits: once it holds far more entries than are still alive, the next batches write the live
+ones anew, a few at a time (a *rewrite*), and when all of them stand behind the log's end as it was at the rewrite's start,
+everything before that end can be deleted. Nothing here knows Kafka.
 """
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import IntEnum
+from typing import Final
 
 import msgspec
 
-from streams.pipeline.records import Output, Record
+from streams.errors import ChangelogError
+from streams.pipeline.records import Output, Record, size
 
 CHANGELOG = "pending"
 
-_REQUEST, _RESPONSE, _DECIDED = b"q:", b"a:", b"d:"
-_SEGMENT_IDS = 1000
-"""Ids in one changelog record: with the longest ids allowed it stays below a topic's usual limit of 1 MB."""
+_FORMAT: Final = b"secondlook.delta."
+_KEY: Final = _FORMAT + b"1"
+_DELTA_BYTES: Final = 512 * 1024
+"""Bytes of waiting records after which a batch's delta goes on in another record."""
+_SEGMENT_IDS: Final = 1000
+_REWRITE_ENTRIES: Final = 1000
+"""Live entries that one batch writes anew, at most."""
+_REWRITE_SLACK: Final = 10_000
+"""Entries that a log may hold beyond three times the live ones before a rewrite begins: small stores are not worth one."""
+_OVERHEAD: Final = 700
+"""Bytes that a waiting record takes beyond its key, value and headers (objects, both dicts; measured)."""
 
 
 class Decided(IntEnum):
@@ -27,35 +42,55 @@ class Decided(IntEnum):
 
 
 class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A record that waits for its counterpart until `deadline` (ms)."""
+    """A record that waits for its counterpart until `deadline` (ms). Its key is its request id."""
 
     deadline: int
     record: Record
 
 
-class _DecidedSegment(msgspec.Struct, frozen=True, array_like=True):
-    """The ids one batch decided: one changelog record for all of them, forgotten together at `expires` (ms)."""
+class Claim(msgspec.Struct, frozen=True, array_like=True):
+    """Whose changelog this is: the consumer group, and the ids of the input topics (empty where the broker tells none).
+
+    `replaces` is the group that a takeover ends; a claim beside another's is void, so that of two the log's first one counts.
+    """
+
+    group: str
+    requests_topic: str = ""
+    responses_topic: str = ""
+    replaces: str = ""
+
+
+class _Ids(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Request ids decided in one batch, remembered until `expires` (ms)."""
 
     expires: int
-    answered: list[str]
-    timed_out: list[str]
+    how: Decided
+    ids: list[str]
+
+
+class _Delta(msgspec.Struct, array_like=True):
+    """What one batch did to one partition. Positions are next offsets; None where the batch read nothing there."""
+
+    requests: list[Waiting] = []
+    responses: list[Waiting] = []
+    requests_gone: list[str] = []
+    responses_gone: list[str] = []
+    decided: list[_Ids] = []
+    requests_position: int | None = None
+    responses_position: int | None = None
+    claim: Claim | None = None
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_waiting = msgspec.msgpack.Decoder(Waiting).decode
-_decode_segment = msgspec.msgpack.Decoder(_DecidedSegment).decode
+_decode = msgspec.msgpack.Decoder(_Delta).decode
 
 
 class WaitingRoom:
-    """One kind of waiting record (requests, or responses) of one partition, by id and by deadline.
+    """One kind of waiting record (requests, or responses) of one partition, by id and by deadline (in buckets of a second)."""
 
-    Deadlines are kept in buckets of one second, so that a waiting record costs one list slot and not a heap entry.
-    """
-
-    def __init__(self, prefix: bytes) -> None:
-        self._prefix = prefix
+    def __init__(self) -> None:
         self._waiting: dict[str, Waiting] = {}
-        self._buckets: dict[int, list[str]] = {}
+        self._buckets: dict[int, dict[str, None]] = {}
         self._seconds: list[int] = []
         self._added: set[str] = set()
         self._removed: set[str] = set()
@@ -66,6 +101,13 @@ class WaitingRoom:
 
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._waiting
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._waiting)
+
+    def get(self, request_id: str) -> Waiting | None:
+        """The record that waits under this id, or None."""
+        return self._waiting.get(request_id)
 
     def holds(self, request_id: str, offset: int) -> bool:
         """Whether this very record waits already: at least once, a restart may read it again."""
@@ -78,138 +120,339 @@ class WaitingRoom:
         self._added.add(request_id)
 
     def restore(self, request_id: str, waiting: Waiting) -> None:
-        """Let a record wait that the changelog holds already."""
+        """Let a record wait that the changelog holds already, perhaps twice."""
+        if request_id in self._waiting:
+            self.forget(request_id)
         self._waiting[request_id] = waiting
-        self.bytes += len(waiting.record.value or b"")
+        self.bytes += size(waiting.record) + _OVERHEAD
         second = waiting.deadline // 1000
-        if second not in self._buckets:
-            self._buckets[second] = []
+        bucket = self._buckets.get(second)
+        if bucket is None:
+            bucket = self._buckets[second] = {}
             heapq.heappush(self._seconds, second)
-        self._buckets[second].append(request_id)
+        bucket[request_id] = None
 
-    def pop(self, request_id: str) -> Waiting | None:
-        """Take a record out, or None. Its place in the deadline bucket is skipped when the bucket comes due."""
+    def forget(self, request_id: str) -> Waiting | None:
+        """Take a record out as the changelog says; None when it does not wait."""
         waiting = self._waiting.pop(request_id, None)
         if waiting is not None:
-            self.bytes -= len(waiting.record.value or b"")
+            self.bytes -= size(waiting.record) + _OVERHEAD
+            self._buckets[waiting.deadline // 1000].pop(request_id, None)
+        return waiting
+
+    def pop(self, request_id: str) -> Waiting | None:
+        """Take a record out, or None."""
+        waiting = self.forget(request_id)
+        if waiting is not None:
             if request_id in self._added:
                 self._added.discard(request_id)
             else:
                 self._removed.add(request_id)
         return waiting
 
+    @property
+    def oldest(self) -> str | None:
+        """The id of a record in the second that comes due first, or None."""
+        while self._seconds:
+            bucket = self._buckets[self._seconds[0]]
+            if bucket:
+                return next(iter(bucket))
+            del self._buckets[heapq.heappop(self._seconds)]
+        return None
+
     def take_due(self, until: int, limit: int) -> list[tuple[str, Waiting]]:
         """Take out at most `limit` records whose deadline is at or before `until` (ms), oldest second first."""
         due: list[tuple[str, Waiting]] = []
-        while self._seconds and self._seconds[0] * 1000 <= until and len(due) < limit:
-            second = self._seconds[0]
-            bucket, later = self._buckets[second], []
-            while bucket and len(due) < limit:
-                request_id = bucket.pop()
-                waiting = self._waiting.get(request_id)
-                if waiting is None or waiting.deadline // 1000 != second:
-                    continue
-                if waiting.deadline > until:
-                    later.append(request_id)
-                else:
+        while self.oldest is not None and self._seconds[0] * 1000 <= until and len(due) < limit:
+            before = len(due)
+            for request_id in list(self._buckets[self._seconds[0]]):
+                waiting = self._waiting[request_id]
+                if waiting.deadline <= until:
                     self.pop(request_id)
                     due.append((request_id, waiting))
-            if not bucket and not later:
-                del self._buckets[second]
-                heapq.heappop(self._seconds)
-            bucket.extend(later)
-            if later:
+                    if len(due) == limit:
+                        break
+            if len(due) == before:
                 break
         return due
 
-    def changes(self, partition: int) -> Iterator[Output]:
-        """What the changelog must be told since the last call: the net effect, so a record that came and went is free."""
-        for request_id in self._added:
-            yield Output(
-                CHANGELOG, self._prefix + request_id.encode(), _encode(self._waiting[request_id]), None, partition
-            )
-        for request_id in self._removed - self._added:
-            yield Output(CHANGELOG, self._prefix + request_id.encode(), None, None, partition)
+    def changes(self) -> tuple[list[Waiting], list[str]]:
+        """What came and what went since the last call, as a net effect: a record that came and went is neither."""
+        came = [self._waiting[request_id] for request_id in self._added]
+        gone = list(self._removed - self._added)
         self._added.clear()
         self._removed.clear()
+        return came, gone
+
+
+class _Segment:
+    """Ids that are forgotten together."""
+
+    __slots__ = ("expires", "how", "ids")
+
+    def __init__(self, expires: int, how: Decided, ids: list[str]) -> None:
+        self.expires, self.how, self.ids = expires, how, ids
 
 
 class DecidedLately:
-    """The ids decided within the deduplication window, in segments of one batch each."""
+    """The ids decided within the deduplication window, in segments of one batch each, oldest first."""
 
     def __init__(self, window: int) -> None:
         self._window = window
-        self._ids: dict[str, Decided] = {}
-        self._segments: deque[tuple[int, bytes, list[str]]] = deque()
-        self._answered: list[str] = []
-        self._timed_out: list[str] = []
+        self._ids: dict[str, _Segment] = {}
+        self._segments: deque[_Segment] = deque()
+        self._new: dict[Decided, _Segment] = {}
+        self._forgotten_until = 0
 
     def __len__(self) -> int:
         return len(self._ids)
 
+    @property
+    def oldest(self) -> int | None:
+        """When the oldest segment was to be forgotten (ms), or None when nothing is remembered."""
+        return self._segments[0].expires if self._segments else None
+
+    def reach(self, now: int) -> int:
+        """How far back the memory really goes (ms): the window, or less where ids were forgotten early."""
+        return min(self._window, now + self._window - self._forgotten_until)
+
     def get(self, request_id: str) -> Decided | None:
         """How this request was decided, or None when it was not, or not lately."""
-        return self._ids.get(request_id)
+        segment = self._ids.get(request_id)
+        return None if segment is None else segment.how
 
     def add(self, request_id: str, how: Decided) -> None:
         """Remember a decision of the current batch."""
-        self._ids[request_id] = how
-        (self._answered if how is Decided.ANSWERED else self._timed_out).append(request_id)
+        segment = self._new.get(how)
+        if segment is None:
+            segment = self._new[how] = _Segment(0, how, [])
+        segment.ids.append(request_id)
+        self._ids[request_id] = segment
 
-    def restore(self, key: bytes, segment: _DecidedSegment) -> None:
-        """Remember a segment that the changelog holds already."""
-        self._ids.update(dict.fromkeys(segment.answered, Decided.ANSWERED))
-        self._ids.update(dict.fromkeys(segment.timed_out, Decided.TIMED_OUT))
-        self._segments.append((segment.expires, key, segment.answered + segment.timed_out))
+    def restore(self, ids: _Ids) -> None:
+        """Remember what the changelog holds, perhaps twice."""
+        segment = _Segment(ids.expires, ids.how, [one for one in ids.ids if self._is_older(one, ids.expires)])
+        if segment.ids:
+            self._ids.update(dict.fromkeys(segment.ids, segment))
+            self._segments.append(segment)
 
-    def changes(self, partition: int, now: int, unique: str) -> Iterator[Output]:
-        """The current batch as one changelog record, and tombstones for the segments whose window has passed."""
-        ids = [*self._answered, *self._timed_out]
-        for start in range(0, len(ids), _SEGMENT_IDS):
-            key = _DECIDED + f"{unique}:{start}".encode()
-            answered = self._answered[start : start + _SEGMENT_IDS]
-            chunk = ids[start : start + _SEGMENT_IDS]
-            segment = _DecidedSegment(now + self._window, answered, chunk[len(answered) :])
-            self._segments.append((segment.expires, key, chunk))
-            yield Output(CHANGELOG, key, _encode(segment), None, partition)
-        self._answered, self._timed_out = [], []
-        while self._segments and self._segments[0][0] <= now:
-            _, key, ids = self._segments.popleft()
-            for request_id in ids:
-                self._ids.pop(request_id, None)
-            yield Output(CHANGELOG, key, None, None, partition)
+    def _is_older(self, request_id: str, expires: int) -> bool:
+        known = self._ids.get(request_id)
+        return known is None or known.expires < expires
+
+    def restored(self, now: int) -> None:
+        """The changelog has been read: put the segments into their order, and forget what is over."""
+        self._segments = deque(sorted(self._segments, key=lambda segment: segment.expires))
+        self.expire(now)
+
+    def expire(self, now: int) -> None:
+        """Forget the ids whose window has passed."""
+        while self._segments and self._segments[0].expires <= now:
+            self._forget(self._segments.popleft())
+
+    def forget_oldest(self) -> None:
+        """Forget the oldest segment before its time: there is no room for it."""
+        segment = self._segments.popleft()
+        self._forgotten_until = segment.expires
+        self._forget(segment)
+
+    def _forget(self, segment: _Segment) -> None:
+        for request_id in segment.ids:
+            if self._ids.get(request_id) is segment:
+                del self._ids[request_id]
+
+    def changes(self, now: int) -> list[_Ids]:
+        """The current batch's ids; what is over is forgotten."""
+        came = []
+        for segment in self._new.values():
+            segment.expires = now + self._window
+            self._segments.append(segment)
+            came += self._as_written(segment)
+        self._new = {}
+        self.expire(now)
+        return came
+
+    def segments(self) -> list[_Segment]:
+        """The segments as they stand."""
+        return list(self._segments)
+
+    @staticmethod
+    def _as_written(segment: _Segment) -> list[_Ids]:
+        return [
+            _Ids(segment.expires, segment.how, segment.ids[start : start + _SEGMENT_IDS])
+            for start in range(0, len(segment.ids), _SEGMENT_IDS)
+        ]
+
+    def rewritten(self, segment: _Segment, now: int) -> list[_Ids]:
+        """A segment once more, unless it has been forgotten."""
+        if segment.expires <= now or not segment.ids or self._ids.get(segment.ids[0]) is not segment:
+            return []
+        return self._as_written(segment)
+
+
+class _Rewrite:
+    """A round of writing the live entries anew; `before` is the log's end when it began."""
+
+    __slots__ = ("before", "began_at", "requests", "responses", "segments")
+
+    def __init__(self, store: "PartitionStore") -> None:
+        self.before = store.log_end
+        self.began_at = store.written
+        self.requests = list(store.requests)
+        self.responses = list(store.responses)
+        self.segments = store.decided.segments()
+
+    @property
+    def finished(self) -> bool:
+        return not (self.requests or self.responses or self.segments)
 
 
 class PartitionStore:
-    """All that one partition remembers between batches."""
+    """All that one partition remembers between batches. `dedup_window` is in ms.
+
+    `log_end` is an end of the changelog partition that the broker told some time ago (a later one does no harm less),
+    `written` the entries that the log holds, live or not.
+    """
 
     def __init__(self, partition: int, *, dedup_window: int) -> None:
         self.partition = partition
-        self.requests = WaitingRoom(_REQUEST)
-        self.responses = WaitingRoom(_RESPONSE)
+        self.requests = WaitingRoom()
+        self.responses = WaitingRoom()
         self.decided = DecidedLately(dedup_window)
+        self.requests_position: int | None = None
+        self.responses_position: int | None = None
+        self.claim: Claim | None = None
+        self.log_end = 0
+        self.written = 0
+        self.deletable: int | None = None
+        self._rewrite: _Rewrite | None = None
 
-    def changes(self, now: int, unique: str) -> Iterable[Output]:
-        """The changelog records that make a batch's effect on this partition survive a crash."""
-        yield from self.requests.changes(self.partition)
-        yield from self.responses.changes(self.partition)
-        yield from self.decided.changes(self.partition, now, unique)
+    @property
+    def live(self) -> int:
+        """Entries that a restart must find in the log."""
+        return len(self.requests) + len(self.responses) + len(self.decided)
 
-    @classmethod
-    def restore(cls, partition: int, changelog: dict[bytes, bytes], *, dedup_window: int) -> "PartitionStore":
-        """Rebuild from the last value of every changelog key (tombstoned keys left out).
+    def changes(self, now: int, requests_position: int | None, responses_position: int | None) -> list[Output]:
+        """The changelog records that make a batch's effect on this partition, and how far it read, survive a crash.
 
-        Raises msgspec.DecodeError on a record that this program did not write.
+        Afterwards `deletable` is the offset before which the log is not needed once this batch is committed, or None.
         """
-        store = cls(partition, dedup_window=dedup_window)
-        rooms = {_REQUEST: store.requests, _RESPONSE: store.responses}
-        segments = []
-        for key, value in changelog.items():
-            prefix = key[:2]
-            if prefix == _DECIDED:
-                segments.append((key, _decode_segment(value)))
-            else:
-                rooms[prefix].restore(key[2:].decode(), _decode_waiting(value))
-        for key, segment in sorted(segments, key=lambda entry: entry[1].expires):
-            store.decided.restore(key, segment)
-        return store
+        requests, requests_gone = self.requests.changes()
+        responses, responses_gone = self.responses.changes()
+        decided = self.decided.changes(now)
+        self.written += len(requests_gone) + len(responses_gone)
+        claim = self._write_anew(requests, responses, decided, now)
+        moved = requests_position is not None or responses_position is not None
+        if not (moved or requests or responses or requests_gone or responses_gone or decided or claim):
+            return []
+        self.written += len(requests) + len(responses) + sum(len(ids.ids) for ids in decided)
+        if requests_position is not None:
+            self.requests_position = requests_position
+        if responses_position is not None:
+            self.responses_position = responses_position
+        deltas = _deltas(
+            _Delta(requests_gone=requests_gone, responses_gone=responses_gone, decided=decided), requests, responses
+        )
+        # Only the last one says how far the batch reached: a crash between two of them must not be believed beyond it.
+        deltas[-1].requests_position, deltas[-1].responses_position = self.requests_position, self.responses_position
+        deltas[-1].claim = claim
+        return [Output(CHANGELOG, _KEY, _encode(delta), None, self.partition) for delta in deltas]
+
+    def claimed(self, claim: Claim) -> Output:
+        """The changelog record that makes this partition the claim's group's, at the positions held here."""
+        delta = _Delta(
+            requests_position=self.requests_position, responses_position=self.responses_position, claim=claim
+        )
+        return Output(CHANGELOG, _KEY, _encode(delta), None, self.partition)
+
+    def apply(self, key: bytes | None, value: bytes | None) -> bool:
+        """Take in one changelog record; whether it is one of ours.
+
+        Raises ChangelogError on a record of ours that cannot be read: one of another version, or damaged.
+        """
+        if key is None or not key.startswith(_FORMAT):
+            return False
+        if key != _KEY:
+            raise ChangelogError(f"format {key.removeprefix(_FORMAT)!r} is another version's")
+        try:
+            delta = _decode(value or b"")
+            self._apply(delta)
+        except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as problem:
+            raise ChangelogError(f"damaged: {problem}") from None
+        return True
+
+    def _apply(self, delta: _Delta) -> None:
+        for came, gone, room in (
+            (delta.requests, delta.requests_gone, self.requests),
+            (delta.responses, delta.responses_gone, self.responses),
+        ):
+            for waiting in came:
+                room.restore(_id(waiting), waiting)
+            for request_id in gone:
+                room.forget(request_id)
+        for ids in delta.decided:
+            self.decided.restore(ids)
+        if delta.requests_position is not None:
+            self.requests_position = delta.requests_position
+        if delta.responses_position is not None:
+            self.responses_position = delta.responses_position
+        if delta.claim is not None and (self.claim is None or delta.claim.replaces == self.claim.group):
+            self.claim = delta.claim
+        self.written += len(delta.requests) + len(delta.responses) + sum(len(ids.ids) for ids in delta.decided)
+        self.written += len(delta.requests_gone) + len(delta.responses_gone)
+
+    def restored(self, now: int, log_end: int) -> None:
+        """The changelog has been read up to `log_end`; `now` is in ms."""
+        self.decided.restored(now)
+        self.log_end = log_end
+
+    def _write_anew(
+        self, requests: list[Waiting], responses: list[Waiting], decided: list[_Ids], now: int
+    ) -> Claim | None:
+        """Add some of the live entries to a batch's delta when the log has grown too long; the last ones with the claim."""
+        self.deletable = None
+        rewrite = self._rewrite
+        if rewrite is None:
+            if self.written <= 3 * self.live + _REWRITE_SLACK or self.log_end == 0:
+                return None
+            rewrite = self._rewrite = _Rewrite(self)
+        room, room_bytes = _REWRITE_ENTRIES, _DELTA_BYTES
+        for ids, waiting_room, anew in (
+            (rewrite.requests, self.requests, requests),
+            (rewrite.responses, self.responses, responses),
+        ):
+            while ids and room > 0 and room_bytes > 0:
+                waiting = waiting_room.get(ids.pop())
+                if waiting is not None:
+                    anew.append(waiting)
+                    room -= 1
+                    room_bytes -= size(waiting.record)
+        while rewrite.segments and room > 0:
+            anew_ids = self.decided.rewritten(rewrite.segments.pop(), now)
+            decided.extend(anew_ids)
+            room -= sum(len(ids.ids) for ids in anew_ids)
+        if not rewrite.finished:
+            return None
+        self._rewrite = None
+        self.deletable = rewrite.before
+        self.written -= rewrite.began_at
+        claim = self.claim
+        return None if claim is None else msgspec.structs.replace(claim, replaces=claim.group)
+
+
+def _deltas(first: _Delta, requests: list[Waiting], responses: list[Waiting]) -> list[_Delta]:
+    """A batch's waiting records in as many deltas as keep each near `_DELTA_BYTES`; the first one brings its own."""
+    deltas, room = [first], _DELTA_BYTES
+    for is_request, waitings in ((True, requests), (False, responses)):
+        for waiting in waitings:
+            weight = size(waiting.record)
+            if weight > room and room < _DELTA_BYTES:
+                deltas.append(_Delta())
+                room = _DELTA_BYTES
+            room -= weight
+            (deltas[-1].requests if is_request else deltas[-1].responses).append(waiting)
+    return deltas
+
+
+def _id(waiting: Waiting) -> str:
+    return (waiting.record.key or b"").decode()

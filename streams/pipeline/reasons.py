@@ -21,6 +21,8 @@ class Reason(StrEnum):
     PREDICTORS_MISSING = "predictors_missing"
     NO_THRESHOLD = "no_threshold"
     MODEL_FAILED = "model_failed"
+    STORE_FULL = "store_full"
+    INTERNAL_ERROR = "internal_error"
 
 
 class DeadLetter(StrEnum):
@@ -35,6 +37,9 @@ class DeadLetter(StrEnum):
     LATE_RESPONSE = "late_response"
     ORPHAN_RESPONSE = "orphan_response"
     TOO_LARGE = "too_large"
+    UNREADABLE_HEADERS = "unreadable_headers"
+    STORE_FULL = "store_full"
+    INTERNAL_ERROR = "internal_error"
 
 
 REASONS: Final[dict[Reason, str]] = {
@@ -49,6 +54,8 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.PREDICTORS_MISSING: "The answer lacks predictors that the model has never seen missing (log-probabilities, mostly).",
     Reason.NO_THRESHOLD: "No threshold covers this policy: `*` covers only the policies that the model was trained on.",
     Reason.MODEL_FAILED: "The model gave no probability for this answer.",
+    Reason.STORE_FULL: "Memory was at its limit (`max_pending_bytes`) before the response could be read.",
+    Reason.INTERNAL_ERROR: "secondlook failed on this answer: the log says where, and names the records.",
 }
 
 DEAD_LETTERS: Final[dict[DeadLetter, str]] = {
@@ -60,6 +67,10 @@ DEAD_LETTERS: Final[dict[DeadLetter, str]] = {
     DeadLetter.DUPLICATE_RESPONSE: "A response to this request is waiting or was used within the deduplication window.",
     DeadLetter.LATE_RESPONSE: "The request had already been escalated for want of a response.",
     DeadLetter.ORPHAN_RESPONSE: "No request with this id arrived within the response timeout.",
-    DeadLetter.TOO_LARGE: "The record is too large to be written anywhere (`max_record_bytes`): its value is left out, and "
-    "stands in its own topic at the partition and offset in the headers.",
+    DeadLetter.TOO_LARGE: "The record leaves no room for what is written around it (`max_record_bytes`). Where not even a dead "
+    "letter can hold it, key and value are left out, and stand in its own topic at the partition and offset in the headers.",
+    DeadLetter.UNREADABLE_HEADERS: "The name of a header is not UTF-8: key and value are here, the headers stand in the record's "
+    "own topic, at the partition and offset in the headers.",
+    DeadLetter.STORE_FULL: "Memory was at its limit (`max_pending_bytes`) before the request of this response could be read.",
+    DeadLetter.INTERNAL_ERROR: "secondlook failed on this record: the log says where.",
 }

@@ -1,51 +1,54 @@
-"""The four stages a batch goes through. Pure: each takes the previous stage's result and returns its own.
+"""The four stages a batch goes through. Each takes the previous stage's result and returns its own.
 
-The Faust agents in `streams.worker.agents` call these and nothing else, so the whole way of a record can be tested without a broker.
+The Faust agents in `streams.worker.agents` call these and nothing else, so the whole way of a record can be tested without a
+broker. A stage that fails on a batch is tried on its halves, until the records that it fails on stand alone: those go to a
+human, the others go on.
 """
 
-import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 
 from featurizers import SCHEMA, OutcomeSpec, Vectors, featurize
 from scoring import ModelError, Scores
+from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.controls import Controls
 from streams.pipeline.dead_letters import dead_letter
-from streams.pipeline.matching import Case, Matched, Matcher
+from streams.pipeline.gate import shortened
+from streams.pipeline.incidents import Incident, incident
+from streams.pipeline.ledger import closed_sides
+from streams.pipeline.matching import Arrivals, Case, Matched, Matcher
 from streams.pipeline.reasons import Reason
-from streams.pipeline.records import Output, Record
+from streams.pipeline.records import Output
 from streams.pipeline.routing import Verdict, encode_decision, rfc3339, top_drivers
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """What a batch carries through every stage: its place in the sequence and what its commit will commit.
 
-    `sequence` has no gaps within a worker; `epoch` counts assignments, and a batch of an earlier one must not be
-    committed. `offsets` maps (source, partition) to the next offset to read; `group` is the consumer group's metadata
-    of that assignment, by which the broker fences a worker that has lost its partitions.
+    `sequence` has no gaps within a worker. A batch whose `assignment` is over must not be committed. `offsets` maps
+    (source, partition) to the next offset to read.
     """
 
     sequence: int
-    epoch: int
-    offsets: Mapping[tuple[str, int], int]
-    group: Any
+    assignment: Assignment
+    offsets: Mapping[Place, int]
     polled_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """Records as they came, and how far each partition has been read (see `streams.pipeline.matching`)."""
+    """Records as they came."""
 
     ticket: Ticket
-    records: list[Record]
-    frontiers: Mapping[tuple[str, int], int]
+    arrivals: Arrivals
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,11 @@ class ScoredBatch:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """All that a batch writes, in the order it must become durable when there are no transactions."""
+    """All that a batch writes, in the order it must become durable when there are no transactions.
+
+    `touched` are the partitions whose store it changed; `deletable` the changelog offsets before which, by partition,
+    nothing is needed once it is committed; `old` the records, by source, that came older than the response timeout.
+    """
 
     ticket: Ticket
     outputs: list[Output]
@@ -86,12 +93,16 @@ class Outbox:
     decisions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     dead: Counter[str] = field(default_factory=Counter)
     problem: str | None = None
+    touched: frozenset[int] = frozenset()
+    deletable: Mapping[int, int] = field(default_factory=dict)
+    incidents: list[Incident] = field(default_factory=list)
+    old: Counter[str] = field(default_factory=Counter)
 
 
 class Pipeline:
     """The stages, with what they need to know.
 
-    `controls` gives the snapshot in force when it is called; `is_current` tells whether a batch's assignment still holds.
+    `controls` gives the snapshot in force when it is called; `now` the time in ms by the broker's clock.
     """
 
     def __init__(
@@ -100,61 +111,125 @@ class Pipeline:
         spec: OutcomeSpec,
         controls: Callable[[], Controls],
         topic_names: Mapping[str, str],
-        *,
-        is_current: Callable[[Ticket], bool] = lambda _ticket: True,
+        now: Callable[[], int],
     ) -> None:
         self._matcher = matcher
         self._spec = spec
         self._controls = controls
         self._topic_names = topic_names
-        self._is_current = is_current
-        self._life = uuid.uuid4().hex[:12]
+        self._now = now
 
     def intake(self, batch: Polled) -> MatchedBatch:
         """Decode and match; see `streams.pipeline.matching`.
 
-        A batch of an assignment that is over passes through empty: the stores are by now those of another assignment,
-        which will read these records again.
+        A batch of an assignment that is over passes through empty: its records will be read again.
         """
-        if not self._is_current(batch.ticket):
+        assignment = batch.ticket.assignment
+        if assignment.over:
             return MatchedBatch(batch.ticket, Matched())
-        # No clock in it: one that steps back after a restart could name two batches alike, and one would overwrite the other.
-        unique = f"{self._life}:{batch.ticket.sequence}"
-        matched = self._matcher.match(batch.records, batch.frontiers, now=_now(), unique=unique)
+        matched = self._matcher.match(assignment.stores, batch.arrivals, now=self._now())
+        assignment.closed = closed_sides(assignment.stores, self._matcher.limits, assignment.closed)
         return MatchedBatch(batch.ticket, matched)
 
     def featurize(self, batch: MatchedBatch) -> FeaturizedBatch:
         """The predictors of every case that has an answer."""
         answered = [case for case in batch.matched.cases if case.response is not None]
-        vectors = featurize([case.response for case in answered if case.response is not None], self._spec)
+        vectors, answered = _sifted(answered, self._vectors, batch.matched, "featurize")
         return FeaturizedBatch(batch.ticket, batch.matched, answered, vectors)
 
     def score(self, batch: FeaturizedBatch) -> ScoredBatch:
         """P(error) of every answer. A model that fails costs its batch the automation, not the worker its life."""
         controls = self._controls()
+        policies = [case.policy for case in batch.answered]
         try:
-            scores = controls.model.score(batch.vectors.values, [case.policy for case in batch.answered])
+            return ScoredBatch(batch, controls, controls.model.score(batch.vectors.values, policies))
         except ModelError as problem:
             return ScoredBatch(batch, controls, None, str(problem))
-        return ScoredBatch(batch, controls, scores)
+        except Exception:  # noqa: BLE001 - whatever it is: it is looked for in halves
+            return self._score_sifted(batch, controls)
+
+    def _score_sifted(self, batch: FeaturizedBatch, controls: Controls) -> ScoredBatch:
+        def work(cases: list[Case]) -> tuple[Vectors, Scores]:
+            vectors = self._vectors(cases)
+            return vectors, controls.model.score(vectors.values, [case.policy for case in cases])
+
+        (vectors, scores), answered = _sifted(batch.answered, work, batch.matched, "score")
+        return ScoredBatch(FeaturizedBatch(batch.ticket, batch.matched, answered, vectors), controls, scores)
+
+    def _vectors(self, cases: list[Case]) -> Vectors:
+        return featurize([case.response for case in cases if case.response is not None], self._spec)
 
     def route(self, batch: ScoredBatch) -> Outbox:
         """Decisions, vectors, dead letters and changelog: everything this batch writes."""
         featurized, controls = batch.featurized, batch.controls
-        decided_at = rfc3339(_now())
-        answered = iter(_verdicts(batch))
-        outputs: list[Output] = []
-        decisions: Counter[tuple[str, str, str]] = Counter()
-        for case in featurized.matched.cases:
-            verdict = Verdict(case.reason) if case.response is None else next(answered)
-            output, route, reason = encode_decision(case, verdict, controls, decided_at=decided_at)
-            outputs.append(output)
-            decisions[route, reason.value, case.policy] += 1
-        outputs.extend(_vector_outputs(featurized))
-        dead = featurized.matched.dead
-        outputs.extend(dead_letter(one, self._topic_names) for one in dead)
-        codes = Counter(one.code.value for one in dead)
-        return Outbox(featurized.ticket, outputs, featurized.matched.changes, decisions, codes, batch.problem)
+        matched = featurized.matched
+        decided_at = rfc3339(self._now())
+        verdicts = iter(_verdicts(batch))
+        decisions: list[Output] = []
+        vectors: list[Output] = []
+        counts: Counter[tuple[str, str, str]] = Counter()
+        row = 0
+        for case in matched.cases:
+            verdict = Verdict(case.reason)
+            try:
+                if case.response is not None:
+                    verdict, row = next(verdicts), row + 1
+                    vectors.append(_vector_output(case, featurized.vectors, row - 1))
+                decision = encode_decision(case, verdict, controls, decided_at=decided_at)
+            except Exception as problem:  # noqa: BLE001 - it concerns this case: the others go on
+                _set_aside(case, problem, matched, "route")
+                decision = encode_decision(case, Verdict(case.reason), controls, decided_at=decided_at)
+            output, route, reason = decision
+            decisions.append(output)
+            counts[route, reason.value, case.policy] += 1
+        dead = [dead_letter(one, self._topic_names) for one in matched.dead]
+        return Outbox(
+            featurized.ticket,
+            [*decisions, *vectors, *dead],
+            matched.changes,
+            counts,
+            Counter(one.code.value for one in matched.dead),
+            batch.problem,
+            matched.touched,
+            matched.deletable,
+            matched.incidents,
+            matched.old,
+        )
+
+
+def _sifted(cases: list[Case], work: Callable[[list[Case]], _T], matched: Matched, stage: str) -> tuple[_T, list[Case]]:
+    """What `work` makes of the cases that it does not fail on, and those; the others are set aside.
+
+    Raises what `work` raises when it fails on cases together that it does not fail on alone: then it is no matter of records.
+    """
+    try:
+        return work(cases), cases
+    except Exception:  # noqa: BLE001 - whatever it is: it is looked for in halves
+        failed = _culprits(cases, work)
+    for case, problem in failed:
+        _set_aside(case, problem, matched, stage)
+    left = [case for case in cases if case.response is not None]
+    return work(left), left
+
+
+def _culprits(cases: list[Case], work: Callable[[list[Case]], object]) -> list[tuple[Case, Exception]]:
+    """The cases that `work` fails on even alone."""
+    try:
+        work(cases)
+    except Exception as problem:  # noqa: BLE001 - as above
+        if len(cases) == 1:
+            return [(cases[0], problem)]
+        middle = len(cases) // 2
+        return _culprits(cases[:middle], work) + _culprits(cases[middle:], work) if cases else []
+    return []
+
+
+def _set_aside(case: Case, problem: Exception, matched: Matched, stage: str) -> None:
+    """Send a case to a human, and note which records it was made of."""
+    case.response, case.reason = None, Reason.INTERNAL_ERROR
+    for record in (case.request, case.answer):
+        if record is not None:
+            matched.incidents.append(incident(record, stage, problem))
 
 
 def _verdicts(batch: ScoredBatch) -> list[Verdict]:
@@ -174,7 +249,7 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
     verdicts = []
     for row in range(rows):
         verdict = Verdict()
-        verdict.llm, verdict.confidence = vectors.llms[row], confidences[row]
+        verdict.llm, verdict.confidence = shortened(vectors.llms[row]), confidences[row]
         if outcomes[row] < 0:
             verdict.reason = Reason.OUTCOME_MISSING
         else:
@@ -188,30 +263,16 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
 
 
 def _or_none(column: np.ndarray[Any, np.dtype[np.float32]]) -> list[float | None]:
-    """A float32 column as JSON numbers that read back to the same float32; NaN is None."""
+    """A float32 column as JSON numbers of seven decimals; NaN is None."""
     return [None if value != value else value for value in np.round(column.astype(np.float64), 7).tolist()]  # noqa: PLR0124 - NaN
 
 
-def _vector_outputs(featurized: FeaturizedBatch) -> list[Output]:
-    values, llms = featurized.vectors.values, featurized.vectors.llms
-    return [
-        Output(
-            "vectors",
-            case.request.key,
-            orjson.dumps(
-                {
-                    "request_id": case.request_id,
-                    "schema": SCHEMA.id,
-                    "values": values[row],
-                    "llm": llms[row],
-                    "policy": case.policy,
-                },
-                option=orjson.OPT_SERIALIZE_NUMPY,
-            ),
-        )
-        for row, case in enumerate(featurized.answered)
-    ]
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
+def _vector_output(case: Case, vectors: Vectors, row: int) -> Output:
+    vector = {
+        "request_id": case.request_id,
+        "schema": SCHEMA.id,
+        "values": vectors.values[row],
+        "llm": shortened(vectors.llms[row]),
+        "policy": case.policy,
+    }
+    return Output("vectors", case.request.key, orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY))

@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 
 from streams.errors import StreamError
 from streams.kafka.clients import base_config, reader_config, topic_names
-from streams.kafka.restore import ends
+from streams.kafka.reading import ends
 from streams.kafka.topics import load_topics
 from streams.settings import Settings
 from streams.stress.books import Books

@@ -1,12 +1,16 @@
 """Prometheus metrics: counted per batch, never per record; no ids as labels."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from streams.kafka.source import Source
+from streams.pipeline.assignment import Place
 from streams.pipeline.controls import EVERY_POLICY, Controls
-from streams.pipeline.matching import Matcher
+from streams.pipeline.incidents import Incident
+from streams.pipeline.ledger import Holdings
+from streams.pipeline.positions import Position
 from streams.pipeline.stages import Outbox
 
 OTHER_POLICY = "other"
@@ -24,6 +28,28 @@ class _Total(Counter):
         """Add what has come since the last time."""
         self.inc(total - self._told)
         self._told = total
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the gauges show, taken when Prometheus asks. Times are in seconds, except `now` (ms of the broker's clock)."""
+
+    controls: Controls
+    refused: int
+    holdings: Holdings
+    positions: Mapping[Place, Position]
+    held: Collection[Place]
+    now: int
+    rebalances: int
+    restoring: bool
+    restore_seconds: float
+    foreign: int
+    skipped: Mapping[str, int]
+    broker_silent: float
+    clock_skew: float | None
+    changelog_records: int
+    remembered_reach: float
+    producers_replaced: int
 
 
 class Metrics:
@@ -58,15 +84,69 @@ class Metrics:
             "secondlook_last_commit_timestamp_seconds", "When a batch was last committed.", registry=registry
         )
         self._pending = Gauge("secondlook_pending_records", "Records waiting.", ["source"], registry=registry)
-        self._pending_bytes = Gauge("secondlook_pending_bytes", "Values of all waiting records.", registry=registry)
+        self._pending_bytes = Gauge(
+            "secondlook_pending_bytes", "Bytes of waiting records, overheads included.", ["source"], registry=registry
+        )
+        self._remembered = Gauge("secondlook_remembered_ids", "Decided requests remembered.", registry=registry)
+        self._reach = Gauge(
+            "secondlook_remembered_seconds",
+            "How far back decided requests are remembered: dedup_window, or less where max_remembered is too small.",
+            registry=registry,
+        )
         self._paused = Gauge(
-            "secondlook_paused", "1: held back, the pending store is full.", ["source"], registry=registry
+            "secondlook_paused", "Partitions held back because memory is full.", ["source"], registry=registry
         )
         self._lag = Gauge("secondlook_lag_records", "Records not yet read.", ["source"], registry=registry)
+        self._hidden = Gauge(
+            "secondlook_lag_open_transaction_records",
+            "Of the lag, what stands behind a transaction that is still open.",
+            ["source"],
+            registry=registry,
+        )
         self._lag_seconds = Gauge(
             "secondlook_lag_seconds", "Age of the last record read while there is lag.", ["source"], registry=registry
         )
         self._assignments = _Total("secondlook_assignments", "Times partitions were dealt.", registry=registry)
+        self._restoring = Gauge("secondlook_restoring", "1: partitions are being taken over.", registry=registry)
+        self._restore_seconds = Gauge(
+            "secondlook_restore_seconds", "How long taking partitions over took the last time.", registry=registry
+        )
+        self._foreign = _Total(
+            "secondlook_changelog_foreign_records", "Records in the changelog that are not ours.", registry=registry
+        )
+        self._changelog = Gauge(
+            "secondlook_changelog_records", "Records that the changelog holds of these partitions.", registry=registry
+        )
+        self._skipped = Counter(
+            "secondlook_records_skipped",
+            "Records or state gone from Kafka, gone on without.",
+            ["cause"],
+            registry=registry,
+        )
+        self._skipped_told: dict[str, int] = {}
+        self._incidents = Counter(
+            "secondlook_incidents",
+            "Records that a stage failed on and that were set aside.",
+            ["stage"],
+            registry=registry,
+        )
+        self._old = Counter(
+            "secondlook_old_records",
+            "Records older than the response timeout as they came.",
+            ["source"],
+            registry=registry,
+        )
+        self._silent = Gauge(
+            "secondlook_broker_silent_seconds", "Seconds since a broker last answered.", registry=registry
+        )
+        self._skew = Gauge(
+            "secondlook_clock_skew_seconds",
+            "Seconds that this machine's clock is ahead of the broker's.",
+            registry=registry,
+        )
+        self._replaced = _Total(
+            "secondlook_producers_replaced", "Producers given up after a fatal error.", registry=registry
+        )
         self._control_version = Gauge("secondlook_control_version", "Version of the controls.", registry=registry)
         self._threshold = Gauge("secondlook_threshold", "Threshold in force.", ["policy"], registry=registry)
         self._model = Gauge("secondlook_model_info", "The model in force.", ["name", "sha256"], registry=registry)
@@ -90,23 +170,50 @@ class Metrics:
             self._decisions.labels(route, reason, self.policy_label(policy, controls)).inc(count)
         for code, count in outbox.dead.items():
             self._dead.labels(code).inc(count)
+        for source, count in outbox.old.items():
+            self._old.labels(source).inc(count)
 
     def policy_label(self, policy: str, controls: Controls) -> str:
         """The policy's name when it is one of ours."""
         known = policy in controls.model.policies or (policy in controls.thresholds and policy != EVERY_POLICY)
         return policy if known else OTHER_POLICY
 
-    def render(self, source: Source, matcher: Matcher, controls: Controls, refused: int) -> bytes:
-        """The page Prometheus reads; gauges are taken now."""
-        for role in ("requests", "responses"):
-            mine = [position for (owner, _), position in list(source.positions.items()) if owner == role]
+    def incidents(self, incidents: Iterable[Incident]) -> None:
+        """Count the records that a stage failed on."""
+        for one in incidents:
+            self._incidents.labels(one.stage).inc()
+
+    def render(self, state: State) -> bytes:
+        """The page Prometheus reads."""
+        held = state.holdings
+        for role, count, held_bytes in (
+            ("requests", held.requests, held.request_bytes),
+            ("responses", held.responses, held.response_bytes),
+        ):
+            mine = [position for (owner, _), position in list(state.positions.items()) if owner == role]
             self._lag.labels(role).set(sum(position.lag for position in mine))
-            self._lag_seconds.labels(role).set(max((position.behind for position in mine), default=0.0))
-            self._paused.labels(role).set(role in source.paused)
-        self._pending.labels("requests").set(matcher.waiting_requests)
-        self._pending.labels("responses").set(matcher.waiting_responses)
-        self._pending_bytes.set(matcher.waiting_bytes)
-        self._assignments.follow(source.rebalances)
+            self._hidden.labels(role).set(sum(position.hidden_lag for position in mine))
+            self._lag_seconds.labels(role).set(max((position.behind(state.now) for position in mine), default=0.0))
+            self._paused.labels(role).set(sum(owner == role for owner, _ in state.held))
+            self._pending.labels(role).set(count)
+            self._pending_bytes.labels(role).set(held_bytes)
+        self._remembered.set(held.remembered)
+        self._reach.set(state.remembered_reach)
+        self._restoring.set(state.restoring)
+        self._restore_seconds.set(state.restore_seconds)
+        self._changelog.set(state.changelog_records)
+        self._silent.set(state.broker_silent)
+        self._skew.set(nan if state.clock_skew is None else state.clock_skew)
+        self._foreign.follow(state.foreign)
+        self._replaced.follow(state.producers_replaced)
+        for cause, count in state.skipped.items():
+            self._skipped.labels(cause).inc(count - self._skipped_told.get(cause, 0))
+            self._skipped_told[cause] = count
+        self._assignments.follow(state.rebalances)
+        self._render_controls(state.controls, state.refused)
+        return generate_latest(self.registry)
+
+    def _render_controls(self, controls: Controls, refused: int) -> None:
         self._control_version.set(controls.version)
         self._refused.follow(refused)
         self._threshold.clear()
@@ -114,4 +221,3 @@ class Metrics:
             self._threshold.labels(policy).set(threshold)
         self._model.clear()
         self._model.labels(controls.model.name, controls.model.sha256).set(1)
-        return generate_latest(self.registry)

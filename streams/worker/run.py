@@ -7,28 +7,35 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import faust
 import mode
+from confluent_kafka import TopicPartition
 
 from featurizers import SecondlookError, load_spec
 from scoring import cost_threshold, load_model
 from streams.errors import DeliveryError, TopicError
 from streams.kafka.clients import base_config, topic_names
+from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
+from streams.kafka.flow import Flow
+from streams.kafka.prober import Prober
 from streams.kafka.quality import HumanDecisions, agreement
+from streams.kafka.restore import Restorer
 from streams.kafka.source import Source
-from streams.kafka.topics import check_topics, load_topics
+from streams.kafka.topics import Topic, check_configs, check_topics, load_topics
 from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.ledger import Limits, holdings
 from streams.pipeline.matching import Matcher
+from streams.pipeline.records import Output
 from streams.pipeline.stages import Pipeline
 from streams.settings import Settings
 from streams.worker.agents import LIBRARY_LOG, App, connect_agents, make_app
-from streams.worker.flow import Flow
 from streams.worker.logs import set_up_logging
-from streams.worker.metrics import Metrics
+from streams.worker.metrics import Metrics, State
 from streams.worker.sink import Sink
 from streams.worker.web import add_pages
 
@@ -48,45 +55,47 @@ class Stream(mode.Service):
         self._app = app
         self.settings = settings
         topics = load_topics(settings.topic_prefix)
-        problems = check_topics(base_config(settings), topics)
-        if problems:
-            raise TopicError("\n".join(problems))
+        check_for_worker(settings, topics)
         names = topic_names(topics)
         self.name = settings.instance_id or f"worker-{uuid.uuid4().hex[:8]}"
         self.metrics = Metrics()
         self.flow = Flow()
-        self.matcher = Matcher(
+        self.clock = BrokerClock()
+        limits = Limits(settings.max_pending, settings.max_pending_bytes, settings.max_remembered)
+        matcher = Matcher(
             response_timeout=int(settings.response_timeout * 1000),
-            dedup_window=int(settings.dedup_window * 1000),
+            limits=limits,
             max_expired=settings.batch_size,
             max_bytes=settings.max_record_bytes,
         )
-        self.controls = ControlReader(settings, names, initial_controls(settings), self._load_model, self.name)
-        self.source = Source(settings, names, self.matcher, self.flow)
+        self.controls = ControlReader(
+            settings, names, initial_controls(settings), self._load_model, self.name, self.clock
+        )
+        self.prober = Prober(settings, names, self.clock.now)
+        self.restorer = Restorer(settings, names, self._write, self.clock.now)
+        self.source = Source(settings, names, self.flow, self.restorer, self.prober)
         delivery: Delivery = (
             ExactlyOnce(settings, names)
             if settings.delivery == "exactly_once"
             else AtLeastOnce(settings, names, self.source.commit_offsets)
         )
-        self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.source.rejoin)
+        self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.prober.delete_before)
         spec = load_spec(settings.outcome_spec)
-        pipeline = Pipeline(
-            self.matcher,
-            spec,
-            lambda: self.controls.current,
-            names,
-            is_current=self.flow.is_current,
-        )
+        pipeline = Pipeline(matcher, spec, lambda: self.controls.current, names, self.clock.now)
         self._human_decisions = HumanDecisions(settings, names)
         self._quality: Any = app.channel(maxsize=1)
         app.agent(self._quality, name="quality")(self._count_agreement)
         self._put = connect_agents(app, pipeline, self.metrics, self.sink.deliver)
+
+    def _write(self, outputs: list[Output], offsets: list[TopicPartition], group: object) -> None:
+        self.sink.write(outputs, offsets, group)
 
     async def on_start(self) -> None:
         """Controls first, then the broker's word that we may write, then partitions."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self.controls.start)
         await self.sink.start()
+        self.prober.start()
         self._app.flow_control.resume()  # Faust holds channels back until its own (absent) consumer is ready
         await self.source.start()
         log.info("worker started", extra={"worker": self.name, "settings": self.settings.masked()})
@@ -100,7 +109,7 @@ class Stream(mode.Service):
                 polled = await self.source.poll()
                 self.controls.check()
                 if polled is not None:
-                    self.metrics.consumed(Counter(record.source for record in polled.records).items())
+                    self.metrics.consumed(Counter(record.source for record in polled.arrivals.records).items())
                     await self._put(polled)
         except Exception as problem:
             log.critical("%s", problem, exc_info=not isinstance(problem, SecondlookError))
@@ -151,12 +160,56 @@ class Stream(mode.Service):
         await self.flow.give_up()
         await self.sink.close()
         await self.source.close()
+        self.prober.close()
         await self._human_decisions.close()
         self.controls.close()
         log.info("worker stopped", extra={"seconds": round(time.monotonic() - started, 3)})
 
+    def snapshot(self) -> State:
+        """What the metrics show now."""
+        assignment = self.source.assignment
+        stores = {} if assignment is None else assignment.stores
+        now = self.clock.now()
+        window = int(self.settings.dedup_window * 1000)
+        reach = min((store.decided.reach(now) for store in stores.values()), default=window)
+        return State(
+            controls=self.controls.current,
+            refused=self.controls.refused,
+            holdings=holdings(stores),
+            positions=self.source.positions,
+            held=self.source.held,
+            now=now,
+            rebalances=self.source.rebalances,
+            restoring=self.source.restoring,
+            restore_seconds=self.restorer.progress.seconds,
+            foreign=self.restorer.progress.foreign,
+            skipped=dict(self.restorer.skipped),
+            broker_silent=self.prober.silent_for,
+            clock_skew=self.clock.skew,
+            changelog_records=self.prober.changelog_records,
+            remembered_reach=reach / 1000,
+            producers_replaced=self.sink.replaced,
+        )
+
     def _load_model(self, sha256: str) -> Any:
         return load_model(self.settings.model / sha256)
+
+
+def check_for_worker(settings: Settings, topics: Mapping[str, Topic]) -> None:
+    """Refuse topics on which the guarantees can't hold. Raises TopicError."""
+    conf = base_config(settings)
+    problems = check_topics(conf, topics)
+    if not problems:
+        try:
+            findings = check_configs(conf, topics, max_record_bytes=settings.max_record_bytes)
+        except TopicError as problem:
+            log.warning("not checked: %s", problem)
+            return
+        problems = list(findings.errors)
+        for warning in findings.warnings:
+            log.warning("%s", warning)
+    if problems:
+        raise TopicError("\n".join(problems))
 
 
 def initial_controls(settings: Settings) -> Controls:

@@ -3,14 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+
+from confluent_kafka import TopicPartition
 
 from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.delivery import BatchAborted, Delivery
+from streams.kafka.flow import Flow
 from streams.pipeline.controls import Controls
+from streams.pipeline.incidents import IncidentBudget
+from streams.pipeline.records import Output
 from streams.pipeline.stages import Outbox
-from streams.worker.flow import Flow
 from streams.worker.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -20,7 +24,11 @@ _MOST_ABORTS = 10
 
 
 class Sink:
-    """Puts `Delivery` behind the checks of `Flow`. `redo` gives up the assignment so that an aborted batch comes again."""
+    """Puts `Delivery` behind the checks of `Flow`.
+
+    A batch that is not committed ends its assignment: the source begins anew from what is committed. `committed` is told
+    which changelog records (by partition: those before an offset) are not needed any more.
+    """
 
     def __init__(
         self,
@@ -28,15 +36,16 @@ class Sink:
         flow: Flow,
         metrics: Metrics,
         controls: Callable[[], Controls],
-        redo: Callable[[], None],
+        deletable: Callable[[Mapping[int, int]], None],
     ) -> None:
         self._delivery = delivery
         self._flow = flow
         self._metrics = metrics
         self._controls = controls
-        self._redo = redo
+        self._deletable = deletable
         self._thread = ThreadPoolExecutor(1, "sink")
         self._aborted = 0
+        self._incidents = IncidentBudget()
         self.last_commit = time.monotonic()
 
     @property
@@ -44,36 +53,70 @@ class Sink:
         """Seconds for which the Kafka client has kept the sink in one call."""
         return self._delivery.hung_for
 
+    @property
+    def replaced(self) -> int:
+        """Producers given up and replaced so far."""
+        return self._delivery.replaced
+
     async def start(self) -> None:
         """Get ready to deliver."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._delivery.start)
+
+    def write(self, outputs: list[Output], offsets: list[TopicPartition], group: object) -> None:
+        """Write records and commit offsets with them, beside the batches; from any thread, blocking. Raises DeliveryError."""
+        while True:
+            try:
+                self._thread.submit(self._delivery.commit, outputs, offsets, group).result()
+            except BatchAborted as problem:
+                log.warning("written again: %s", problem)
+                self._count_abort(problem)
+            else:
+                return
 
     async def deliver(self, outbox: Outbox) -> None:
         """Commit one batch. Raises DeliveryError when the worker must stop without committing further."""
         ticket = outbox.ticket
         if not self._flow.arrive(ticket):
+            ticket.assignment.end(outbox.touched)
             self._metrics.settled("stale")
         elif outbox.outputs or outbox.changelog or ticket.offsets:
+            self._report(outbox)
             await self._commit(outbox)
         await self._flow.settle()
 
+    def _report(self, outbox: Outbox) -> None:
+        """Tell of records that a stage failed on; so many that it can't be the records end the worker."""
+        for incident in outbox.incidents:
+            log.error(
+                "stage %s failed on one record, which was set aside",
+                incident.stage,
+                extra={
+                    "source": incident.source,
+                    "partition": incident.partition,
+                    "offset": incident.offset,
+                    "traceback": incident.traceback,
+                },
+            )
+        self._metrics.incidents(outbox.incidents)
+        if self._incidents.exceeded(len(outbox.incidents), time.monotonic()):
+            raise DeliveryError(
+                f"{self._incidents.limit} records within {self._incidents.window_s:g} s made a stage fail: that is no matter of "
+                "records. Nothing of this batch is committed; the log has the tracebacks"
+            )
+
     async def _commit(self, outbox: Outbox) -> None:
+        assignment = outbox.ticket.assignment
         started = time.perf_counter()
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._delivery.deliver, outbox)
         except BatchAborted as problem:
+            assignment.end(outbox.touched)
             self._metrics.settled("aborted")
-            self._aborted += 1
-            if self._aborted > _MOST_ABORTS:
-                raise DeliveryError(
-                    f"taken back {self._aborted} times in a row, the last time for: {problem}"
-                ) from problem
-            if outbox.ticket.epoch == self._flow.epoch:
-                log.warning("batch taken back, reading it again: %s", problem)
-                self._flow.new_epoch()
-                self._redo()
+            log.warning("batch taken back, reading it again: %s", problem)
+            self._count_abort(problem)
             return
         except DeliveryStopped as problem:  # what stopped the worker decides its exit code, not this
+            assignment.end(outbox.touched)
             self._metrics.settled("stale")
             log.warning("%s", problem)
             return
@@ -82,9 +125,16 @@ class Sink:
         self.last_commit = time.monotonic()
         self._metrics.stage_seconds.labels("deliver").observe(finished - started)
         self._metrics.committed(outbox, self._controls(), self.last_commit - outbox.ticket.polled_at)
+        if outbox.deletable:
+            self._deletable(outbox.deletable)
         if outbox.problem is not None:
             self._metrics.model_failures.inc()
             log.error("the model failed, its batch went to humans: %s", outbox.problem)
+
+    def _count_abort(self, problem: BatchAborted) -> None:
+        self._aborted += 1
+        if self._aborted > _MOST_ABORTS:
+            raise DeliveryError(f"taken back {self._aborted} times in a row, the last time for: {problem}") from problem
 
     async def close(self) -> None:
         """Let go of the broker."""

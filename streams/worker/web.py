@@ -10,34 +10,46 @@ from streams.worker.agents import App
 if TYPE_CHECKING:
     from streams.worker.run import Stream
 
+BROKER_AWAY = 10.0
+"""Seconds without an answer from any broker after which it counts as away."""
+
 
 def health(stream: "Stream") -> dict[str, Any]:
-    """What `/live` says: alive unless there is work and nothing has been committed for the stall timeout.
+    """What `/live` says: alive unless there is work that a restart could help with, and it stands still.
 
-    Work is a batch in flight, or records that the source may read.
+    Work is a batch in flight, or records that the source may read. A broker that is away, a store that is full and partitions
+    that are being taken over are no reasons to restart: that would only begin it again.
     """
-    lag = sum(position.lag for position in list(stream.source.positions.values()))
-    idle = min(stream.source.behind_for, time.monotonic() - stream.sink.last_commit)
+    source = stream.source
+    lag = sum(position.lag for position in list(source.positions.values()))
+    idle = min(source.behind_for, time.monotonic() - stream.sink.last_commit)
+    waits = source.restoring or bool(source.held) or stream.prober.silent_for > BROKER_AWAY
+    limit = stream.settings.stall_timeout
     reason = None
-    if stream.flow.stuck_for > stream.settings.stall_timeout:
+    if not waits and stream.flow.stuck_for > limit:
         reason = f"a batch has been in flight for {stream.flow.stuck_for:.0f} s"
-    elif idle > stream.settings.stall_timeout and not stream.source.waits:
+    elif not waits and idle > limit:
         reason = f"{lag} records are unread and nothing was committed for {idle:.0f} s"
     return {"ok": reason is None, "lag": lag, "reason": reason}
 
 
 def readiness(stream: "Stream") -> dict[str, Any]:
-    """What `/ready` says: controls read to their end, model loaded (or the worker would not run), partitions dealt."""
+    """What `/ready` says: a broker answers, controls read to their end, partitions dealt and taken over."""
+    source, silent = stream.source, stream.prober.silent_for
     reason = None
-    if not stream.controls.ready:
+    if silent > BROKER_AWAY:
+        reason = f"no broker has answered for {silent:.0f} s"
+    elif not stream.controls.ready:
         reason = "the control topic is not read to its end yet"
-    elif not stream.source.joined:
+    elif not source.joined:
         reason = "the group has not dealt partitions yet"
+    elif source.restoring:
+        reason = "partitions are being taken over: their changelog is read"
     controls = stream.controls.current
     return {
         "ok": reason is None,
         "reason": reason,
-        "partitions": sorted({partition for _, partition in stream.source.positions}),
+        "partitions": sorted({partition for _, partition in source.positions}),
         "control_version": controls.version,
         "model": controls.model.sha256,
     }
@@ -59,6 +71,4 @@ def add_pages(app: App, stream: "Stream") -> None:
 
     @app.page("/metrics")
     async def metrics(self: Any, _request: Any) -> Any:
-        controls = stream.controls
-        body = stream.metrics.render(stream.source, stream.matcher, controls.current, controls.refused)
-        return self.bytes(body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return self.bytes(stream.metrics.render(stream.snapshot()), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -3,7 +3,7 @@
 from confluent_kafka import Producer
 
 from streams.kafka.clients import base_config
-from streams.kafka.restore import read_values
+from streams.kafka.reading import read_values
 from streams.kafka.topics import Topic, existing_partitions
 from streams.settings import load_settings
 

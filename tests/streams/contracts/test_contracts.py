@@ -21,7 +21,7 @@ from streams.errors import ControlError
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.publishing import publish_control
 from streams.kafka.quality import UNREADABLE, agreement
-from streams.kafka.restore import read_values
+from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.controls import (
     Controls,
@@ -32,12 +32,12 @@ from streams.pipeline.controls import (
     encode_control,
     parse_control,
 )
-from streams.pipeline.matching import Matcher
-from streams.pipeline.pending import PartitionStore
+from streams.pipeline.matching import Arrivals
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import load_settings
+from tests.rig import Desk
 
 CAUGHT_UP = {(REQUESTS, 0): 2**60, (RESPONSES, 0): 2**60}
 NAMES = {key: topic.name for key, topic in load_topics().items()}
@@ -104,12 +104,11 @@ def without_logprobs() -> dict[str, Any]:
 
 def run(model: Any, *records: Record, threshold: float | None = 0.4, audit_rate: float = 0.0) -> list[Output]:
     """All that the pipeline writes for one batch."""
-    matcher = Matcher(response_timeout=10_000, dedup_window=60_000)
-    matcher.stores = {0: PartitionStore(0, dedup_window=60_000)}
+    desk = Desk()
     thresholds = {} if threshold is None else {"*": threshold}
     controls = Controls(model=model, thresholds=thresholds, audit_rates={"*": audit_rate})
-    pipeline = Pipeline(matcher, PRESETS["lpp"], lambda: controls, NAMES)
-    polled = Polled(Ticket(0, 0, {}, None, 0.0), list(records), CAUGHT_UP)
+    pipeline = Pipeline(desk.matcher, PRESETS["lpp"], lambda: controls, NAMES, lambda: 2**60)
+    polled = Polled(Ticket(0, desk.assignment, {}, 0.0), Arrivals(list(records), {}, CAUGHT_UP))
     return pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled)))).outputs
 
 
@@ -264,11 +263,9 @@ REQUEST_FIELDS = {"request_id": NAMES_ALMOST, "policy": NAMES_ALMOST, "content":
 @given(st.fixed_dictionaries({}, optional=REQUEST_FIELDS))
 def test_the_request_schema_is_what_matching_accepts(value: dict[str, Any]) -> None:
     """A request under its own key is valid, or a dead letter."""
-    matcher = Matcher(response_timeout=10_000, dedup_window=60_000)
-    matcher.stores = {0: PartitionStore(0, dedup_window=60_000)}
     key = str(value.get("request_id") or "a").encode()
     record = Record(REQUESTS, 0, 0, 1, key, orjson.dumps(value), None)
-    matched = matcher.match([record], CAUGHT_UP, now=1, unique="1")
+    matched = Desk().match(record, now=1)
     assert bool(matched.dead) != is_valid("request", value)
 
 

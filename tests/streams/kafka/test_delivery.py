@@ -13,6 +13,7 @@ from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
 from streams.pipeline.records import REQUESTS, RESPONSES, Output
 from streams.pipeline.stages import Outbox, Ticket
 from streams.settings import Settings
+from tests.rig import assignment
 from tests.streams.kafka.faulty_clients import Fault, FaultyConsumer, FaultyProducer, away, problem
 
 NAMES = {role: role for role in (REQUESTS, RESPONSES, "auto_action", "vectors", "pending")}
@@ -26,7 +27,11 @@ PERMANENT = {
     "unknown topic": KafkaError.UNKNOWN_TOPIC_OR_PART,
     "too large": KafkaError.MSG_SIZE_TOO_LARGE,
 }
-FENCED = {"by the client": KafkaError._FENCED, "by the broker": KafkaError.PRODUCER_FENCED}
+FATAL = {
+    "fenced by the client": KafkaError._FENCED,
+    "fenced by the broker": KafkaError.PRODUCER_FENCED,
+    "out of step with the coordinator": KafkaError.INVALID_TXN_STATE,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +57,7 @@ def double(way: Any) -> FaultyProducer:
 
 def outbox(**changes: Any) -> Outbox:
     outputs = [Output("auto_action", b"r1", b"decision"), Output("vectors", b"r1", b"vector")]
-    parts = {"ticket": Ticket(1, 1, OFFSETS, "the group", 0.0), "outputs": outputs}
+    parts = {"ticket": Ticket(1, assignment(), OFFSETS, 0.0), "outputs": outputs}
     return Outbox(**{**parts, "changelog": [Output("pending", b"r1", b"tombstone")], **changes})
 
 
@@ -85,7 +90,7 @@ def test_a_batch_is_one_transaction_with_the_offsets_in_it() -> None:
 def test_a_batch_of_timeouts_alone_sends_no_offsets() -> None:
     """Nothing was read, so there is no offset to move."""
     way, producer = exactly_once()
-    way.deliver(outbox(ticket=Ticket(1, 1, {}, "the group", 0.0)))
+    way.deliver(outbox(ticket=Ticket(1, assignment(), {}, 0.0)))
     assert [step for step in STEPS if step != "offsets"] == producer.calls
 
 
@@ -149,25 +154,58 @@ def test_a_transaction_that_must_be_aborted_is_and_the_batch_is_redone(step: str
 
 
 @pytest.mark.parametrize("step", ["begin", "produce auto_action", "offsets", "commit"])
-@pytest.mark.parametrize("code", FENCED.values(), ids=FENCED)
-def test_a_fenced_producer_stops_the_worker_and_names_the_setting(step: str, code: int) -> None:
-    """There is nothing left to abort, and the line says which setting to look at."""
+@pytest.mark.parametrize("code", FATAL.values(), ids=FATAL)
+def test_a_producer_that_cannot_go_on_is_replaced_and_its_batch_redone(step: str, code: int) -> None:
+    """The next one fences it, which aborts what it left open; the process lives on."""
     way, producer = exactly_once()
-    producer.faults.on(step, problem(code, "a newer producer", fatal=True))
-    with pytest.raises(DeliveryError, match=r"a newer producer; give each worker an instance_id of its own"):
+    producer.faults.on(step, problem(code, "no way forward", fatal=True))
+    with pytest.raises(BatchAborted, match="no way forward"):
         way.deliver(outbox())
     assert "abort" not in producer.calls
-    assert [] == producer.committed
+    successor = double(way)
+    assert successor is not producer
+    way.deliver(outbox())
+    assert ["init", *STEPS] == successor.calls
+    assert (1, WRITTEN, []) == (way.replaced, successor.committed, producer.committed)
 
 
-def test_a_fatal_error_is_told_even_when_records_failed_before_it() -> None:
-    """A failed record of the same batch does not hide that the producer is lost."""
-    way, producer = exactly_once()
-    producer.unreported.append(KafkaError(KafkaError._MSG_TIMED_OUT))
-    producer.faults.on("commit", problem(KafkaError._FENCED, fatal=True))
-    with pytest.raises(DeliveryError, match="an instance_id of its own"):
+def test_a_producer_that_is_fenced_again_and_again_stops_the_worker() -> None:
+    """Then somebody else has its name, and the line says which setting to look at."""
+    way, _ = exactly_once()
+    for _ in range(module._MOST_REPLACED):
+        double(way).faults.on("commit", problem(KafkaError._FENCED, "a newer producer", fatal=True))
+        with pytest.raises(BatchAborted):
+            way.deliver(outbox())
+    double(way).faults.on("commit", problem(KafkaError._FENCED, "a newer producer", fatal=True))
+    with pytest.raises(DeliveryError, match="a newer producer; give each worker an instance_id of its own"):
         way.deliver(outbox())
-    assert "abort" not in producer.calls
+
+
+def test_where_one_must_end_the_other_fencing_is_final() -> None:
+    """Of two redrives at once the later one stops the earlier."""
+    way = ExactlyOnce(Settings(), NAMES, fenced_is_final=True)
+    double(way).faults.on("commit", problem(KafkaError._FENCED, "a newer producer", fatal=True))
+    with pytest.raises(DeliveryError, match="a newer producer"):
+        way.deliver(outbox())
+
+
+def test_a_timeout_that_the_broker_does_not_allow_is_told_as_that() -> None:
+    """Not as a broker without transactions."""
+    way, producer = exactly_once()
+    producer.faults.on("init", problem(KafkaError.INVALID_TRANSACTION_TIMEOUT, "too long"))
+    with pytest.raises(DeliveryError, match=r"too long; transaction_timeout is above .* transaction.max.timeout.ms"):
+        way.start()
+
+
+def test_records_that_the_client_let_go_do_not_hide_why() -> None:
+    """An aborted transaction purges its queue, and reports each record of it as failed."""
+    way, producer = exactly_once()
+    producer.unreported.extend(
+        [KafkaError(KafkaError._PURGE_QUEUE), KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "no")]
+    )
+    producer.faults.on("commit", problem(KafkaError._STATE, "erroneous state", txn_requires_abort=True))
+    with pytest.raises(DeliveryError, match="refuses the batch: no"):
+        way.deliver(outbox())
 
 
 @pytest.mark.parametrize("code", PERMANENT.values(), ids=PERMANENT)
@@ -204,13 +242,14 @@ def test_the_next_batch_does_not_inherit_the_failures_of_an_aborted_one() -> Non
 
 
 @pytest.mark.parametrize("fatal", [True, False])
-def test_a_transaction_that_cannot_be_aborted_stops_the_worker(fatal: bool) -> None:
-    """Whatever else is open, the broker's timeout ends it."""
+def test_a_transaction_that_cannot_be_aborted_costs_the_producer(fatal: bool) -> None:
+    """Its successor aborts it."""
     way, producer = exactly_once()
-    producer.faults.on("commit", problem(KafkaError.ILLEGAL_GENERATION, txn_requires_abort=True))
+    producer.faults.on("commit", problem(KafkaError.ILLEGAL_GENERATION, "old generation", txn_requires_abort=True))
     producer.faults.on("abort", away(), problem(KafkaError._STATE, "no way back", fatal=fatal))
-    with pytest.raises(DeliveryError, match=r"neither committed nor aborted: no way back"):
+    with pytest.raises(BatchAborted, match="old generation"):
         way.deliver(outbox())
+    assert (1, ["init"]) == (way.replaced, double(way).calls)
     assert [] == producer.committed
 
 
@@ -288,21 +327,24 @@ def test_a_record_that_is_refused_at_once_stops_the_worker(code: int) -> None:
     assert [] == consumer.offsets
 
 
-def test_offsets_that_cannot_be_committed_are_no_reason_to_stop() -> None:
-    """The group has moved on: the batch is read again by whoever owns its partitions now."""
+def test_a_record_that_was_not_written_is_written_again() -> None:
+    """What waiting may mend takes the batch back, and not the worker."""
     way, producer, consumer = at_least_once()
-    producer.faults.on("commit offsets", problem(KafkaError.ILLEGAL_GENERATION, "old generation"))
-    with pytest.raises(BatchAborted, match="old generation"):
+    producer.unreported.append(KafkaError(KafkaError.NOT_ENOUGH_REPLICAS, "two brokers away"))
+    with pytest.raises(BatchAborted, match="two brokers away"):
         way.deliver(outbox())
     assert [] == consumer.offsets
+    way.deliver(outbox())
+    assert OFFSETS == read_offsets(consumer)
 
 
-def test_offsets_that_are_refused_for_good_stop_the_worker() -> None:
-    """Redoing would write the same decisions again and again."""
-    way, producer, _ = at_least_once()
-    producer.faults.on("commit offsets", problem(KafkaError.GROUP_AUTHORIZATION_FAILED, "group not yours"))
-    with pytest.raises(DeliveryError, match="refuses the batch: group not yours"):
+def test_an_idempotent_producer_that_cannot_go_on_is_replaced() -> None:
+    """As with transactions."""
+    way, producer, consumer = at_least_once()
+    producer.unreported.append(KafkaError(KafkaError._FATAL, "sequence lost", fatal=True))
+    with pytest.raises(BatchAborted, match="sequence lost"):
         way.deliver(outbox())
+    assert (1, []) == (way.replaced, consumer.offsets)
 
 
 def test_records_wait_for_a_broker_that_is_away_until_the_worker_stops() -> None:

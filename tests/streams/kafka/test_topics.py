@@ -92,4 +92,4 @@ def test_no_broker() -> None:
 def test_settings_that_a_broker_does_not_tell() -> None:
     """Settings can't be checked on a broker without DescribeConfigs, and the error says so."""
     with EmbeddedBroker() as broker, pytest.raises(TopicError, match="did not tell the settings"):
-        check_configs({"bootstrap.servers": broker.bootstrap}, load_topics(), timeout=1)
+        check_configs({"bootstrap.servers": broker.bootstrap}, load_topics(), max_record_bytes=1, timeout=1)

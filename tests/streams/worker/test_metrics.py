@@ -1,19 +1,38 @@
 """What the /metrics page says."""
 
+from dataclasses import replace
 from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from streams.pipeline.controls import Controls
-from streams.pipeline.matching import Matcher
-from streams.worker.metrics import Metrics
+from streams.pipeline.ledger import Holdings
+from streams.worker.metrics import Metrics, State
+
+STATE = State(
+    controls=Controls(
+        model=cast("Any", SimpleNamespace(name="stub", sha256="0" * 64, policies=frozenset())),
+        thresholds=MappingProxyType({"*": 0.4}),
+    ),
+    refused=0,
+    holdings=Holdings(0, 0, 0, 0, 0),
+    positions={},
+    held=frozenset(),
+    now=0,
+    rebalances=0,
+    restoring=False,
+    restore_seconds=0.0,
+    foreign=0,
+    skipped={},
+    broker_silent=0.0,
+    clock_skew=None,
+    changelog_records=0,
+    remembered_reach=600.0,
+    producers_replaced=0,
+)
 
 
-def page(metrics: Metrics, *, rebalances: int, refused: int) -> list[str]:
-    source: Any = SimpleNamespace(positions={}, paused=frozenset(), rebalances=rebalances)
-    model: Any = SimpleNamespace(name="stub", sha256="0" * 64, policies=frozenset())
-    controls = Controls(model=model, thresholds=MappingProxyType({"*": 0.4}))
-    matcher = Matcher(response_timeout=1000, dedup_window=1000)
-    return metrics.render(source, matcher, controls, refused).decode().splitlines()
+def page(metrics: Metrics, **changes: Any) -> list[str]:
+    return metrics.render(replace(STATE, **changes)).decode().splitlines()
 
 
 def test_what_only_grows_is_a_counter() -> None:
@@ -25,3 +44,17 @@ def test_what_only_grows_is_a_counter() -> None:
         assert f"secondlook_control_messages_refused_total {refused}.0" in lines
     assert "# TYPE secondlook_assignments_total counter" in lines
     assert "# TYPE secondlook_control_messages_refused_total counter" in lines
+
+
+def test_records_skipped_are_counted_by_cause() -> None:
+    """The restorer keeps the totals; the metric follows them."""
+    metrics = Metrics()
+    page(metrics, skipped={"retention": 2})
+    assert 'secondlook_records_skipped_total{cause="retention"} 5.0' in page(metrics, skipped={"retention": 5})
+
+
+def test_a_clock_that_was_not_compared_is_not_said_to_be_right() -> None:
+    """Until the first measurement the difference is no number."""
+    metrics = Metrics()
+    assert "secondlook_clock_skew_seconds NaN" in page(metrics)
+    assert "secondlook_clock_skew_seconds 2.5" in page(metrics, clock_skew=2.5)

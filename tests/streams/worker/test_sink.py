@@ -10,13 +10,16 @@ from confluent_kafka import TopicPartition
 
 from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.delivery import BatchAborted
+from streams.kafka.flow import Flow
+from streams.pipeline.assignment import Assignment
+from streams.pipeline.incidents import Incident
 from streams.pipeline.records import REQUESTS, Output
 from streams.pipeline.stages import Outbox, Ticket
 from streams.settings import Settings
-from streams.worker.flow import Flow
 from streams.worker.metrics import Metrics
 from streams.worker.run import initial_controls
 from streams.worker.sink import _MOST_ABORTS, Sink
+from tests.rig import assignment
 
 SETTINGS = Settings()
 
@@ -25,10 +28,12 @@ class FaultyDelivery:
     """Commits what it is told to, and fails where it is told to."""
 
     hung_for = 0.0
+    replaced = 0
 
     def __init__(self, faults: Iterable[Exception | None] = ()) -> None:
         self._faults = iter(faults)
         self.committed: list[int] = []
+        self.written: list[Output] = []
         self.closed = False
 
     def start(self) -> None:
@@ -40,31 +45,32 @@ class FaultyDelivery:
             raise fault
         self.committed.append(outbox.ticket.sequence)
 
-    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
-        raise NotImplementedError
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:  # noqa: ARG002
+        fault = next(self._faults, None)
+        if fault is not None:
+            raise fault
+        self.written = list(outputs)
 
     def close(self) -> None:
         self.closed = True
 
 
 class Bench:
-    """A sink, what it stands on, and how often it had the assignment given up."""
+    """A sink, what it stands on, and the changelog offsets that it was told may go."""
 
     def __init__(self, models: Path, faults: Iterable[Exception | None] = ()) -> None:
         self.flow = Flow()
         self.delivery = FaultyDelivery(faults)
         self.metrics = Metrics()
-        self.redone = 0
+        self.assignment = assignment()
+        self.deletable: dict[int, int] = {}
         controls = initial_controls(Settings(model=models))
-        self.sink = Sink(self.delivery, self.flow, self.metrics, lambda: controls, self._redo)
+        self.sink = Sink(self.delivery, self.flow, self.metrics, lambda: controls, self.deletable.update)
 
-    def _redo(self) -> None:
-        self.redone += 1
-
-    async def put(self, *, epoch: int | None = None, **changes: Any) -> None:
+    async def put(self, held: Assignment | None = None, **changes: Any) -> None:
         """The next batch goes through the sink."""
-        now = self.flow.epoch if epoch is None else epoch
-        ticket = Ticket(self.flow.next_sequence(), now, changes.pop("offsets", {(REQUESTS, 0): 1}), None, 0.0)
+        offsets = changes.pop("offsets", {(REQUESTS, 0): 1})
+        ticket = Ticket(self.flow.next_sequence(), held or self.assignment, offsets, 0.0)
         parts: dict[str, Any] = {"ticket": ticket, "outputs": [], "changelog": [], **changes}
         await self.sink.deliver(Outbox(**parts))
 
@@ -74,40 +80,57 @@ class Bench:
         return value or 0.0
 
 
-def test_a_batch_that_is_taken_back_is_read_again_and_the_one_behind_it_is_not_committed(models: Path) -> None:
-    """The batch behind was read before the assignment was given up: committing it would pass the first one by."""
+def test_a_batch_that_is_taken_back_ends_its_assignment_and_the_one_behind_it_is_not_committed(models: Path) -> None:
+    """The batch behind stands on the first one's changes; both say which stores have run ahead of the changelog."""
 
     async def scenario(bench: Bench) -> None:
-        before = bench.flow.epoch
-        await bench.put(epoch=before)
-        await bench.put(epoch=before)
-        await bench.put()
+        await bench.put(touched=frozenset({0}))
+        await bench.put(touched=frozenset({2}))
+        await bench.put(assignment())
 
     bench = Bench(models, [BatchAborted("old generation")])
     asyncio.run(scenario(bench))
     assert [3] == bench.delivery.committed
-    assert 1 == bench.redone
+    assert (True, {0, 2}) == (bench.assignment.over, bench.assignment.touched)
     assert 1 == bench.settled("aborted")
     assert 1 == bench.settled("stale")
     assert 0 == bench.flow.in_flight
 
 
-def test_a_batch_that_is_taken_back_after_its_assignment_ended_gives_up_nothing_more(models: Path) -> None:
-    """A rebalance came while it was being committed: the new assignment reads it anyway."""
+def test_old_changelog_records_may_go_once_their_batch_is_committed(models: Path) -> None:
+    """Not before: the live entries stand in that batch once more."""
 
     async def scenario(bench: Bench) -> None:
-        deliver = bench.delivery.deliver
+        await bench.put(deletable={0: 70})
+        assert {} == bench.deletable
+        await bench.put(assignment(), deletable={0: 80})
 
-        def revoked_meanwhile(outbox: Outbox) -> None:
-            bench.flow.new_epoch()
-            deliver(outbox)
-
-        bench.delivery.deliver = revoked_meanwhile  # type: ignore[method-assign]
-        await bench.put()
-
-    bench = Bench(models, [BatchAborted("rebalance in progress")])
+    bench = Bench(models, [BatchAborted("not now")])
     asyncio.run(scenario(bench))
-    assert 0 == bench.redone
+    assert {0: 80} == bench.deletable
+
+
+def test_ten_records_in_a_minute_that_make_a_stage_fail_stop_the_worker(models: Path) -> None:
+    """One is set aside and counted; so many are no matter of records, and the batch is not committed."""
+    failed = Incident("requests", 0, 7, "score", "builtins.ValueError")
+
+    async def scenario(bench: Bench) -> None:
+        for _ in range(9):
+            await bench.put(incidents=[failed])
+        with pytest.raises(DeliveryError, match="10 records within 60 s"):
+            await bench.put(incidents=[failed])
+
+    bench = Bench(models)
+    asyncio.run(scenario(bench))
+    assert 9 == len(bench.delivery.committed)
+    assert 10 == bench.metrics.registry.get_sample_value("secondlook_incidents_total", {"stage": "score"})
+
+
+def test_what_is_written_beside_the_batches_is_written_again_when_taken_back(models: Path) -> None:
+    """A claim on the changelog waits for the broker like everything else."""
+    bench = Bench(models, [BatchAborted("not now")])
+    bench.sink.write([Output("pending", None, b"claim")], [], "the group")
+    assert [b"claim"] == [output.value for output in bench.delivery.written]
 
 
 def test_redoing_ends_when_it_does_not_help(models: Path) -> None:
@@ -115,13 +138,12 @@ def test_redoing_ends_when_it_does_not_help(models: Path) -> None:
 
     async def scenario(bench: Bench) -> None:
         for _ in range(_MOST_ABORTS):
-            await bench.put()
+            await bench.put(assignment())
         with pytest.raises(DeliveryError, match=r"11 times in a row.*no quorum"):
-            await bench.put()
+            await bench.put(assignment())
 
     bench = Bench(models, [BatchAborted("no quorum")] * (_MOST_ABORTS + 1))
     asyncio.run(scenario(bench))
-    assert _MOST_ABORTS == bench.redone
     assert [] == bench.delivery.committed
 
 
@@ -130,7 +152,7 @@ def test_only_those_in_a_row_count(models: Path) -> None:
 
     async def scenario(bench: Bench) -> None:
         for _ in range(3 * _MOST_ABORTS):
-            await bench.put()
+            await bench.put(assignment())
 
     half = [BatchAborted("now and then")] * (_MOST_ABORTS - 1)
     bench = Bench(models, [*half, None, *half, None, *half])
@@ -154,10 +176,9 @@ def test_a_stop_while_the_broker_is_away_is_no_failure(models: Path) -> None:
     """The batch is let go, and so is the one behind it: a worker that was told to stop ends with exit code 0."""
 
     async def scenario(bench: Bench) -> None:
-        before = bench.flow.epoch
         await bench.flow.give_up()
         await bench.put()
-        await bench.put(epoch=before)
+        await bench.put()
 
     bench = Bench(models, [DeliveryStopped("the broker was away")])
     asyncio.run(scenario(bench))

@@ -17,7 +17,6 @@ class Flow:
     """Counts batches out of the source and into the sink."""
 
     def __init__(self) -> None:
-        self.epoch = 0
         self._issued = 0
         self._arrived = 0
         self._settled = 0
@@ -34,15 +33,6 @@ class Flow:
     def stuck_for(self) -> float:
         """Seconds since a batch in flight last moved on; 0 when none is in flight."""
         return time.monotonic() - self._progress if self.in_flight else 0.0
-
-    def is_current(self, ticket: Ticket) -> bool:
-        """Whether the assignment under which a batch was read still holds."""
-        return ticket.epoch == self.epoch
-
-    def new_epoch(self) -> int:
-        """Begin a new epoch: batches that carry an earlier one will not be committed."""
-        self.epoch += 1
-        return self.epoch
 
     def next_sequence(self) -> int:
         """The number of a batch that leaves the source."""
@@ -62,7 +52,7 @@ class Flow:
                 "nothing is committed past it; restart the worker to redo it"
             )
         self._arrived += 1
-        return self.is_current(ticket)
+        return not ticket.assignment.over
 
     async def settle(self) -> None:
         """The batch that arrived last is committed, or was let go because its assignment is over."""
@@ -82,8 +72,7 @@ class Flow:
             await self._settling.wait_for(lambda: self.in_flight == 0 or self._given_up)
 
     async def give_up(self) -> None:
-        """The batches in flight will not be committed: nobody need wait for them, and none may be."""
+        """The batches in flight will not be settled: nobody need wait for them."""
         self._given_up = True
-        self.new_epoch()
         async with self._settling:
             self._settling.notify_all()

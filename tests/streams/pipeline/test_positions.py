@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kafka.positions import Position
+from streams.pipeline.positions import Position
+from tests.rig import response
 
 ASKED = 1_700_000_000_000
 
@@ -18,7 +19,7 @@ def test_the_frontier_stands_until_the_broker_has_been_asked() -> None:
 def test_what_was_there_when_asked_must_have_been_read() -> None:
     """The frontier is the moment of the question, once everything from before it is read."""
     position = Position(next_offset=100)
-    position.probed(102, ASKED)
+    position.probed(102, ASKED, 102)
     assert (0, 2) == (position.frontier, position.lag)
     position.next_offset = 101
     position.advance()
@@ -31,7 +32,7 @@ def test_what_was_there_when_asked_must_have_been_read() -> None:
 def test_a_question_without_an_answer_moves_nothing() -> None:
     """While the broker is away the frontier stands still, and with it the timeouts."""
     position = Position(next_offset=5)
-    position.probed(5, ASKED)
+    position.probed(5, ASKED, 5)
     position.advance()
     assert position.frontier == ASKED
 
@@ -44,7 +45,32 @@ def test_the_frontier_never_passes_an_unread_record(steps: list[tuple[int, int]]
         now += 1
         arrivals += [now] * arriving
         now += 1
-        position.probed(len(arrivals), now)
+        position.probed(len(arrivals), now, len(arrivals))
         position.next_offset = min(position.next_offset + read, len(arrivals))
         position.advance()
         assert all(at > position.frontier for at in arrivals[position.next_offset :])
+
+
+def test_a_stamp_of_the_broker_is_a_frontier_of_its_own() -> None:
+    """A broker stamps records as they come, so nothing older than the last one read can follow it."""
+    position = Position(next_offset=0)
+    position.read(response(offset=0, at=ASKED, appended=True))
+    assert (1, ASKED - 1) == (position.next_offset, position.frontier)
+
+
+def test_a_stamp_of_a_producer_is_none() -> None:
+    """Producers stamp with their own clocks, and in any order."""
+    position = Position(next_offset=0)
+    position.read(response(offset=0, at=ASKED))
+    assert position.frontier == 0
+
+
+def test_what_an_open_transaction_hides_is_lag_and_no_frontier() -> None:
+    """An answer may stand behind it: nothing times out before it can be read."""
+    position = Position(next_offset=0)
+    position.ended(7)
+    position.probed(10, ASKED, 7)
+    assert (3, 3, 0) == (position.lag, position.hidden_lag, position.frontier)
+    position.ended(10)
+    position.advance()
+    assert (0, 0, ASKED) == (position.lag, position.hidden_lag, position.frontier)

@@ -1,0 +1,60 @@
+"""What is asked of the brokers beside reading and writing: topic ids, deleting records, who is in a group."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from confluent_kafka import ConsumerGroupState, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.errors import BrokerError
+from streams.kafka.clients import kafka_error
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT: Final = 5.0
+
+
+def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
+    """The id of each topic, by which one made anew under an old name is told from the old one.
+
+    Empty where the brokers tell none: before Kafka 2.8, without the right to describe them, or the embedded broker, which
+    has no controller to ask. Raises KafkaException when no broker answers.
+    """
+    wanted = list(names)
+    if admin.list_topics(wanted[0], timeout=_TIMEOUT).controller_id < 0:
+        return {}
+    ids = {}
+    for name, answer in admin.describe_topics(TopicCollection(wanted), request_timeout=_TIMEOUT).items():
+        try:
+            ids[name] = str(answer.result(_TIMEOUT + 1).topic_id)
+        except KafkaException as problem:
+            log.debug("no id of topic %s: %s", name, problem)
+    return ids
+
+
+def delete_records(admin: AdminClient, before: Mapping[TopicPartition, int]) -> bool:
+    """Delete the records of each partition before an offset; whether the brokers did. Only disk and time are at stake."""
+    wanted = [TopicPartition(one.topic, one.partition, offset) for one, offset in before.items()]
+    done = True
+    for partition, answer in admin.delete_records(wanted, request_timeout=_TIMEOUT).items():
+        try:
+            answer.result(_TIMEOUT + 1)
+        except KafkaException as problem:
+            done = False
+            log.warning(
+                "the changelog's old records in partition %d of %s could not be deleted, a restart will take longer: %s",
+                partition.partition,
+                partition.topic,
+                kafka_error(problem).str(),
+            )
+    return done
+
+
+def group_members(admin: AdminClient, group: str) -> int:
+    """How many members a consumer group has now. Raises BrokerError when that can't be known."""
+    try:
+        described = admin.describe_consumer_groups([group], request_timeout=_TIMEOUT)[group].result(_TIMEOUT + 1)
+    except KafkaException as problem:
+        raise BrokerError(f"cannot tell whether group {group!r} is at work: {kafka_error(problem).str()}") from problem
+    return 0 if described.state == ConsumerGroupState.DEAD else len(described.members)

@@ -1,0 +1,189 @@
+"""The group consumer, behind one typed wrapper: the only place that knows librdkafka's events, errors, pause and seek.
+
+A fetch never spans two assignments. The group's callbacks run inside the client's `consume`, and a new assignment begins
+paused; so whatever a fetch brought in which a callback ran belongs to the assignment before it, and is let go.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from confluent_kafka import OFFSET_END, TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, TopicPartition
+
+from streams.errors import BrokerError, TopicError
+from streams.kafka.clients import Consumed, consumer_config
+from streams.pipeline.assignment import Place
+from streams.pipeline.records import Record
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_IDLE_WAIT = 0.1
+"""Seconds to wait for the first record of a batch: how soon a stop or a timeout is noticed in silence."""
+
+
+class Members(Protocol):
+    """Who is told what the group decides. Called on the consumer's thread, from within `fetch`."""
+
+    def assigned(self, partitions: Mapping[str, frozenset[int]]) -> None:
+        """These partitions are ours now, by role; nothing is read from them before `read_from`."""
+
+    def revoked(self) -> None:
+        """All partitions must be given up; they are ours until this returns."""
+
+    def lost(self) -> None:
+        """All partitions are somebody else's already."""
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What one fetch brought."""
+
+    records: list[Record] = field(default_factory=list)
+    ends: list[tuple[Place, int]] = field(default_factory=list)
+    """Partitions whose readable end was reached, and its offset."""
+    out_of_range: list[Place] = field(default_factory=list)
+    """Partitions whose log does not hold the offset that comes next: it was cut, deleted by retention, or made anew."""
+
+
+class GroupConsumer:
+    """Reads the input topics as a member of the group. Used from one thread, except where a method says otherwise."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        roles: Mapping[str, str],
+        members: Members,
+        make: Callable[[dict[str, Any]], Consumer] = Consumer,
+    ) -> None:
+        self._settings = settings
+        self._roles = roles
+        self._names = {role: name for name, role in roles.items()}
+        self._members = members
+        self._generation = 0
+        self._client = make({**consumer_config(settings), "on_commit": _warn_of_failure})
+
+    def join(self) -> None:
+        """Join the group; partitions arrive during a later fetch."""
+        self._client.subscribe(
+            list(self._roles), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def fetch(self) -> Fetched:
+        """The next records and events of the current assignment: all that come within the linger after the first.
+
+        Raises TopicError or BrokerError on what waiting does not mend.
+        """
+        generation = self._generation
+        messages: list[Consumed] = self._client.consume(1, timeout=_IDLE_WAIT)
+        more = self._settings.batch_size - len(messages)
+        if messages and more and generation == self._generation:
+            messages += self._client.consume(more, timeout=self._settings.batch_linger)
+        fetched = Fetched()
+        if generation == self._generation:
+            for message in messages:
+                self._take(message, fetched)
+        return fetched
+
+    def read_from(self, offsets: Mapping[Place, int]) -> None:
+        """Read on from these offsets; what was fetched ahead is let go."""
+        self._client.assign([TopicPartition(self._names[role], number, at) for (role, number), at in offsets.items()])
+        self._client.resume(self._partitions(offsets))
+
+    def hold(self, places: Collection[Place]) -> None:
+        """Read nothing from these partitions until they are released."""
+        if places:
+            self._client.pause(self._partitions(places))
+
+    def release(self, places: Collection[Place]) -> None:
+        """Read these partitions again."""
+        if places:
+            self._client.resume(self._partitions(places))
+
+    def membership(self) -> object:
+        """What the broker fences an earlier member by."""
+        return self._client.consumer_group_metadata()
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """Commit offsets without waiting for the answer."""
+        self._client.commit(offsets=offsets, asynchronous=True)
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        self._client.close()
+
+    def _partitions(self, places: Iterable[Place]) -> list[TopicPartition]:
+        return [TopicPartition(self._names[role], number) for role, number in places]
+
+    def _take(self, message: Consumed, fetched: Fetched) -> None:
+        error = message.error()
+        if error is not None:
+            self._event(message, error, fetched)
+            return
+        kind, timestamp = message.timestamp()
+        headers, unreadable = None, False
+        try:
+            headers = message.headers()
+        except UnicodeDecodeError:
+            unreadable = True
+        fetched.records.append(
+            Record(
+                self._roles[message.topic()],
+                message.partition(),
+                message.offset(),
+                timestamp,
+                message.key(),
+                message.value(),
+                headers,
+                appended=kind == TIMESTAMP_LOG_APPEND_TIME,
+                headers_unreadable=unreadable,
+            )
+        )
+
+    def _event(self, message: Consumed, error: KafkaError, fetched: Fetched) -> None:
+        """The end of a partition, a position that is not there, or an error that waiting may or may not mend."""
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+            fetched.ends.append(((self._roles[message.topic()], message.partition()), message.offset()))
+        elif code == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - likewise
+            fetched.out_of_range.append((self._roles[message.topic()], message.partition()))
+        elif code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise TopicError(f"{error.str()}: secondlook topics create --broker {self._settings.broker}")
+        elif code == KafkaError._FATAL:  # noqa: SLF001 - likewise; `fatal()` is not set on it
+            raise BrokerError(_fatal_text(error))
+        elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+            raise BrokerError(f"cannot consume: {error.str()}")
+        else:
+            log.warning("kafka: %s", error.str(), extra={"code": error.name()})
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._generation += 1
+        for partition in assigned:
+            partition.offset = OFFSET_END  # where it really goes on is known when the stores are restored
+        consumer.assign(assigned)
+        consumer.pause(assigned)
+        self._members.assigned(
+            {
+                role: frozenset(one.partition for one in assigned if self._roles[one.topic] == role)
+                for role in self._roles.values()
+            }
+        )
+
+    def _on_revoke(self, _consumer: Consumer, _revoked: list[TopicPartition]) -> None:
+        self._generation += 1
+        self._members.revoked()
+
+    def _on_lost(self, _consumer: Consumer, _lost: list[TopicPartition]) -> None:
+        self._generation += 1
+        self._members.lost()
+
+
+def _fatal_text(error: KafkaError) -> str:
+    text = f"cannot consume any more: {error.str()}"
+    return f"{text}; give each worker an instance_id of its own" if "group.instance.id" in error.str() else text
+
+
+def _warn_of_failure(error: KafkaError | None, _offsets: list[TopicPartition]) -> None:
+    if error is not None:
+        log.warning("offsets were not committed, their records may come again: %s", error.str())

@@ -1,0 +1,190 @@
+"""The prober: asks the brokers where the partitions end, on a thread and a connection of its own.
+
+So a leader that is away holds up nothing but the answers about its own partitions. It also notices topics that were made
+anew, and deletes what the changelog needs no more.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from streams.kafka.admin import delete_records, topic_ids
+from streams.kafka.clients import base_config, reader_config
+from streams.pipeline.assignment import Assignment, Place
+from streams.pipeline.pending import CHANGELOG
+from streams.pipeline.records import REQUESTS, RESPONSES
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_EVERY = 0.5
+"""Seconds between two questions where the partitions end."""
+_TOPICS_EVERY = 10.0
+"""Seconds between two looks at the topics themselves: their leaders, and whether they are the same ones."""
+_TIMEOUT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a partition ended (high watermark) when the broker was asked, at `asked_at` (ms of the broker's clock).
+
+    `read` is how far it had been read by then: an end before that means that the log was cut. Up to `stable` it may be read;
+    what follows is behind an open transaction.
+    """
+
+    place: Place
+    end: int
+    stable: int
+    asked_at: int
+    read: int
+
+
+class Prober:
+    """Watches the current assignment's partitions. `now` is the time in ms by the broker's clock."""
+
+    def __init__(self, settings: Settings, names: Mapping[str, str], now: Callable[[], int]) -> None:
+        self._names = names
+        self._roles = {name: role for role, name in names.items()}
+        self._now = now
+        self._client = Consumer(reader_config(settings, isolation="read_uncommitted"))
+        self._stable_client = Consumer(reader_config(settings))
+        self._admin = AdminClient({"log_level": 0, **base_config(settings)})
+        self._lock = threading.Lock()
+        self._watched: Assignment | None = None
+        self._ends: list[End] = []
+        self._recreated: set[str] = set()
+        self._deletable: dict[int, int] = {}
+        self._leaders: dict[Place, int] = {}
+        self._looked_at = 0.0
+        self._answered_at = time.monotonic()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
+        self.changelog_records = 0
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since a broker last answered."""
+        return time.monotonic() - self._answered_at
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; never waits long."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(2 * _TIMEOUT)
+
+    def watch(self, assignment: Assignment | None) -> None:
+        """Ask about these partitions from now on, the first time at once."""
+        with self._lock:
+            self._watched, self._ends, self._recreated = assignment, [], set()
+        self._wake.set()
+
+    def collect(self, assignment: Assignment) -> tuple[list[End], set[str]]:
+        """The answers since the last call, and the topics that are not the ones that this assignment began with."""
+        with self._lock:
+            if assignment is not self._watched:
+                return [], set()
+            ends, self._ends = self._ends, []
+            return ends, self._recreated
+
+    def delete_before(self, offsets: Mapping[int, int]) -> None:
+        """Delete the changelog's records before these offsets, by partition, when there is time."""
+        with self._lock:
+            self._deletable.update(offsets)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            began = time.monotonic()
+            try:
+                self._round()
+            except KafkaException as problem:
+                log.debug("prober: %s", problem)  # the clients' own log says that the broker is away
+            self._wake.wait(max(0.0, _EVERY - (time.monotonic() - began)))
+            self._wake.clear()
+        self._client.close()
+        self._stable_client.close()
+
+    def _round(self) -> None:
+        with self._lock:
+            assignment, deletable, self._deletable = self._watched, self._deletable, {}
+        if deletable:
+            topic = self._names[CHANGELOG]
+            delete_records(self._admin, {TopicPartition(topic, number): offset for number, offset in deletable.items()})
+        if time.monotonic() - self._looked_at > _TOPICS_EVERY or assignment is None:
+            self._look(assignment)
+        if assignment is not None and assignment.ready:
+            for partitions in self._by_leader(assignment):
+                self._ask(assignment, partitions)
+
+    def _look(self, assignment: Assignment | None) -> None:
+        """Learn the leaders, and whether the topics are still the same ones."""
+        leaders: dict[Place, int] = {}
+        for role in (REQUESTS, RESPONSES, CHANGELOG):
+            name = self._names[role]
+            found = self._client.list_topics(name, timeout=_TIMEOUT).topics[name].partitions
+            leaders |= {(role, number): one.leader for number, one in found.items()}
+        self._answered()
+        self._leaders, self._looked_at = leaders, time.monotonic()
+        if assignment is None or not any(assignment.topic_ids.values()):
+            return
+        now = topic_ids(self._admin, list(assignment.topic_ids))
+        anew = {name for name, known in assignment.topic_ids.items() if known and now.get(name, known) != known}
+        with self._lock:
+            if assignment is self._watched:
+                self._recreated = anew
+
+    def _by_leader(self, assignment: Assignment) -> list[list[TopicPartition]]:
+        groups: dict[int, list[TopicPartition]] = defaultdict(list)
+        for role in (REQUESTS, RESPONSES, CHANGELOG):
+            for number in assignment.partitions:
+                leader = self._leaders.get((role, number), -1)
+                groups[leader].append(TopicPartition(self._names[role], number, OFFSET_END))
+        return list(groups.values())
+
+    def _ask(self, assignment: Assignment, partitions: list[TopicPartition]) -> None:
+        asked_at = self._now()
+        read = {place: position.next_offset for place, position in assignment.positions.items()}
+        ends = self._ends_of(self._client, partitions)
+        behind = [
+            TopicPartition(self._names[role], number, OFFSET_END)
+            for (role, number), end in ends.items()
+            if end > read.get((role, number), end)
+        ]
+        stable = self._ends_of(self._stable_client, behind) if behind else {}
+        with self._lock:
+            if assignment is not self._watched:
+                return
+            for (role, number), end in ends.items():
+                if role == CHANGELOG:
+                    assignment.stores[number].log_end = end
+                else:
+                    place = (role, number)
+                    self._ends.append(End(place, end, stable.get(place, end), asked_at, read[place]))
+
+    def _ends_of(self, client: Consumer, partitions: list[TopicPartition]) -> dict[Place, int]:
+        """The ends that their leader tells; nothing when it is away, or another one by now."""
+        try:
+            answers = client.offsets_for_times(partitions, timeout=_TIMEOUT)
+        except KafkaException:
+            self._looked_at = 0.0
+            return {}
+        told = {(self._roles[one.topic], one.partition): one.offset for one in answers if one.error is None}
+        if told:
+            self._answered()
+        if len(told) < len(answers):
+            self._looked_at = 0.0
+        return told
+
+    def _answered(self) -> None:
+        self._answered_at = time.monotonic()

@@ -1,0 +1,128 @@
+"""Reading a topic's partitions from the beginning to the end they had when we began."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from streams.errors import BrokerError
+from streams.kafka.clients import Consumed, kafka_error, reader_config
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_CALL_TIMEOUT = 10.0
+_SAY_EVERY = 5.0
+_MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+"""A topic that was just made, or a partition that changes its broker."""
+_FROM_THE_BEGINNING: Mapping[int, int] = MappingProxyType({})
+
+
+def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The high watermark of each partition, records of open transactions included. Raises BrokerError."""
+    return {partition: high for partition, (_, high) in watermarks(settings, topic, partitions).items()}
+
+
+def watermarks(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+    """The first offset that each partition still holds, and its high watermark. Raises BrokerError."""
+    consumer = Consumer(reader_config(settings, isolation="read_uncommitted"))
+    try:
+        return {partition: _watermarks(consumer, TopicPartition(topic, partition)) for partition in partitions}
+    except KafkaException as problem:
+        raise BrokerError(f"cannot find the end of {topic}: {kafka_error(problem).str()}") from problem
+    finally:
+        consumer.close()
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    deadline = time.monotonic() + _CALL_TIMEOUT
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(partition, timeout=_CALL_TIMEOUT)
+        except KafkaException as problem:
+            if kafka_error(problem).code() not in _MOVING or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return int(low), int(high)
+
+
+def read_to_end(
+    consumer: Consumer,
+    topic: str,
+    until: Mapping[int, int],
+    start: Mapping[int, int] = _FROM_THE_BEGINNING,
+    *,
+    patience: float = 60.0,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[Consumed]:
+    """Assign the partitions and yield what stands in each from its offset in `start` up to its offset in `until`.
+
+    What was fetched with it is yielded too. Waits for transactions that stand open below that offset to be resolved: what
+    was committed behind them would be missed otherwise. Ends early when `stopping`. Raises BrokerError on an error that
+    waiting does not mend, and when nothing has come for `patience` seconds.
+    """
+    consumer.assign([TopicPartition(topic, one, start.get(one, OFFSET_BEGINNING)) for one in until])
+    reached = {partition: start.get(partition, 0) for partition in until}
+    missing = {partition for partition, end in until.items() if end > reached[partition]}
+    progress = _Progress(topic, patience)
+    while missing and not stopping():
+        message: Consumed
+        for message in consumer.consume(1000, timeout=0.1):
+            error, partition = message.error(), message.partition()
+            if error is None:
+                yield message
+                reached[partition] = message.offset() + 1
+                progress.read()
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                reached[partition] = message.offset()
+            elif error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):  # noqa: SLF001
+                continue
+            else:
+                raise BrokerError(f"cannot read {topic}: {error.str()}")
+            if reached[partition] >= until[partition]:
+                missing.discard(partition)
+        progress.check({partition: (reached[partition], until[partition]) for partition in missing})
+
+
+class _Progress:
+    """Says how reading goes on, and gives up on a partition that nothing more comes from."""
+
+    def __init__(self, topic: str, patience: float) -> None:
+        self._topic, self._patience = topic, patience
+        self._count = self._counted = 0
+        self._moved = self._said = time.monotonic()
+
+    def read(self) -> None:
+        self._count += 1
+
+    def check(self, missing: Mapping[int, tuple[int, int]]) -> None:
+        now = time.monotonic()
+        if self._count != self._counted:
+            self._moved, self._counted = now, self._count
+        if now - self._said < _SAY_EVERY or not missing:
+            return
+        self._said = now
+        where = ", ".join(f"{number} at {at} of {end}" for number, (at, end) in sorted(missing.items()))
+        log.info("reading %s: %d records, partition %s", self._topic, self._count, where)
+        if now - self._moved > self._patience:
+            raise BrokerError(
+                f"nothing more could be read from {self._topic} for {self._patience:g} s, partition {where}: a transaction "
+                "that is still open stands before the rest (kafka-transactions.sh find-hanging, abort), or its broker is away"
+            )
+
+
+def read_values(settings: Settings, topic: str, partitions: Iterable[int]) -> Iterator[bytes]:
+    """The value of every committed record that the partitions hold now, those of one partition in their order.
+
+    Empty where a record has none. The reader belongs to no group and leaves no trace.
+    """
+    until = ends(settings, topic, partitions)
+    consumer = Consumer(reader_config(settings))
+    try:
+        for message in read_to_end(consumer, topic, until):
+            yield message.value() or b""
+    finally:
+        consumer.close()
