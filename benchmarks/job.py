@@ -80,7 +80,7 @@ class Job:
         )
         controls = Controls(load_model(Path(setup.model)), {EVERY_POLICY: threshold})
         unused = Matcher(response_timeout=1, limits=_NO_LIMITS)
-        self._pipeline = Pipeline(unused, PRESETS["lpp"], lambda: controls, self.names, lambda: now())
+        self._pipeline = Pipeline(unused, PRESETS["lpp"], lambda: controls, self.names, now)
 
     def decide(self, answers: Iterable[Answer]) -> Sequence[Output]:
         """The decision and the vector of each answer, as records to produce."""

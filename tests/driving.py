@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from scoring import RECORDING, Item, read_recording
 from streams.kafka.topics import load_topics
+from streams.pipeline.pending import PartitionStore
 
 ITEMS = read_recording(RECORDING)[:40]
 IDS = sorted(item.request_id for item in ITEMS)
@@ -55,6 +56,16 @@ def read(bootstrap: str, roles: Sequence[str], *, count: int, prefix: str = "", 
                 assert KafkaError._PARTITION_EOF == message.error().code()
     consumer.close()
     return messages
+
+
+def await_waiting(bootstrap: str, count: int, *, prefix: str = "", timeout: float = 30.0) -> None:
+    """Wait until the changelog says that so many requests wait: a worker that comes now finds them."""
+    deadline = time.monotonic() + timeout
+    store = PartitionStore(0, dedup_window=10_000)
+    while len(store.requests) < count:
+        assert time.monotonic() < deadline, f"only {len(store.requests)} wait"
+        for message in read(bootstrap, ("pending",), count=1, prefix=prefix):
+            store.apply(message.key(), message.value())
 
 
 def decisions(bootstrap: str, count: int = len(ITEMS), **options: Any) -> list[dict[str, Any]]:

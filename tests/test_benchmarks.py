@@ -8,9 +8,11 @@ import pytest
 from featurizers import PRESETS
 from scoring import cost_threshold, load_model
 from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.ledger import holdings
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
+from tests.rig import Desk
 
 _ROOT = Path(__file__).parents[1]
 
@@ -164,4 +166,4 @@ def test_a_steady_crowd_keeps_its_number(models: Path) -> None:
         ]
 
         assert 100 == len(decided) == len({case.request_id for case in decided})
-        assert 40 == stages.matcher.waiting_requests
+        assert 40 == holdings(stages.assignment.stores).requests

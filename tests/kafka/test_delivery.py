@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from streams.cli.main import main
 from streams.worker.processes import WorkerProcess
-from tests.driving import IDS, ITEMS, decisions, ids, read, send
+from tests.driving import IDS, ITEMS, await_waiting, decisions, ids, read, send
 
 FAULTY = Path(__file__).parents[1] / "streams" / "worker" / "faulty_worker.py"
 SESSION = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}
@@ -92,7 +92,7 @@ def test_what_waited_in_a_killed_worker_is_answered_in_the_next_one(
     with worker(instance_id="pod-1") as killed:
         killed.wait_for("assigned")
         send(kafka, prefix=prefix, responses=False)
-        read(kafka, ("pending",), count=len(ITEMS), prefix=prefix)
+        await_waiting(kafka, len(ITEMS), prefix=prefix)
         killed.kill()
     send(kafka, prefix=prefix, requests=False)
     with worker(instance_id="pod-1") as successor:

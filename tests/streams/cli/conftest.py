@@ -71,7 +71,7 @@ class Desk:
         """A dead letter as a worker writes it."""
         record = Record(source, 1, 7, 0, key, value, own)
         names = {role: self.prefix + name for role, name in NAMES.items()}
-        letter = dead_letter(Dead(record, code, "because"), names)
+        letter = dead_letter(Dead(record, code, "because", carried=code is not DeadLetter.TOO_LARGE), names)
         self.put(letter.value, letter.headers or [], partition=partition, key=letter.key)
 
     def arrived(self, role: str) -> list[Any]:

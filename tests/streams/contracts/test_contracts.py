@@ -18,11 +18,13 @@ from scoring import RECORDING, ErrorModel, ModelError, Scores, load_model, read_
 from streams.brokers.embedded import EmbeddedBroker
 from streams.contracts.reference import CONTRACTS, load_schema
 from streams.errors import ControlError
+from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.publishing import publish_control
 from streams.kafka.quality import UNREADABLE, agreement
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
+from streams.pipeline import matching
 from streams.pipeline.controls import (
     Controls,
     SetAuditRate,
@@ -32,12 +34,13 @@ from streams.pipeline.controls import (
     encode_control,
     parse_control,
 )
+from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import load_settings
-from tests.rig import Desk
+from tests.rig import ROOMY, Desk
 
 CAUGHT_UP = {(REQUESTS, 0): 2**60, (RESPONSES, 0): 2**60}
 NAMES = {key: topic.name for key, topic in load_topics().items()}
@@ -102,12 +105,18 @@ def without_logprobs() -> dict[str, Any]:
     return body
 
 
-def run(model: Any, *records: Record, threshold: float | None = 0.4, audit_rate: float = 0.0) -> list[Output]:
+def run(
+    model: Any,
+    *records: Record,
+    threshold: float | None = 0.4,
+    audit_rate: float = 0.0,
+    limits: Limits = ROOMY,
+) -> list[Output]:
     """All that the pipeline writes for one batch."""
-    desk = Desk()
+    desk = Desk(limits=limits)
     thresholds = {} if threshold is None else {"*": threshold}
     controls = Controls(model=model, thresholds=thresholds, audit_rates={"*": audit_rate})
-    pipeline = Pipeline(desk.matcher, PRESETS["lpp"], lambda: controls, NAMES, lambda: 2**60)
+    pipeline = Pipeline(desk.matcher, PRESETS["lpp"], lambda: controls, NAMES, lambda: 1_800_000_000_000)
     polled = Polled(Ticket(0, desk.assignment, {}, 0.0), Arrivals(list(records), {}, CAUGHT_UP))
     return pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled)))).outputs
 
@@ -152,14 +161,34 @@ def test_a_decision_of_each_reason_keeps_the_contract(
 
 
 def test_every_reason_has_a_decision_here() -> None:
-    """A new reason code needs its case, above or in the two tests below."""
-    assert set(Reason) == {reason for reason, _, _ in PROVOKED} | {Reason.NO_RESPONSE, Reason.MODEL_FAILED}
+    """A new reason code needs its case, above or in the tests below."""
+    apart = {Reason.NO_RESPONSE, Reason.MODEL_FAILED, Reason.STORE_FULL, Reason.INTERNAL_ERROR}
+    assert set(Reason) == {reason for reason, _, _ in PROVOKED} | apart
 
 
 def test_a_timed_out_request_keeps_the_contract(model: ErrorModel) -> None:
     """There is nothing to say of the LLM then."""
     (decision,) = decisions(run(model, request("a", at=1)))
     assert ([Reason.NO_RESPONSE], None) == (decision["reasons"], decision["llm"]["outcome"])
+
+
+def test_a_request_for_which_there_was_no_room_keeps_the_contract(model: ErrorModel) -> None:
+    """It is decided before its answer could be read."""
+    (decision,) = decisions(run(model, request("a"), limits=Limits(1, 1, 1)))
+    assert [Reason.STORE_FULL] == decision["reasons"]
+
+
+def test_an_answer_that_secondlook_failed_on_keeps_the_contract(
+    model: ErrorModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is believed."""
+
+    def failing(_value: bytes) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(matching, "decode", failing)
+    (decision,) = decisions(run(model, request("a"), response("a", RECORDED)))
+    assert ([Reason.INTERNAL_ERROR], None) == (decision["reasons"], decision["llm"]["outcome"])
 
 
 def test_a_failed_model_keeps_the_contract(model: ErrorModel) -> None:
@@ -355,7 +384,9 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
     topics = [topic for key, topic in load_topics().items() if key in {"control", "control_status"}]
     with EmbeddedBroker(topics) as broker:
         ours = load_settings({"broker": broker.bootstrap}, environ={})
-        reader = ControlReader(ours, NAMES, Controls(model=model, thresholds={"*": 0.4}), load, "worker-1")
+        reader = ControlReader(
+            ours, NAMES, Controls(model=model, thresholds={"*": 0.4}), load, "worker-1", BrokerClock()
+        )
         reader.start()
         publish_control(ours, SetThreshold(threshold=0.7, policy="hate"))
         publish_control(ours, SetModel(sha256="a" * 64))

@@ -10,7 +10,7 @@ import pytest
 
 from streams.brokers.embedded import EmbeddedBroker
 from streams.worker.processes import WorkerProcess
-from tests.driving import IDS, ITEMS, TRACE, decisions, ids, read, send
+from tests.driving import IDS, ITEMS, TRACE, await_waiting, decisions, ids, read, send
 
 FAULTY = Path(__file__).parent / "faulty_worker.py"
 
@@ -91,8 +91,8 @@ def test_a_client_that_never_comes_back_ends_the_worker(broker: EmbeddedBroker, 
         send(broker.bootstrap, every=0.01)
         assert 1 == hanging.wait(60)
         assert "a call into the Kafka client has hung" in hanging.log.read_text()
-    with worker(broker, models, group="successor") as healthy:
-        healthy.wait_for("assigned")
+    with worker(broker, models) as healthy:
+        healthy.wait_for("assigned", 60)
         decided = {decision["request_id"] for decision in decisions(broker.bootstrap)}
     assert set(IDS) == decided
 
@@ -102,11 +102,11 @@ def test_pending_requests_survive_a_kill(broker: EmbeddedBroker, models: Path) -
     with worker(broker, models) as killed:
         killed.wait_for("assigned")
         send(broker.bootstrap, responses=False)
-        read(broker.bootstrap, ("pending",), count=len(ITEMS))
+        await_waiting(broker.bootstrap, len(ITEMS))
         killed.kill()
-    # The embedded broker still counts the dead member in until its session ends; a new group reads the same changelog.
-    with worker(broker, models, group="successor", response_timeout=1) as successor:
-        successor.wait_for("restored")
+    # The embedded broker still counts the dead member in until its session ends.
+    with worker(broker, models, response_timeout=1) as successor:
+        successor.wait_for("restored", 60)
         found = decisions(broker.bootstrap)
     assert {"no_response"} == {decision["reasons"][0] for decision in found}
     assert IDS == ids(found)
