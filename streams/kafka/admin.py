@@ -15,6 +15,12 @@ log = logging.getLogger(__name__)
 _TIMEOUT: Final = 5.0
 
 
+def has_controller(admin: AdminClient) -> bool:
+    """Whether there is anybody to answer such questions: the embedded broker has no controller, and they would time out."""
+    metadata = admin.list_topics(timeout=_TIMEOUT)
+    return metadata.controller_id in metadata.brokers
+
+
 def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
     """The id of each topic, by which one made anew under an old name is told from the old one.
 
@@ -22,7 +28,7 @@ def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
     has no controller to ask. Raises KafkaException when no broker answers.
     """
     wanted = list(names)
-    if admin.list_topics(wanted[0], timeout=_TIMEOUT).controller_id < 0:
+    if not has_controller(admin):
         return {}
     ids = {}
     for name, answer in admin.describe_topics(TopicCollection(wanted), request_timeout=_TIMEOUT).items():

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from streams.errors import BrokerError, TopicError
+from streams.kafka.admin import has_controller
 
 # Matching needs both halves of a pair, and their changelog, under the same partition number.
 CO_PARTITIONED = ("requests", "responses", "pending")
@@ -131,6 +132,10 @@ def check_configs(
     """
     resources_of = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics.values()}
     admin = _admin(conf)  # must outlive the answers
+    if not has_controller(admin):
+        raise TopicError(
+            f"the broker {conf['bootstrap.servers']} did not tell the settings of its topics: it has no controller"
+        )
     answers = admin.describe_configs(list(resources_of), request_timeout=timeout)
     errors, warnings = [], []
     for resource, answer in answers.items():
