@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from streams.errors import TopicError
-from streams.kafka.topics import Topic, check_configs, check_topics, create_topics, load_topics
+from streams.kafka.topics import ConfigFindings, Topic, check_configs, check_topics, create_topics, load_topics
 
 
 def grow(bootstrap: str, topic: Topic, partitions: int) -> None:
@@ -20,7 +20,8 @@ def grow(bootstrap: str, topic: Topic, partitions: int) -> None:
 def test_created_topics_pass_the_checks(kafka: str, topics: dict[str, Topic]) -> None:
     """What `create_topics` made has the right partitions and is kept and cleaned up as defined."""
     conf = {"bootstrap.servers": kafka}
-    assert (check_topics(conf, topics), check_configs(conf, topics)) == ([], [])
+    findings = check_configs(conf, topics, max_record_bytes=1_000_000)
+    assert (check_topics(conf, topics), findings) == ([], ConfigFindings())
 
 
 def test_create_is_idempotent(kafka: str, topics: dict[str, Topic]) -> None:
@@ -50,14 +51,36 @@ def test_the_given_mending_mends(kafka: str, topics: dict[str, Topic]) -> None:
     assert check_topics({"bootstrap.servers": kafka}, topics) == []
 
 
-def test_changelog_that_is_not_compacted(kafka: str, prefix: str) -> None:
-    """A changelog that expires is a problem, with the command that makes it compacted."""
+def test_a_changelog_that_expires(kafka: str, prefix: str) -> None:
+    """A changelog whose records expire is a problem, with the command that keeps them."""
     conf = {"bootstrap.servers": kafka}
     wanted = load_topics(prefix)
-    expiring = dataclasses.replace(wanted["pending"], config={"cleanup.policy": "delete"})
+    expiring = dataclasses.replace(wanted["pending"], config={**wanted["pending"].config, "retention.ms": "3600000"})
     create_topics(conf, {**wanted, "pending": expiring})
-    (problem,) = check_configs(conf, wanted)
-    assert f"--entity-name {expiring.name} --add-config cleanup.policy=compact" in problem
+    (problem,) = check_configs(conf, wanted, max_record_bytes=1_000_000).errors
+    assert f"--entity-name {expiring.name} --add-config retention.ms=-1" in problem
+
+
+def test_a_topic_that_does_not_take_the_largest_record(kafka: str, prefix: str) -> None:
+    """A written topic with a record limit below `max_record_bytes` is a problem, with the command that raises it."""
+    conf = {"bootstrap.servers": kafka}
+    wanted = load_topics(prefix)
+    narrow = dataclasses.replace(
+        wanted["human_review"], config={**wanted["human_review"].config, "max.message.bytes": "1000000"}
+    )
+    create_topics(conf, {**wanted, "human_review": narrow})
+    (problem,) = check_configs(conf, wanted, max_record_bytes=1_000_000).errors
+    assert f"--entity-name {narrow.name} --add-config max.message.bytes=" in problem
+
+
+def test_an_input_topic_with_the_producers_time(kafka: str, prefix: str) -> None:
+    """An input topic stamped by its producers works, with a warning that names the command."""
+    conf = {"bootstrap.servers": kafka}
+    wanted = load_topics(prefix)
+    create_topics(conf, {**wanted, "requests": dataclasses.replace(wanted["requests"], config={})})
+    findings = check_configs(conf, wanted, max_record_bytes=1_000_000)
+    assert findings.errors == ()
+    assert "--add-config message.timestamp.type=LogAppendTime" in findings.warnings[0]
 
 
 def test_create_what_the_broker_refuses(kafka: str, prefix: str) -> None:
