@@ -79,9 +79,9 @@ bench-scaling: $(MODEL) $(BENCH_VENV)/.installed ## Throughput, memory and start
 bench-latency: $(MODEL) $(BENCH_VENV)/.installed ## Response to readable decision, at 10, 50 and 80 % of capacity (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/latency.py $(BENCH_ARGS)
 
-.PHONY: bench-restore
-bench-restore: $(MODEL) ## Kill a worker with 100,000 requests waiting; the next one decides them all
-	$(BIN)/python benchmarks/restore.py $(BENCH_ARGS)
+.PHONY: bench-restart
+bench-restart: $(MODEL) ## Restart times after 5,000,000 requests and with 100,000 waiting; 15 minutes (BENCH_ARGS="--gone 100000")
+	$(BIN)/python benchmarks/restart.py $(BENCH_ARGS)
 
 .PHONY: bench-featurize
 bench-featurize: $(VENV)/.installed ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")

@@ -32,7 +32,7 @@ def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
         "scaling",
         "pacing",
         "latency",
-        "restore",
+        "restart",
     ):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
