@@ -8,10 +8,10 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.kafka.admin import delete_records, topic_ids
@@ -121,11 +121,14 @@ class Prober:
         if deletable:
             topic = self._names[CHANGELOG]
             delete_records(self._admin, {TopicPartition(topic, number): offset for number, offset in deletable.items()})
-        if time.monotonic() - self._looked_at > _TOPICS_EVERY or assignment is None:
+        looking = time.monotonic() - self._looked_at > _TOPICS_EVERY or assignment is None
+        if looking:
             self._look(assignment)
         if assignment is not None and assignment.ready:
-            for partitions in self._by_leader(assignment):
+            for partitions in self._by_leader(assignment, (REQUESTS, RESPONSES, CHANGELOG), OFFSET_END):
                 self._ask(assignment, partitions)
+            if looking:
+                self._measure_changelog(assignment)
 
     def _look(self, assignment: Assignment | None) -> None:
         """Learn the leaders, and whether the topics are still the same ones."""
@@ -144,24 +147,32 @@ class Prober:
             if assignment is self._watched:
                 self._recreated = anew
 
-    def _by_leader(self, assignment: Assignment) -> list[list[TopicPartition]]:
+    def _by_leader(self, assignment: Assignment, roles: Iterable[str], which: int) -> list[list[TopicPartition]]:
         groups: dict[int, list[TopicPartition]] = defaultdict(list)
-        for role in (REQUESTS, RESPONSES, CHANGELOG):
+        for role in roles:
             for number in assignment.partitions:
                 leader = self._leaders.get((role, number), -1)
-                groups[leader].append(TopicPartition(self._names[role], number, OFFSET_END))
+                groups[leader].append(TopicPartition(self._names[role], number, which))
         return list(groups.values())
+
+    def _measure_changelog(self, assignment: Assignment) -> None:
+        """How long the changelog is, which is what a restart reads."""
+        length = 0
+        for partitions in self._by_leader(assignment, (CHANGELOG,), OFFSET_BEGINNING):
+            for (_, number), first in self._offsets(self._client, partitions).items():
+                length += max(assignment.stores[number].log_end - first, 0)
+        self.changelog_records = length
 
     def _ask(self, assignment: Assignment, partitions: list[TopicPartition]) -> None:
         asked_at = self._now()
         read = {place: position.next_offset for place, position in assignment.positions.items()}
-        ends = self._ends_of(self._client, partitions)
+        ends = self._offsets(self._client, partitions)
         behind = [
             TopicPartition(self._names[role], number, OFFSET_END)
             for (role, number), end in ends.items()
             if end > read.get((role, number), end)
         ]
-        stable = self._ends_of(self._stable_client, behind) if behind else {}
+        stable = self._offsets(self._stable_client, behind) if behind else {}
         with self._lock:
             if assignment is not self._watched:
                 return
@@ -172,8 +183,8 @@ class Prober:
                     place = (role, number)
                     self._ends.append(End(place, end, stable.get(place, end), asked_at, read[place]))
 
-    def _ends_of(self, client: Consumer, partitions: list[TopicPartition]) -> dict[Place, int]:
-        """The ends that their leader tells; nothing when it is away, or another one by now."""
+    def _offsets(self, client: Consumer, partitions: list[TopicPartition]) -> dict[Place, int]:
+        """The first or last offsets that their leader tells; nothing when it is away, or another one by now."""
         try:
             answers = client.offsets_for_times(partitions, timeout=_TIMEOUT)
         except KafkaException:

@@ -62,7 +62,7 @@ class Restorer:
         Raises OwnerError when the topics are another group's, DataLossError when something is gone and `on_data_loss` is
         "stop", ChangelogError on a record that this version cannot read, BrokerError when Kafka does not answer.
         """
-        began = time.monotonic()
+        began, read_before = time.monotonic(), self.progress.entries
         self.progress.restoring = True
         try:
             self._restore(assignment, kept)
@@ -77,6 +77,7 @@ class Restorer:
                     "partitions": sorted(assignment.partitions),
                     "kept": sorted(set(kept) & assignment.partitions),
                     "waiting": waiting,
+                    "entries": self.progress.entries - read_before,
                     "seconds": round(self.progress.seconds, 3),
                 },
             )

@@ -62,15 +62,16 @@ class WorkerProcess:
         """None while it runs."""
         return self._process.poll()
 
-    def wait_for(self, message: str, timeout: float = 60.0) -> None:
-        """Wait until a line of its log has this message. Raises StreamError when it ends or takes too long."""
+    def wait_for(self, message: str, timeout: float = 60.0) -> dict[str, Any]:
+        """Wait until a line of its log has this message, and give the line. Raises StreamError when it ends or takes too long."""
         deadline = time.monotonic() + timeout
-        while not any(line.get("message") == message for line in self.lines()):
+        while (found := next((line for line in self.lines() if line.get("message") == message), None)) is None:
             if self.exit_code is not None:
                 raise StreamError(f"the worker ended with exit code {self.exit_code}: {self.last_words()}")
             if time.monotonic() > deadline:
                 raise StreamError(f"the worker did not come to {message!r} in {timeout:g} s: {self.last_words()}")
             time.sleep(0.05)
+        return found
 
     def lines(self) -> list[dict[str, Any]]:
         """Its log so far; a line that is not JSON stands under `message`."""
