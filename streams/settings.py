@@ -8,6 +8,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -201,6 +202,8 @@ def load_settings(
         elif variable.startswith(PREFIX) and variable.removeprefix(PREFIX).lower() in _BY_NAME:
             name = variable.removeprefix(PREFIX).lower()
             values[name] = _parse(name, text, variable)
+        elif variable.startswith(PREFIX):
+            _refuse_misspelled(variable)
     for name, value in _read_file(file).items():
         if name == "kafka" and isinstance(value, dict):
             for option, text in value.items():
@@ -212,6 +215,13 @@ def load_settings(
             values[name] = _parse(name, value, flag(_BY_NAME[name]) if name in _BY_NAME else name)
     kafka.update(kafka_flags or {})
     return Settings(**values, kafka=kafka)
+
+
+def _refuse_misspelled(variable: str) -> None:
+    """Not every unknown one is an error: Kubernetes sets its own for a service of our name (SECONDLOOK_PORT)."""
+    meant = get_close_matches(variable.removeprefix(PREFIX).lower(), _BY_NAME, n=1, cutoff=0.8)
+    if meant:
+        raise SettingsError(f"{variable}: no such setting; is {PREFIX}{meant[0].upper()} meant?")
 
 
 def _parse(name: str, value: Any, where: str) -> Any:

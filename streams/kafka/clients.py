@@ -1,26 +1,30 @@
 """Configurations of the Kafka clients: ours where a guarantee hangs on them, the user's everywhere else."""
 
-import logging
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.errors import SettingsError
+from streams.kafka.client_log import client_log
 from streams.settings import Settings
 
 Consumed: TypeAlias = Any
 """A `confluent_kafka.Message`: its type hints call optional what a consumed record always has."""
 
-log = logging.getLogger(__name__)
-
 _OURS: Final = {
+    "auto.offset.reset": "a position that is gone must be said, not passed by: see on_data_loss and new_group_from",
     "enable.auto.commit": "offsets are committed with the batch that they belong to",
     "enable.auto.offset.store": "offsets are committed with the batch that they belong to",
+    "enable.partition.eof": "requests time out only once a partition is read to its end",
+    "group.protocol": "requests and responses must be assigned by range, which is the client's part of the classic protocol",
+    "message.max.bytes": "set max_record_bytes instead",
     "partition.assignment.strategy": "requests and responses must be assigned by range to stay co-partitioned",
     "isolation.level": "reading uncommitted records would decide on requests that were taken back",
     "enable.idempotence": "retries could otherwise write a decision twice",
+    "transaction.timeout.ms": "set transaction_timeout instead",
     "transactional.id": "set instance_id instead",
     "group.id": "set group instead",
     "group.instance.id": "set instance_id instead",
@@ -29,17 +33,30 @@ _OURS: Final = {
 
 
 def base_config(settings: Settings) -> dict[str, Any]:
-    """What every client shares: the address, the pass-through options, and a place for librdkafka's log."""
+    """What every client shares: the address, the pass-through options, and a place for librdkafka's log.
+
+    Raises SettingsError on options that the client refuses, or that a guarantee hangs on.
+    """
     for option, why in _OURS.items():
         if option in settings.kafka:
             raise SettingsError(f"kafka option {option} cannot be set: {why}")
+    _try_options(tuple(sorted(settings.kafka.items())))
     return {
         "bootstrap.servers": settings.broker,
         "client.id": "secondlook",
         "error_cb": _log_error,
-        "logger": log,
+        "logger": client_log,
         **settings.kafka,
     }
+
+
+@lru_cache
+def _try_options(options: tuple[tuple[str, str], ...]) -> None:
+    """Ask the client itself, which knows every option; without an address it goes nowhere."""
+    try:
+        Producer({**dict(options), "log_level": 0})
+    except KafkaException as problem:
+        raise SettingsError(f"the Kafka client refuses its options (-X, kafka): {kafka_error(problem).str()}") from None
 
 
 def consumer_config(settings: Settings) -> dict[str, Any]:
@@ -113,7 +130,7 @@ def kafka_error(problem: KafkaException) -> KafkaError:
 
 def _log_error(error: KafkaError) -> None:
     """Connection troubles: librdkafka mends them itself or fails the call that needs the broker."""
-    log.warning("kafka: %s", error.str(), extra={"code": error.name()})
+    client_log.warning("kafka: %s", error.str(), extra={"code": error.name()})
 
 
 def topic_names(topics: Mapping[str, Any]) -> dict[str, str]:

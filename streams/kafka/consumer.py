@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from confluent_kafka import OFFSET_END, TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, TopicPartition
 
 from streams.errors import BrokerError, TopicError
+from streams.kafka.client_log import client_log
 from streams.kafka.clients import Consumed, consumer_config
 from streams.pipeline.assignment import Place
 from streams.pipeline.records import Record
@@ -155,7 +156,7 @@ class GroupConsumer:
         elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise BrokerError(f"cannot consume: {error.str()}")
         else:
-            log.warning("kafka: %s", error.str(), extra={"code": error.name()})
+            client_log.warning("kafka: %s", error.str(), extra={"code": error.name()})
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         self._generation += 1

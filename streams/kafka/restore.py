@@ -31,6 +31,8 @@ Write = Callable[[list[Output], list[TopicPartition], object], None]
 """Writes records and commits offsets of a group with them, as the sink does."""
 
 _INPUTS = (REQUESTS, RESPONSES)
+_AGAIN_AFTER = 0.5
+"""Seconds after which a takeover that a broker's absence broke off begins again."""
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Restorer:
         began, read_before = time.monotonic(), self.progress.entries
         self.progress.restoring = True
         try:
-            self._restore(assignment, kept)
+            self._patiently(assignment, kept)
         finally:
             self.progress.restoring = False
             self.progress.seconds = time.monotonic() - began
@@ -81,6 +83,21 @@ class Restorer:
                     "seconds": round(self.progress.seconds, 3),
                 },
             )
+
+    def _patiently(self, assignment: Assignment, kept: Mapping[int, PartitionStore]) -> None:
+        """Begin again while a broker is away; what was read twice does no harm."""
+        deadline = time.monotonic() + self._settings.restore_timeout
+        while not assignment.over:
+            try:
+                self._restore(assignment, kept)
+            except (KafkaException, BrokerError) as problem:
+                text = kafka_error(problem).str() if isinstance(problem, KafkaException) else str(problem)
+                if time.monotonic() > deadline:
+                    raise BrokerError(f"the partitions cannot be taken over: {text}") from problem
+                log.warning("taking over is begun again: %s", text)
+                time.sleep(_AGAIN_AFTER)
+            else:
+                return
 
     def _restore(self, assignment: Assignment, kept: Mapping[int, PartitionStore]) -> None:
         partitions = sorted(assignment.partitions)

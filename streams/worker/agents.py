@@ -10,14 +10,12 @@ from faust.app.base import BootStrategy
 
 from streams.pipeline.stages import Outbox, Pipeline
 from streams.settings import Settings
+from streams.worker.logs import LIBRARY_LOG
 from streams.worker.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 _In = TypeVar("_In")
-
-LIBRARY_LOG = logging.getLogger("faust")
-"""Where services say that they start and stop: the library's chatter, not ours."""
 
 _QUEUED_BATCHES = 1
 """Batches that may wait before a stage: enough to decode the next one while the last commits, few enough for latency."""
@@ -39,7 +37,8 @@ class App(faust.App):
         """Faust would make folders for its tables; there are none."""
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
-        log.critical("stage %s failed; the worker stops, a restart redoes its batch", agent.fun.__name__, exc_info=exc)
+        name = agent.fun.__name__
+        log.critical("%s: %s; the worker stops, a restart redoes its batch", name, exc, exc_info=exc)
         await self.crash(exc)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import socket
 import threading
 import time
 import uuid
@@ -14,9 +15,9 @@ import faust
 import mode
 from confluent_kafka import TopicPartition
 
-from featurizers import SecondlookError, load_spec
+from featurizers import load_spec
 from scoring import cost_threshold, load_model
-from streams.errors import DeliveryError, TopicError
+from streams.errors import DeliveryError, SettingsError, TopicError
 from streams.kafka.clients import base_config, topic_names
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
@@ -33,8 +34,8 @@ from streams.pipeline.matching import Matcher
 from streams.pipeline.records import Output
 from streams.pipeline.stages import Pipeline
 from streams.settings import Settings
-from streams.worker.agents import LIBRARY_LOG, App, connect_agents, make_app
-from streams.worker.logs import set_up_logging
+from streams.worker.agents import App, connect_agents, make_app
+from streams.worker.logs import LIBRARY_LOG, set_up_logging
 from streams.worker.metrics import Metrics, State
 from streams.worker.sink import Sink
 from streams.worker.web import add_pages
@@ -93,8 +94,12 @@ class Stream(mode.Service):
     async def on_start(self) -> None:
         """Controls first, then the broker's word that we may write, then partitions."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self.controls.start)
-        await self.sink.start()
+        try:
+            await loop.run_in_executor(None, self.controls.start)
+            await self.sink.start()
+        except Exception as problem:
+            log.critical("%s", problem, exc_info=problem)
+            raise
         self.prober.start()
         self._app.flow_control.resume()  # Faust holds channels back until its own (absent) consumer is ready
         await self.source.start()
@@ -111,9 +116,8 @@ class Stream(mode.Service):
                 if polled is not None:
                     self.metrics.consumed(Counter(record.source for record in polled.arrivals.records).items())
                     await self._put(polled)
-        except Exception as problem:
-            log.critical("%s", problem, exc_info=not isinstance(problem, SecondlookError))
-            await self._app.crash(problem)
+        except Exception as problem:  # noqa: BLE001 - whatever it is, it is said, and the worker ends
+            await self._end(problem)
 
     @mode.Service.task
     async def _watch(self) -> None:
@@ -129,10 +133,14 @@ class Stream(mode.Service):
                     f"a call into the Kafka client has hung for {limit:g} s, although it was given one second: "
                     "the worker stops, a restart redoes the batch"
                 )
-                log.critical("%s", problem)
                 _end_process_after(_EXIT_MARGIN, exit_code=1)  # the hung thread can't be joined
-                await self._app.crash(problem)
+                await self._end(problem)
                 return
+
+    async def _end(self, problem: BaseException) -> None:
+        """End the worker, in one line."""
+        log.critical("%s", problem, exc_info=problem)
+        await self._app.crash(problem)
 
     @mode.Service.task
     async def _read_human_decisions(self) -> None:
@@ -212,6 +220,20 @@ def check_for_worker(settings: Settings, topics: Mapping[str, Topic]) -> None:
         raise TopicError("\n".join(problems))
 
 
+def check_port(settings: Settings) -> None:
+    """Raise SettingsError when the pages' port is taken, or the address is not this machine's."""
+    if not settings.web_port:
+        return
+    try:
+        with socket.create_server((settings.web_host, settings.web_port)):
+            pass
+    except OSError as problem:
+        raise SettingsError(
+            f"web_port {settings.web_port} on {settings.web_host}: {os.strerror(problem.errno or 0)}; give each worker of a machine its own "
+            "(--web-port), or none (0)"
+        ) from None
+
+
 def initial_controls(settings: Settings) -> Controls:
     """What holds until a control message says otherwise: the threshold that follows from the costs.
 
@@ -235,6 +257,7 @@ def _end_process_after(seconds: float, *, exit_code: int) -> None:
 def run_worker(settings: Settings) -> None:
     """Run until stopped by a signal (exit code 0) or by a failure (exit code 1). Does not return."""
     set_up_logging(settings.log_level)
+    check_port(settings)
     app = make_app(settings)
     stream = Stream(app, settings)
     add_pages(app, stream)
