@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from streams.pipeline.assignment import Place
-from streams.pipeline.pending import PartitionStore, WaitingRoom
+from streams.pipeline.pending import PartitionStore
 from streams.pipeline.records import REQUESTS, RESPONSES
+from streams.pipeline.waiting import WaitingRoom
 
 Stores = Mapping[int, PartitionStore]
 

@@ -14,12 +14,14 @@ import msgspec
 
 from featurizers import Response, ResponseError, decode
 from streams.pipeline.assignment import Place
+from streams.pipeline.decided import Decided
 from streams.pipeline.gate import MAX_NAME, Gate, Refused
 from streams.pipeline.incidents import Incident, incident
 from streams.pipeline.ledger import Limits, Stores, forget_surplus, overfull
-from streams.pipeline.pending import Decided, PartitionStore, Waiting, WaitingRoom
+from streams.pipeline.pending import PartitionStore
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
+from streams.pipeline.waiting import Waiting, WaitingRoom
 
 _SHOWN = 60
 

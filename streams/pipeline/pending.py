@@ -8,16 +8,14 @@ ones anew, a few at a time (a *rewrite*), and when all of them stand behind the 
 everything before that end can be deleted. Nothing here knows Kafka.
 """
 
-import heapq
-from collections import deque
-from collections.abc import Iterator
-from enum import IntEnum
 from typing import Final
 
 import msgspec
 
 from streams.errors import ChangelogError
-from streams.pipeline.records import Output, Record, size
+from streams.pipeline.decided import DecidedLately, Ids
+from streams.pipeline.records import Output, size
+from streams.pipeline.waiting import Waiting, WaitingRoom
 
 CHANGELOG = "pending"
 
@@ -25,27 +23,10 @@ _FORMAT: Final = b"secondlook.delta."
 _KEY: Final = _FORMAT + b"1"
 _DELTA_BYTES: Final = 512 * 1024
 """Bytes of waiting records after which a batch's delta goes on in another record."""
-_SEGMENT_IDS: Final = 1000
 _REWRITE_ENTRIES: Final = 1000
 """Live entries that one batch writes anew, at most."""
 _REWRITE_SLACK: Final = 10_000
 """Entries that a log may hold beyond three times the live ones before a rewrite begins: small stores are not worth one."""
-_OVERHEAD: Final = 700
-"""Bytes that a waiting record takes beyond its key, value and headers (objects, both dicts; measured)."""
-
-
-class Decided(IntEnum):
-    """How a request came to its decision; tells a late response from a duplicate one."""
-
-    ANSWERED = 0
-    TIMED_OUT = 1
-
-
-class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A record that waits for its counterpart until `deadline` (ms). Its key is its request id."""
-
-    deadline: int
-    record: Record
 
 
 class Claim(msgspec.Struct, frozen=True, array_like=True):
@@ -60,14 +41,6 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
     replaces: str = ""
 
 
-class _Ids(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Request ids decided in one batch, remembered until `expires` (ms)."""
-
-    expires: int
-    how: Decided
-    ids: list[str]
-
-
 class _Delta(msgspec.Struct, array_like=True):
     """What one batch did to one partition. Positions are next offsets; None where the batch read nothing there."""
 
@@ -75,7 +48,7 @@ class _Delta(msgspec.Struct, array_like=True):
     responses: list[Waiting] = []
     requests_gone: list[str] = []
     responses_gone: list[str] = []
-    decided: list[_Ids] = []
+    decided: list[Ids] = []
     requests_position: int | None = None
     responses_position: int | None = None
     claim: Claim | None = None
@@ -83,211 +56,6 @@ class _Delta(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Delta).decode
-
-
-class WaitingRoom:
-    """One kind of waiting record (requests, or responses) of one partition, by id and by deadline (in buckets of a second)."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, Waiting] = {}
-        self._buckets: dict[int, dict[str, None]] = {}
-        self._seconds: list[int] = []
-        self._added: set[str] = set()
-        self._removed: set[str] = set()
-        self.bytes = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._waiting
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._waiting)
-
-    def get(self, request_id: str) -> Waiting | None:
-        """The record that waits under this id, or None."""
-        return self._waiting.get(request_id)
-
-    def holds(self, request_id: str, offset: int) -> bool:
-        """Whether this very record waits already: at least once, a restart may read it again."""
-        waiting = self._waiting.get(request_id)
-        return waiting is not None and waiting.record.offset == offset
-
-    def add(self, request_id: str, waiting: Waiting) -> None:
-        """Let a record wait; it must not be waiting already."""
-        self.restore(request_id, waiting)
-        self._added.add(request_id)
-
-    def restore(self, request_id: str, waiting: Waiting) -> None:
-        """Let a record wait that the changelog holds already, perhaps twice."""
-        if request_id in self._waiting:
-            self.forget(request_id)
-        self._waiting[request_id] = waiting
-        self.bytes += size(waiting.record) + _OVERHEAD
-        second = waiting.deadline // 1000
-        bucket = self._buckets.get(second)
-        if bucket is None:
-            bucket = self._buckets[second] = {}
-            heapq.heappush(self._seconds, second)
-        bucket[request_id] = None
-
-    def forget(self, request_id: str) -> Waiting | None:
-        """Take a record out as the changelog says; None when it does not wait."""
-        waiting = self._waiting.pop(request_id, None)
-        if waiting is not None:
-            self.bytes -= size(waiting.record) + _OVERHEAD
-            self._buckets[waiting.deadline // 1000].pop(request_id, None)
-        return waiting
-
-    def pop(self, request_id: str) -> Waiting | None:
-        """Take a record out, or None."""
-        waiting = self.forget(request_id)
-        if waiting is not None:
-            if request_id in self._added:
-                self._added.discard(request_id)
-            else:
-                self._removed.add(request_id)
-        return waiting
-
-    @property
-    def oldest(self) -> str | None:
-        """The id of a record in the second that comes due first, or None."""
-        while self._seconds:
-            bucket = self._buckets[self._seconds[0]]
-            if bucket:
-                return next(iter(bucket))
-            del self._buckets[heapq.heappop(self._seconds)]
-        return None
-
-    def take_due(self, until: int, limit: int) -> list[tuple[str, Waiting]]:
-        """Take out at most `limit` records whose deadline is at or before `until` (ms), oldest second first."""
-        due: list[tuple[str, Waiting]] = []
-        while self.oldest is not None and self._seconds[0] * 1000 <= until and len(due) < limit:
-            before = len(due)
-            for request_id in list(self._buckets[self._seconds[0]]):
-                waiting = self._waiting[request_id]
-                if waiting.deadline <= until:
-                    self.pop(request_id)
-                    due.append((request_id, waiting))
-                    if len(due) == limit:
-                        break
-            if len(due) == before:
-                break
-        return due
-
-    def changes(self) -> tuple[list[Waiting], list[str]]:
-        """What came and what went since the last call, as a net effect: a record that came and went is neither."""
-        came = [self._waiting[request_id] for request_id in self._added]
-        gone = list(self._removed - self._added)
-        self._added.clear()
-        self._removed.clear()
-        return came, gone
-
-
-class _Segment:
-    """Ids that are forgotten together."""
-
-    __slots__ = ("expires", "how", "ids")
-
-    def __init__(self, expires: int, how: Decided, ids: list[str]) -> None:
-        self.expires, self.how, self.ids = expires, how, ids
-
-
-class DecidedLately:
-    """The ids decided within the deduplication window, in segments of one batch each, oldest first."""
-
-    def __init__(self, window: int) -> None:
-        self._window = window
-        self._ids: dict[str, _Segment] = {}
-        self._segments: deque[_Segment] = deque()
-        self._new: dict[Decided, _Segment] = {}
-        self._forgotten_until = 0
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @property
-    def oldest(self) -> int | None:
-        """When the oldest segment was to be forgotten (ms), or None when nothing is remembered."""
-        return self._segments[0].expires if self._segments else None
-
-    def reach(self, now: int) -> int:
-        """How far back the memory really goes (ms): the window, or less where ids were forgotten early."""
-        return min(self._window, now + self._window - self._forgotten_until)
-
-    def get(self, request_id: str) -> Decided | None:
-        """How this request was decided, or None when it was not, or not lately."""
-        segment = self._ids.get(request_id)
-        return None if segment is None else segment.how
-
-    def add(self, request_id: str, how: Decided) -> None:
-        """Remember a decision of the current batch."""
-        segment = self._new.get(how)
-        if segment is None:
-            segment = self._new[how] = _Segment(0, how, [])
-        segment.ids.append(request_id)
-        self._ids[request_id] = segment
-
-    def restore(self, ids: _Ids) -> None:
-        """Remember what the changelog holds, perhaps twice."""
-        segment = _Segment(ids.expires, ids.how, [one for one in ids.ids if self._is_older(one, ids.expires)])
-        if segment.ids:
-            self._ids.update(dict.fromkeys(segment.ids, segment))
-            self._segments.append(segment)
-
-    def _is_older(self, request_id: str, expires: int) -> bool:
-        known = self._ids.get(request_id)
-        return known is None or known.expires < expires
-
-    def restored(self, now: int) -> None:
-        """The changelog has been read: put the segments into their order, and forget what is over."""
-        self._segments = deque(sorted(self._segments, key=lambda segment: segment.expires))
-        self.expire(now)
-
-    def expire(self, now: int) -> None:
-        """Forget the ids whose window has passed."""
-        while self._segments and self._segments[0].expires <= now:
-            self._forget(self._segments.popleft())
-
-    def forget_oldest(self) -> None:
-        """Forget the oldest segment before its time: there is no room for it."""
-        segment = self._segments.popleft()
-        self._forgotten_until = segment.expires
-        self._forget(segment)
-
-    def _forget(self, segment: _Segment) -> None:
-        for request_id in segment.ids:
-            if self._ids.get(request_id) is segment:
-                del self._ids[request_id]
-
-    def changes(self, now: int) -> list[_Ids]:
-        """The current batch's ids; what is over is forgotten."""
-        came = []
-        for segment in self._new.values():
-            segment.expires = now + self._window
-            self._segments.append(segment)
-            came += self._as_written(segment)
-        self._new = {}
-        self.expire(now)
-        return came
-
-    def segments(self) -> list[_Segment]:
-        """The segments as they stand."""
-        return list(self._segments)
-
-    @staticmethod
-    def _as_written(segment: _Segment) -> list[_Ids]:
-        return [
-            _Ids(segment.expires, segment.how, segment.ids[start : start + _SEGMENT_IDS])
-            for start in range(0, len(segment.ids), _SEGMENT_IDS)
-        ]
-
-    def rewritten(self, segment: _Segment, now: int) -> list[_Ids]:
-        """A segment once more, unless it has been forgotten."""
-        if segment.expires <= now or not segment.ids or self._ids.get(segment.ids[0]) is not segment:
-            return []
-        return self._as_written(segment)
 
 
 class _Rewrite:
@@ -407,7 +175,7 @@ class PartitionStore:
         self.log_end = log_end
 
     def _write_anew(
-        self, requests: list[Waiting], responses: list[Waiting], decided: list[_Ids], now: int
+        self, requests: list[Waiting], responses: list[Waiting], decided: list[Ids], now: int
     ) -> Claim | None:
         """Add some of the live entries to a batch's delta when the log has grown too long; the last ones with the claim."""
         self.deletable = None

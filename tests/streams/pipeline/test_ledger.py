@@ -3,9 +3,11 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.pipeline.decided import Decided
 from streams.pipeline.ledger import Limits, closed_sides, forget_surplus, holdings
-from streams.pipeline.pending import Decided, PartitionStore, Waiting
+from streams.pipeline.pending import PartitionStore
 from streams.pipeline.records import REQUESTS, RESPONSES, size
+from streams.pipeline.waiting import Waiting
 from tests.rig import NOW, ROOMY, WINDOW, Desk, assignment, request, response
 
 SIDES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=4)

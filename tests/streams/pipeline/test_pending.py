@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from streams.errors import ChangelogError
 from streams.pipeline import pending
-from streams.pipeline.pending import Claim, Decided, PartitionStore, Waiting
+from streams.pipeline.decided import Decided
+from streams.pipeline.pending import Claim, PartitionStore
 from streams.pipeline.records import Output
+from streams.pipeline.waiting import Waiting
 from tests.rig import NOW, WINDOW, request, response
 
 

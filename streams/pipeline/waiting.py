@@ -1,0 +1,119 @@
+"""Waiting rooms: the records that wait for their counterpart, by id and by deadline."""
+
+import heapq
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from streams.pipeline.records import Record, size
+
+_OVERHEAD: Final = 700
+"""Bytes that a waiting record takes beyond its key, value and headers (objects, both dicts; measured)."""
+
+
+class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A record that waits for its counterpart until `deadline` (ms). Its key is its request id."""
+
+    deadline: int
+    record: Record
+
+
+class WaitingRoom:
+    """One kind of waiting record (requests, or responses) of one partition, by id and by deadline (in buckets of a second)."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Waiting] = {}
+        self._buckets: dict[int, dict[str, None]] = {}
+        self._seconds: list[int] = []
+        self._added: set[str] = set()
+        self._removed: set[str] = set()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._waiting
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._waiting)
+
+    def get(self, request_id: str) -> Waiting | None:
+        """The record that waits under this id, or None."""
+        return self._waiting.get(request_id)
+
+    def holds(self, request_id: str, offset: int) -> bool:
+        """Whether this very record waits already: at least once, a restart may read it again."""
+        waiting = self._waiting.get(request_id)
+        return waiting is not None and waiting.record.offset == offset
+
+    def add(self, request_id: str, waiting: Waiting) -> None:
+        """Let a record wait; it must not be waiting already."""
+        self.restore(request_id, waiting)
+        self._added.add(request_id)
+
+    def restore(self, request_id: str, waiting: Waiting) -> None:
+        """Let a record wait that the changelog holds already, perhaps twice."""
+        if request_id in self._waiting:
+            self.forget(request_id)
+        self._waiting[request_id] = waiting
+        self.bytes += size(waiting.record) + _OVERHEAD
+        second = waiting.deadline // 1000
+        bucket = self._buckets.get(second)
+        if bucket is None:
+            bucket = self._buckets[second] = {}
+            heapq.heappush(self._seconds, second)
+        bucket[request_id] = None
+
+    def forget(self, request_id: str) -> Waiting | None:
+        """Take a record out as the changelog says; None when it does not wait."""
+        waiting = self._waiting.pop(request_id, None)
+        if waiting is not None:
+            self.bytes -= size(waiting.record) + _OVERHEAD
+            self._buckets[waiting.deadline // 1000].pop(request_id, None)
+        return waiting
+
+    def pop(self, request_id: str) -> Waiting | None:
+        """Take a record out, or None."""
+        waiting = self.forget(request_id)
+        if waiting is not None:
+            if request_id in self._added:
+                self._added.discard(request_id)
+            else:
+                self._removed.add(request_id)
+        return waiting
+
+    @property
+    def oldest(self) -> str | None:
+        """The id of a record in the second that comes due first, or None."""
+        while self._seconds:
+            bucket = self._buckets[self._seconds[0]]
+            if bucket:
+                return next(iter(bucket))
+            del self._buckets[heapq.heappop(self._seconds)]
+        return None
+
+    def take_due(self, until: int, limit: int) -> list[tuple[str, Waiting]]:
+        """Take out at most `limit` records whose deadline is at or before `until` (ms), oldest second first."""
+        due: list[tuple[str, Waiting]] = []
+        while self.oldest is not None and self._seconds[0] * 1000 <= until and len(due) < limit:
+            before = len(due)
+            for request_id in list(self._buckets[self._seconds[0]]):
+                waiting = self._waiting[request_id]
+                if waiting.deadline <= until:
+                    self.pop(request_id)
+                    due.append((request_id, waiting))
+                    if len(due) == limit:
+                        break
+            if len(due) == before:
+                break
+        return due
+
+    def changes(self) -> tuple[list[Waiting], list[str]]:
+        """What came and what went since the last call, as a net effect: a record that came and went is neither."""
+        came = [self._waiting[request_id] for request_id in self._added]
+        gone = list(self._removed - self._added)
+        self._added.clear()
+        self._removed.clear()
+        return came, gone
