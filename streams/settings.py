@@ -126,7 +126,10 @@ class Settings:
         "whole, the oldest waiting records are decided (`store_full`).",
     )
     max_remembered: int = _setting(
-        1_000_000, _count, "ids", "Most decided requests that are remembered; beyond it the oldest are forgotten early."
+        500_000,
+        _count,
+        "ids",
+        "Most decided requests that are remembered (about 180 bytes each); beyond it the oldest are forgotten early.",
     )
     batch_size: int = _setting(500, _batch_size, "records", "Most records in one batch (and transaction).")
     batch_linger: float = _setting(0.01, _positive, "s", "How long a batch may wait to fill.")

@@ -39,3 +39,26 @@ def test_the_pure_packages_know_no_kafka(package: str) -> None:
     """Neither featurizers nor scoring imports a Kafka client."""
     for file in (ROOT / package).rglob("*.py"):
         assert set() == imported_packages(file) & KAFKA, file
+
+
+@pytest.mark.parametrize(
+    ("room", "not_into"),
+    [
+        ("pipeline", {"kafka", "worker", "cli", "brokers", "stress", "demo"}),
+        ("kafka", {"worker", "cli", "brokers", "stress", "demo"}),
+        ("worker", {"cli", "brokers", "stress", "demo"}),
+    ],
+)
+def test_within_streams_arrows_run_one_way(room: str, not_into: set[str]) -> None:
+    """cli -> worker -> kafka -> pipeline, and the pipeline knows no client."""
+    files = list((ROOT / "streams" / room).glob("*.py"))
+    assert files
+    for file in files:
+        modules = {
+            node.module
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+        assert set() == {one.split(".")[1] for one in modules if one.startswith("streams.")} & not_into, file
+        if room == "pipeline":
+            assert set() == imported_packages(file) & KAFKA, file

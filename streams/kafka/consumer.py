@@ -1,7 +1,7 @@
 """The group consumer, behind one typed wrapper: the only place that knows librdkafka's events, errors, pause and seek.
 
-A fetch never spans two assignments. The group's callbacks run inside the client's `consume`, and a new assignment begins
-paused; so whatever a fetch brought in which a callback ran belongs to the assignment before it, and is let go.
+The group's callbacks run inside the client's `consume`, so a fetch may bring records of an assignment that ended in it: it
+is for the caller to let them go. A new assignment begins paused, and brings nothing before `read_from`.
 """
 
 import logging
@@ -62,7 +62,6 @@ class GroupConsumer:
         self._roles = roles
         self._names = {role: name for name, role in roles.items()}
         self._members = members
-        self._generation = 0
         self._client = make({**consumer_config(settings), "on_commit": _warn_of_failure})
 
     def join(self) -> None:
@@ -72,19 +71,17 @@ class GroupConsumer:
         )
 
     def fetch(self) -> Fetched:
-        """The next records and events of the current assignment: all that come within the linger after the first.
+        """The next records and events: all that come within the linger after the first.
 
         Raises TopicError or BrokerError on what waiting does not mend.
         """
-        generation = self._generation
         messages: list[Consumed] = self._client.consume(1, timeout=_IDLE_WAIT)
         more = self._settings.batch_size - len(messages)
-        if messages and more and generation == self._generation:
+        if messages and more:
             messages += self._client.consume(more, timeout=self._settings.batch_linger)
         fetched = Fetched()
-        if generation == self._generation:
-            for message in messages:
-                self._take(message, fetched)
+        for message in messages:
+            self._take(message, fetched)
         return fetched
 
     def read_from(self, offsets: Mapping[Place, int]) -> None:
@@ -159,7 +156,6 @@ class GroupConsumer:
             client_log.warning("kafka: %s", error.str(), extra={"code": error.name()})
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        self._generation += 1
         for partition in assigned:
             partition.offset = OFFSET_END  # where it really goes on is known when the stores are restored
         consumer.assign(assigned)
@@ -172,11 +168,9 @@ class GroupConsumer:
         )
 
     def _on_revoke(self, _consumer: Consumer, _revoked: list[TopicPartition]) -> None:
-        self._generation += 1
         self._members.revoked()
 
     def _on_lost(self, _consumer: Consumer, _lost: list[TopicPartition]) -> None:
-        self._generation += 1
         self._members.lost()
 
 

@@ -17,9 +17,11 @@ from confluent_kafka.admin import AdminClient
 from streams.errors import BrokerError, ChangelogError, DataLossError, OwnerError
 from streams.kafka.admin import group_members, topic_ids
 from streams.kafka.clients import base_config, group_name, kafka_error, reader_config
+from streams.kafka.delivery import BatchAborted
 from streams.kafka.reading import read_to_end, watermarks
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.continuity import Found, Input, Note, Plan, plan, read_note, write_note
+from streams.pipeline.ledger import Limits, forget_surplus
 from streams.pipeline.pending import CHANGELOG, PartitionStore
 from streams.pipeline.positions import Position
 from streams.pipeline.records import REQUESTS, RESPONSES, Output
@@ -28,7 +30,7 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 Write = Callable[[list[Output], list[TopicPartition], object], None]
-"""Writes records and commits offsets of a group with them, as the sink does."""
+"""Writes records and commits offsets of a group with them, whole; raises BatchAborted when it was taken back."""
 
 _INPUTS = (REQUESTS, RESPONSES)
 _AGAIN_AFTER = 0.5
@@ -48,9 +50,12 @@ class Progress:
 class Restorer:
     """Fills assignments. `write` makes claims durable; `now` is the time in ms by the broker's clock."""
 
-    def __init__(self, settings: Settings, names: Mapping[str, str], write: Write, now: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: Settings, names: Mapping[str, str], limits: Limits, write: Write, now: Callable[[], int]
+    ) -> None:
         self._settings = settings
         self._names = names
+        self._limits = limits
         self._write = write
         self._now = now
         self._admin = AdminClient({"log_level": 0, **base_config(settings)})
@@ -85,12 +90,15 @@ class Restorer:
             )
 
     def _patiently(self, assignment: Assignment, kept: Mapping[int, PartitionStore]) -> None:
-        """Begin again while a broker is away; what was read twice does no harm."""
+        """Begin again while a broker is away, or takes no claim because the group is about to deal its partitions anew.
+
+        What is read twice does no harm.
+        """
         deadline = time.monotonic() + self._settings.restore_timeout
         while not assignment.over:
             try:
                 self._restore(assignment, kept)
-            except (KafkaException, BrokerError) as problem:
+            except (KafkaException, BrokerError, BatchAborted) as problem:
                 text = kafka_error(problem).str() if isinstance(problem, KafkaException) else str(problem)
                 if time.monotonic() > deadline:
                     raise BrokerError(f"the partitions cannot be taken over: {text}") from problem
@@ -182,6 +190,7 @@ class Restorer:
                 client, topic, until, start, patience=self._settings.restore_timeout, stopping=lambda: assignment.over
             ):
                 self._apply(stores[message.partition()], message.offset(), message.key(), message.value())
+                forget_surplus(stores, self._limits)  # the log may hold more ids than there is memory for
         finally:
             client.close()
         for number, store in stores.items():

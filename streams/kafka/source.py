@@ -145,7 +145,7 @@ class Source:
         fetched = self._consumer.fetch()
         assignment = self.assignment
         if assignment is None or assignment is not before or not assignment.ready or assignment.over:
-            return None
+            return None  # the group ended the assignment meanwhile, and what was fetched is read again by its successor
         caught_up = frozenset(place for place, position in assignment.positions.items() if position.caught_up)
         records = self._take(assignment, fetched)
         self._follow_probes(assignment)

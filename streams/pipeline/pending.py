@@ -171,7 +171,7 @@ class PartitionStore:
 
     def restored(self, now: int, log_end: int) -> None:
         """The changelog has been read up to `log_end`; `now` is in ms."""
-        self.decided.restored(now)
+        self.decided.expire(now)
         self.log_end = log_end
 
     def _write_anew(

@@ -73,7 +73,7 @@ class Stream(mode.Service):
             settings, names, initial_controls(settings), self._load_model, self.name, self.clock
         )
         self.prober = Prober(settings, names, self.clock.now)
-        self.restorer = Restorer(settings, names, self._write, self.clock.now)
+        self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
         self.source = Source(settings, names, self.flow, self.restorer, self.prober)
         delivery: Delivery = (
             ExactlyOnce(settings, names)

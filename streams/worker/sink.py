@@ -63,15 +63,11 @@ class Sink:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._delivery.start)
 
     def write(self, outputs: list[Output], offsets: list[TopicPartition], group: object) -> None:
-        """Write records and commit offsets with them, beside the batches; from any thread, blocking. Raises DeliveryError."""
-        while True:
-            try:
-                self._thread.submit(self._delivery.commit, outputs, offsets, group).result()
-            except BatchAborted as problem:
-                log.warning("written again: %s", problem)
-                self._count_abort(problem)
-            else:
-                return
+        """Write records and commit offsets with them, beside the batches; from any thread, blocking.
+
+        Raises BatchAborted and DeliveryError as `Delivery.commit` does.
+        """
+        self._thread.submit(self._delivery.commit, outputs, offsets, group).result()
 
     async def deliver(self, outbox: Outbox) -> None:
         """Commit one batch. Raises DeliveryError when the worker must stop without committing further."""

@@ -61,6 +61,8 @@ def test_kafka_options_pass_through_and_secrets_come_from_files(tmp_path: Path) 
     (tmp_path / "password").write_text("hunter2\n")
     environ = {
         "SECONDLOOK_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "SECONDLOOK_KAFKA_SASL_MECHANISM": "PLAIN",
+        "SECONDLOOK_KAFKA_SASL_USERNAME": "secondlook",
         "SECONDLOOK_KAFKA_SASL_PASSWORD_FILE": str(tmp_path / "password"),
     }
     loaded = load_settings(environ=environ)
@@ -89,3 +91,29 @@ def test_an_empty_default_is_not_shown() -> None:
     assert "on one cluster. --" in helped
     assert "Default: 127.0.0.1:9092." in helped
     assert "| `topic_prefix` | `SECONDLOOK_TOPIC_PREFIX` |  |" in settings_markdown()
+
+
+@pytest.mark.parametrize(
+    "option", ["auto.offset.reset", "group.protocol", "message.max.bytes", "transaction.timeout.ms"]
+)
+def test_options_that_would_change_what_is_promised_are_refused(option: str) -> None:
+    """Rather than being overwritten without a word."""
+    with pytest.raises(SettingsError, match=f"kafka option {option} cannot be set"):
+        base_config(load_settings(kafka_flags={option: "1"}, environ={}))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("no.such.option", "1"), ("fetch.min.bytes", "many"), ("security.protocol", "magic")]
+)
+def test_options_that_the_client_refuses_are_said_with_its_words(option: str, value: str) -> None:
+    """One line, not a traceback."""
+    with pytest.raises(SettingsError, match=f"the Kafka client refuses its options.*{option}"):
+        base_config(load_settings(kafka_flags={option: value}, environ={}))
+
+
+def test_a_misspelled_variable_is_refused_and_one_of_kubernetes_is_not() -> None:
+    """A service named secondlook brings variables of its own."""
+    with pytest.raises(SettingsError, match=r"SECONDLOOK_GRUOP: no such setting; is SECONDLOOK_GROUP meant\?"):
+        load_settings(environ={"SECONDLOOK_GRUOP": "a"})
+    environ = {"SECONDLOOK_PORT": "tcp://10.0.0.1:6066", "SECONDLOOK_SERVICE_HOST": "10.0.0.1"}
+    assert load_settings(environ=environ) == load_settings(environ={})

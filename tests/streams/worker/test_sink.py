@@ -126,9 +126,11 @@ def test_ten_records_in_a_minute_that_make_a_stage_fail_stop_the_worker(models: 
     assert 10 == bench.metrics.registry.get_sample_value("secondlook_incidents_total", {"stage": "score"})
 
 
-def test_what_is_written_beside_the_batches_is_written_again_when_taken_back(models: Path) -> None:
-    """A claim on the changelog waits for the broker like everything else."""
+def test_what_is_written_beside_the_batches_says_when_it_was_taken_back(models: Path) -> None:
+    """Whoever claims partitions knows whether they are still dealt to this worker; the sink doesn't."""
     bench = Bench(models, [BatchAborted("not now")])
+    with pytest.raises(BatchAborted):
+        bench.sink.write([Output("pending", None, b"claim")], [], "the group")
     bench.sink.write([Output("pending", None, b"claim")], [], "the group")
     assert [b"claim"] == [output.value for output in bench.delivery.written]
 
