@@ -258,7 +258,7 @@ class AtLeastOnce(_Producing):
     def deliver(self, outbox: Outbox) -> None:
         """See the module's numbered steps."""
         self._write(outbox.outputs)
-        # Only now: a tombstone that outlived a crash which its decision did not would lose a request.
+        # Only now: a delta that outlived a crash which its decisions did not would lose requests.
         self.commit(outbox.changelog, _offsets(outbox.ticket, self._names), outbox.ticket.assignment.group)
 
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:  # noqa: ARG002 - the consumer knows its group
