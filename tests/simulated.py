@@ -371,9 +371,10 @@ class SimulatedAdmin:
     def __init__(self, kafka: SimulatedKafka) -> None:
         self.kafka = kafka
 
-    def list_topics(self, timeout: float) -> Any:  # noqa: ARG002 - nothing is waited for
+    def list_topics(self, topic: str = "", timeout: float = 0) -> Any:  # noqa: ARG002 - nothing is waited for
         self.kafka.ask()
-        return SimpleNamespace(controller_id=1, brokers={1: None})
+        topics = {topic: SimpleNamespace(partitions=range(self.kafka.topics.get(topic, 0)))}
+        return SimpleNamespace(controller_id=1, brokers={1: None}, topics=topics)
 
     def describe_topics(self, topics: Any, **_options: Any) -> dict[str, Future[Any]]:
         return {name: _done(SimpleNamespace(topic_id=f"id of {name}")) for name in topics.topic_names}

@@ -90,6 +90,7 @@ def reader_config(settings: Settings, *, isolation: str = "read_committed") -> d
     """A consumer that assigns partitions to itself and belongs to no group (librdkafka wants a name all the same)."""
     return {
         "fetch.wait.max.ms": 50,
+        "queued.max.messages.kbytes": 16 * 1024,  # what it reads is worked off at once: more would only take memory
         **base_config(settings),
         "group.id": f"{settings.topic_prefix}{settings.group}-reader-{uuid.uuid4().hex[:8]}",
         "enable.auto.commit": False,

@@ -76,6 +76,10 @@ class Delivery(Protocol):
     def hung_for(self) -> float:
         """Seconds since the call into the client that is going on began; 0 when there is none."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether it waits for a broker that is away."""
+
     def close(self) -> None:
         """Let go of the broker; never waits long."""
 
@@ -91,7 +95,13 @@ class _Producing:
         self._call_began: float | None = None
         self._replaced: list[float] = []
         self._replacements = 0
+        self._waiting = False
         self._producer = Producer(self._config)
+
+    @property
+    def waiting(self) -> bool:
+        """See `Delivery`."""
+        return self._waiting
 
     @property
     def replaced(self) -> int:
@@ -170,12 +180,14 @@ class _Producing:
             except KafkaException as problem:
                 if not kafka_error(problem).retriable():
                     raise
+                self._waiting = True
                 self._refuse_when_stopping()
                 if time.monotonic() - warned > _WARN_EVERY:
                     warned = time.monotonic()
                     log.warning("waiting for the broker: %s", kafka_error(problem).str())
                 time.sleep(0.05)
             else:
+                self._waiting = False
                 return
 
 
@@ -276,7 +288,9 @@ class AtLeastOnce(_Producing):
         except KafkaException as problem:
             self._judge(self._cause(kafka_error(problem)))
         while self._timed(lambda: self._producer.flush(_CALL_TIMEOUT)):
+            self._waiting = True
             self._refuse_when_stopping()
+        self._waiting = False
         if self._failed is not None:
             self._judge(self._failed)
 

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _EVERY = 0.5
 """Seconds between two questions where the partitions end."""
-_TOPICS_EVERY = 10.0
+_TOPICS_EVERY = 5.0
 """Seconds between two looks at the topics themselves: their leaders, and whether they are the same ones."""
 _TIMEOUT = 1.0
 

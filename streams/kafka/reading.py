@@ -14,6 +14,8 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT = 10.0
+_AT_ONCE = 100
+"""Records taken from the client in one call: those of the changelog may be large."""
 _SAY_EVERY = 5.0
 _MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 """A topic that was just made, or a partition that changes its broker."""
@@ -70,7 +72,7 @@ def read_to_end(
     progress = _Progress(topic, patience)
     while missing and not stopping():
         message: Consumed
-        for message in consumer.consume(1000, timeout=0.1):
+        for message in consumer.consume(_AT_ONCE, timeout=0.1):
             error, partition = message.error(), message.partition()
             if error is None:
                 yield message

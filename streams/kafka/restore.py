@@ -21,7 +21,7 @@ from streams.kafka.delivery import BatchAborted
 from streams.kafka.reading import read_to_end, watermarks
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.continuity import Found, Input, Note, Plan, plan, read_note, write_note
-from streams.pipeline.ledger import Limits, forget_surplus
+from streams.pipeline.ledger import Limits, closed_sides, forget_surplus
 from streams.pipeline.pending import CHANGELOG, PartitionStore
 from streams.pipeline.positions import Position
 from streams.pipeline.records import REQUESTS, RESPONSES, Output
@@ -33,6 +33,8 @@ Write = Callable[[list[Output], list[TopicPartition], object], None]
 """Writes records and commits offsets of a group with them, whole; raises BatchAborted when it was taken back."""
 
 _INPUTS = (REQUESTS, RESPONSES)
+_DECISIONS = ("auto_action", "human_review")
+_ASK_TIMEOUT = 5.0
 _AGAIN_AFTER = 0.5
 """Seconds after which a takeover that a broker's absence broke off begins again."""
 
@@ -116,13 +118,14 @@ class Restorer:
         logs = {role: watermarks(self._settings, self._names[role], partitions) for role in _INPUTS}
         if assignment.over:
             return
+        decided_before = self._decided_before(stores, offsets)
         plans: dict[int, Plan] = {}
         for number, store in stores.items():
             inputs = {
                 role: Input(*offsets[role, number], *logs[role][number], ids.get(self._names[role], ""))
                 for role in _INPUTS
             }
-            found = Found(store, inputs, changelog[number], ids.get(self._names[CHANGELOG], ""))
+            found = Found(store, inputs, changelog[number], ids.get(self._names[CHANGELOG], ""), decided_before)
             plans[number] = plan(found, group=self._group, new_group_from=self._settings.new_group_from)
         self._judge(plans)
         for number, store in stores.items():
@@ -131,6 +134,8 @@ class Restorer:
             note = Note(ids.get(self._names[CHANGELOG], ""), changelog[number])
             assignment.notes[number] = write_note(note)
         self._claim(assignment, stores, plans)
+        self._count(plans)
+        assignment.closed = closed_sides(stores, self._limits, frozenset())
         assignment.topic_ids = {name: ids.get(name, "") for name in self._names.values()}
         assignment.stores = stores
         assignment.positions = {
@@ -211,6 +216,22 @@ class Restorer:
         self.progress.foreign += 1
         log.error("a record that is not secondlook's stands in the changelog and is passed by: %s", where)
 
+    def _decided_before(
+        self, stores: Mapping[int, PartitionStore], offsets: Mapping[Place, tuple[int | None, Note | None]]
+    ) -> bool:
+        """Whether there are decisions, although no partition of the changelog was ever written.
+
+        Of workers that begin together one may decide before another has claimed its partitions: but it has claimed its own.
+        """
+        if any(store.claim for store in stores.values()) or any(offset is not None for offset, _ in offsets.values()):
+            return False
+        return not self._was_written(CHANGELOG) and any(self._was_written(role) for role in _DECISIONS)
+
+    def _was_written(self, role: str) -> bool:
+        topic = self._names[role]
+        partitions = self._admin.list_topics(topic, timeout=_ASK_TIMEOUT).topics[topic].partitions
+        return any(high > 0 for _, high in watermarks(self._settings, topic, partitions).values())
+
     def _judge(self, plans: Mapping[int, Plan]) -> None:
         """Say what is new; stop at what is lost, unless the operator has said to go on."""
         for one in plans.values():
@@ -223,7 +244,10 @@ class Restorer:
                 f"{losses[0].text}{more}. Nothing was read or written. To accept it, count it and go on: "
                 "secondlook worker --on-data-loss continue"
             )
-        for loss in losses:
+
+    def _count(self, plans: Mapping[int, Plan]) -> None:
+        """What was lost is counted once it is written down that the operator accepts it."""
+        for loss in (loss for one in plans.values() for loss in one.losses):
             self.skipped[loss.cause] += loss.count or 1
             log.error(
                 "%s; going on, as on_data_loss says", loss.text, extra={"cause": loss.cause, "records": loss.count}

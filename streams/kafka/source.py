@@ -219,7 +219,7 @@ class Source:
         if assignment.over:
             return
         self._consumer.read_from({place: position.next_offset for place, position in assignment.positions.items()})
-        self._held = frozenset()
+        self._held = frozenset()  # what the restored stores leave no room for is held back before the next fetch
         assignment.ready = True
         log.info("assigned", extra={"partitions": sorted(assignment.partitions), "epoch": assignment.epoch})
 

@@ -25,8 +25,12 @@ SINGLE_PARTITION = ("control", "control_status")
 KEPT = ("pending", "control")
 # What a worker writes that can be as large as `max_record_bytes`: an input record, wrapped.
 WRITTEN = ("pending", "auto_action", "human_review", "dead_letter")
-# Where the broker's own time counts.
-STAMPED = ("requests", "responses")
+# Where the broker's own time counts, and what hangs on another clock otherwise.
+STAMPED = {
+    "requests": "timeouts hang on the producers' clocks while a worker catches up",
+    "responses": "timeouts hang on the producers' clocks while a worker catches up",
+    "control_status": "a worker cannot tell its own clock from the broker's",
+}
 BATCH_FRAMING = 1024
 """Bytes that Kafka puts around a record in a batch of one, with room to spare."""
 
@@ -161,9 +165,8 @@ def check_configs(
             )
         if topic.key in STAMPED and actual.get("message.timestamp.type") != "LogAppendTime":
             warnings.append(
-                f"topic {topic.name} has message.timestamp.type={actual.get('message.timestamp.type')}: timeouts hang on the "
-                "producers' clocks while a worker catches up. Mend it: "
-                + _alter(conf, topic, "message.timestamp.type", "LogAppendTime")
+                f"topic {topic.name} has message.timestamp.type={actual.get('message.timestamp.type')}: "
+                f"{STAMPED[topic.key]}. Mend it: " + _alter(conf, topic, "message.timestamp.type", "LogAppendTime")
             )
     return ConfigFindings(tuple(errors), tuple(warnings))
 

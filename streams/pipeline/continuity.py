@@ -54,12 +54,16 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """All that Kafka says of one partition. The store is restored from the changelog, whose high watermark is given."""
+    """All that Kafka says of one partition. The store is restored from the changelog, whose high watermark is given.
+
+    `decided_before`: there are decisions in the output topics, although no partition of the changelog was ever written.
+    """
 
     store: PartitionStore
     inputs: Mapping[str, Input]
     changelog_end: int
     changelog_id: str = ""
+    decided_before: bool = False
 
 
 class Cause(StrEnum):
@@ -104,7 +108,7 @@ def plan(found: Found, *, group: str, new_group_from: NewGroupFrom | None) -> Pl
             "with --new-group-from state (go on where it stopped), latest or earliest"
         )
     ours = claim is not None and claim.group == group
-    lost = None if ours else _lost_state(found)
+    lost = None if claim is not None else _lost_state(found, new_group_from)
     for role in _INPUTS:
         place, log = (role, found.store.partition), found.inputs[role]
         if claim is not None and not ours:
@@ -123,7 +127,8 @@ def plan(found: Found, *, group: str, new_group_from: NewGroupFrom | None) -> Pl
     wanted = Claim(group, found.inputs[REQUESTS].topic_id, found.inputs[RESPONSES].topic_id)
     if claim is None:
         result.claim = wanted
-    elif not ours or _other_topics(claim, wanted):
+    elif not ours or result.losses or _other_topics(claim, wanted):
+        # A loss that the operator accepts is written down with the new position, or a restart would meet it again.
         result.claim = msgspec.structs.replace(wanted, replaces=claim.group)
     return result
 
@@ -155,10 +160,20 @@ def _new(log: Input, choice: NewGroupFrom | None) -> int:
     return log.high if choice == "latest" else log.low
 
 
-def _lost_state(found: Found) -> str | None:
-    """Our own commits, but no changelog that knows us."""
-    if found.store.claim is None and any(log.note is not None for log in found.inputs.values()):
+def _lost_state(found: Found, new_group_from: NewGroupFrom | None) -> str | None:
+    """Traces of earlier work, but no changelog that knows of it."""
+    if any(log.note is not None for log in found.inputs.values()):
         return "the group's offsets were committed with a changelog, and the changelog is empty"
+    if found.store.foreign and any(log.committed is not None for log in found.inputs.values()):
+        return (
+            f"the group has committed offsets, and the changelog holds {found.store.foreign} records that this version does "
+            "not read (an older version's?)"
+        )
+    if found.decided_before and new_group_from is None:
+        return (
+            "decisions stand in the output topics, and both the changelog and the group's offsets are gone: everything would "
+            "be decided again (--new-group-from latest begins with what comes from now on)"
+        )
     return None
 
 

@@ -79,7 +79,7 @@ class PartitionStore:
     """All that one partition remembers between batches. `dedup_window` is in ms.
 
     `log_end` is an end of the changelog partition that the broker told some time ago (a later one does no harm less),
-    `written` the entries that the log holds, live or not.
+    `written` the entries that the log holds, live or not, `foreign` the records in it that are not ours.
     """
 
     def __init__(self, partition: int, *, dedup_window: int) -> None:
@@ -90,6 +90,7 @@ class PartitionStore:
         self.requests_position: int | None = None
         self.responses_position: int | None = None
         self.claim: Claim | None = None
+        self.foreign = 0
         self.log_end = 0
         self.written = 0
         self.deletable: int | None = None
@@ -139,6 +140,7 @@ class PartitionStore:
         Raises ChangelogError on a record of ours that cannot be read: one of another version, or damaged.
         """
         if key is None or not key.startswith(_FORMAT):
+            self.foreign += 1
             return False
         if key != _KEY:
             raise ChangelogError(f"format {key.removeprefix(_FORMAT)!r} is another version's")

@@ -225,11 +225,9 @@ def _culprits(cases: list[Case], work: Callable[[list[Case]], object]) -> list[t
 
 
 def _set_aside(case: Case, problem: Exception, matched: Matched, stage: str) -> None:
-    """Send a case to a human, and note which records it was made of."""
+    """Send a case to a human, and note where what the stage failed on stands: the answer, if there is one."""
     case.response, case.reason = None, Reason.INTERNAL_ERROR
-    for record in (case.request, case.answer):
-        if record is not None:
-            matched.incidents.append(incident(record, stage, problem))
+    matched.incidents.append(incident(case.answer or case.request, stage, problem))
 
 
 def _verdicts(batch: ScoredBatch) -> list[Verdict]:

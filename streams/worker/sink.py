@@ -58,6 +58,11 @@ class Sink:
         """Producers given up and replaced so far."""
         return self._delivery.replaced
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a batch waits for a broker that is away."""
+        return self._delivery.waiting
+
     async def start(self) -> None:
         """Get ready to deliver."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._delivery.start)

@@ -23,12 +23,12 @@ def health(stream: "Stream") -> dict[str, Any]:
     source = stream.source
     lag = sum(position.lag for position in list(source.positions.values()))
     idle = min(source.behind_for, time.monotonic() - stream.sink.last_commit)
-    waits = source.restoring or bool(source.held) or stream.prober.silent_for > BROKER_AWAY
+    waits = source.restoring or stream.sink.waiting or stream.prober.silent_for > BROKER_AWAY
     limit = stream.settings.stall_timeout
     reason = None
     if not waits and stream.flow.stuck_for > limit:
         reason = f"a batch has been in flight for {stream.flow.stuck_for:.0f} s"
-    elif not waits and idle > limit:
+    elif not waits and not source.held and idle > limit:
         reason = f"{lag} records are unread and nothing was committed for {idle:.0f} s"
     return {"ok": reason is None, "lag": lag, "reason": reason}
 

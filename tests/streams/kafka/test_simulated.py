@@ -41,6 +41,8 @@ ROOM = 2
 """Batches that a worker may have in flight."""
 IDS = [f"{letter}{number}" for letter in "abcdef" for number in range(PARTITIONS)]
 
+_NAMES = st.lists(st.sampled_from(IDS), max_size=3, unique=True)
+
 
 class Turns:
     """Runs one restore after the other on a thread that moves only when it is its turn, so that the order of events is ours."""
@@ -213,11 +215,13 @@ class Stream(RuleBasedStateMachine):
         """Time passes."""
         self.kafka.now += step
 
-    @rule(index=st.integers(0, 1), asked=st.lists(st.sampled_from(IDS), max_size=2))
-    def poll(self, index: int, asked: list[str]) -> None:
-        """A worker polls, perhaps just after requests came, and does not deliver yet."""
+    @rule(index=st.integers(0, 1), asked=_NAMES, answered=_NAMES)
+    def poll(self, index: int, asked: list[str], answered: list[str]) -> None:
+        """A worker polls, perhaps just after something came, and does not deliver yet."""
         for name in asked:
             self.ask(name)
+        for name in answered:
+            self.answer(name)
         self.loop.run_until_complete(self.workers[index].step())
 
     @rule(index=st.integers(0, 1))

@@ -1,7 +1,9 @@
 """Where a partition goes on: every way in which offsets, changelog and logs can disagree has one stated outcome."""
 
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,11 +19,22 @@ CLAIM = Claim("mine", "in-id", "in-id")
 
 
 def found(
-    log: Input = LOG, *, claim: Claim | None = CLAIM, state: int | None = 100, end: int = 60, **more: str
+    log: Input = LOG,
+    *,
+    claim: Claim | None = CLAIM,
+    state: int | None = 100,
+    end: int = 60,
+    foreign: int = 0,
+    **more: Any,
 ) -> Found:
     store = PartitionStore(3, dedup_window=1000)
     store.claim, store.requests_position, store.responses_position = claim, state, state
+    store.foreign = foreign
     return Found(store, {REQUESTS: log, RESPONSES: log}, end, **{"changelog_id": "changelog-id", **more})
+
+
+def replaced(claim: Claim, group: str) -> Claim:
+    return msgspec.structs.replace(claim, replaces=group)
 
 
 def planned(what: Found, **options: object) -> Plan:
@@ -107,6 +120,29 @@ def test_a_log_that_was_cut_is_a_loss() -> None:
     result = planned(found(replace(LOG, high=90)))
     assert [Cause.LOG_TRUNCATED] * 2 == [loss.cause for loss in result.losses]
     assert 90 == position(result)
+
+
+def test_a_loss_that_is_accepted_is_written_down_with_the_new_position() -> None:
+    """Or a restart before the partition's next batch would meet it, and count it, again."""
+    for log in (replace(LOG, low=130), replace(LOG, high=90)):
+        assert replaced(CLAIM, "mine") == planned(found(log)).claim
+
+
+def test_an_older_versions_changelog_is_not_passed_by() -> None:
+    """What waits in it is unknown; a foreign record beside no offsets, or beside our claim, is nothing to stop for."""
+    unread = found(replace(LOG, note=None), claim=None, state=None, foreign=7)
+    assert [Cause.CHANGELOG_LOST] == [loss.cause for loss in planned(unread).losses]
+    assert "7 records that this version does not read" in planned(unread).losses[0].text
+    fresh = Input(None, None, 10, 200, "in-id")
+    assert [] == planned(found(fresh, claim=None, state=None, foreign=1)).losses
+    assert [] == planned(found(foreign=1)).losses
+
+
+def test_decisions_without_changelog_and_offsets_are_the_trace_of_a_loss() -> None:
+    """All history would be decided again, unless that is what was asked for."""
+    traceless = found(Input(None, None, 10, 200, "in-id"), claim=None, state=None, end=0, decided_before=True)
+    assert [Cause.CHANGELOG_LOST] == [loss.cause for loss in planned(traceless).losses]
+    assert [] == planned(traceless, new_group_from="earliest").losses
 
 
 def test_a_topic_made_anew_is_a_loss_and_begins_at_its_beginning() -> None:

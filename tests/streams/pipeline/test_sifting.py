@@ -60,7 +60,7 @@ def expected(poison: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("poison", [0, 4, 8])
 def test_an_answer_that_the_featurizer_fails_on_stands_alone(monkeypatch: pytest.MonkeyPatch, poison: int) -> None:
-    """It goes to a human, wherever it stood in the batch, and both its records are named."""
+    """It goes to a human, wherever it stood in the batch, and the record is named."""
     real = stages.featurize
 
     def failing(responses: Any, spec: Any) -> Any:
@@ -72,7 +72,7 @@ def test_an_answer_that_the_featurizer_fails_on_stands_alone(monkeypatch: pytest
     reasons, outbox = decided(poison)
     assert expected(poison) == reasons
     places = [(one.source, one.offset, one.stage) for one in outbox.incidents]
-    assert [("requests", poison, "featurize"), ("responses", 10 + poison, "featurize")] == places
+    assert [("responses", 10 + poison, "featurize")] == places
     assert all("secret" not in one.traceback for one in outbox.incidents)
     assert 8 == sum(one.topic == "vectors" for one in outbox.outputs)
 

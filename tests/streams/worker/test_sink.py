@@ -28,6 +28,7 @@ class FaultyDelivery:
     """Commits what it is told to, and fails where it is told to."""
 
     hung_for = 0.0
+    waiting = False
     replaced = 0
 
     def __init__(self, faults: Iterable[Exception | None] = ()) -> None:
