@@ -8,6 +8,7 @@ RECORDING := scoring/recordings/qwen2.5-coder-1.5b-instruct.jsonl.xz
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 TEST_ARGS ?=
+COVERAGE := --cov=streams.kafka --cov=streams.pipeline --cov=streams.worker --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: help
 help: ## List the targets
@@ -34,8 +35,8 @@ demo: $(MODEL) ## The main job on the embedded broker (DEMO_ARGS="--json out.jso
 	$(BIN)/secondlook demo $(DEMO_ARGS)
 
 .PHONY: test
-test: $(VENV)/.installed ## All tests (TEST_ARGS="-k matching")
-	$(BIN)/python -m pytest $(TEST_ARGS)
+test: $(VENV)/.installed ## All tests, and how much of the stream they reach (TEST_ARGS="-k matching" runs some)
+	$(BIN)/python -m pytest $(if $(TEST_ARGS),$(TEST_ARGS),$(COVERAGE))
 
 .PHONY: kafka
 kafka: $(VENV)/.installed ## Start a real local Kafka (needs Java 17 and Maven)

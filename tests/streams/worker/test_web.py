@@ -1,0 +1,72 @@
+"""/live and /ready: a broker that is away is no reason to restart a worker, and one for not being ready."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streams.pipeline.positions import Position
+from streams.pipeline.records import REQUESTS
+from streams.worker.web import health, readiness
+
+LONG = 100.0
+
+
+def worker(**state: Any) -> Any:
+    """One with work to do, all of which stands still; `state` says why."""
+    source = {"behind_for": LONG, "restoring": False, "held": frozenset(), "joined": True, **state.pop("source", {})}
+    positions = {(REQUESTS, 0): Position(3, end=5)}
+    sink = {"last_commit": time.monotonic() - LONG, "waiting": False, **state.pop("sink", {})}
+    parts = {"silent": 0.0, "stuck": 0.0, "controls_ready": True, **state}
+    return SimpleNamespace(
+        source=SimpleNamespace(positions=positions, **source),
+        sink=SimpleNamespace(**sink),
+        flow=SimpleNamespace(stuck_for=parts["stuck"]),
+        prober=SimpleNamespace(silent_for=parts["silent"]),
+        settings=SimpleNamespace(stall_timeout=60.0),
+        controls=SimpleNamespace(
+            ready=parts["controls_ready"], current=SimpleNamespace(version=1, model=SimpleNamespace(sha256="ab"))
+        ),
+    )
+
+
+def test_a_worker_that_does_not_get_on_is_not_alive() -> None:
+    """Unread records and no commit, or a batch that is nowhere."""
+    assert "2 records are unread" in health(worker())["reason"]
+    assert "a batch has been in flight for 100 s" in health(worker(stuck=LONG))["reason"]
+    assert health(worker(source={"behind_for": 1.0}))["ok"]
+
+
+@pytest.mark.parametrize(
+    "waits", [{"silent": 11.0}, {"source": {"restoring": True}}, {"sink": {"waiting": True}}], ids=str
+)
+def test_what_a_restart_would_only_begin_again_is_no_reason_for_one(waits: dict[str, Any]) -> None:
+    """A broker that is away, with a batch in flight or without, and partitions that are being taken over."""
+    assert health(worker(**waits))["ok"]
+    assert health(worker(stuck=LONG, **waits))["ok"]
+
+
+def test_while_memory_is_full_only_a_batch_in_flight_can_stand_still() -> None:
+    """What is held back waits for its other half."""
+    held = {"source": {"held": frozenset({(REQUESTS, 0)})}}
+    assert health(worker(**held))["ok"]
+    assert not health(worker(stuck=LONG, **held))["ok"]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ({}, None),
+        ({"silent": 10.5}, "no broker has answered for 10 s"),
+        ({"controls_ready": False}, "the control topic"),
+        ({"source": {"joined": False}}, "not dealt partitions"),
+        ({"source": {"restoring": True}}, "being taken over"),
+    ],
+)
+def test_readiness_has_a_reason(state: dict[str, Any], reason: str | None) -> None:
+    """And says what is in force."""
+    said = readiness(worker(**state))
+    assert (reason is None) == said["ok"]
+    assert reason is None or reason in said["reason"]
+    assert (1, "ab", [0]) == (said["control_version"], said["model"], said["partitions"])
