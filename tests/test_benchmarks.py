@@ -32,7 +32,10 @@ def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
         "scaling",
         "pacing",
         "latency",
+        "course",
         "restart",
+        "memory",
+        "backlog",
     ):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
