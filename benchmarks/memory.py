@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from contenders import repeats
-from course import Course, Figures, audit, conclude, options, page, peak_mb, producing, total, until
+from course import Course, Figures, audit, conclude, memory_mb, options, page, producing, total, until
 from track import Track, answers
 
 from featurizers import SecondlookError
@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200_000, help="requests that nobody answers")
     parser.add_argument("--responses", type=int, default=100_000, help="answers that nobody asked for")
     parser.add_argument("--response-timeout", type=float, default=20.0, help="seconds")
-    parser.add_argument("--max-pending-bytes", type=int, default=2**28)
-    parser.add_argument("--data-limit", type=int, default=0, help="MB that the worker may allocate; 0: no limit")
+    parser.add_argument("--max-pending-bytes", type=int, default=192 * 2**20)
+    parser.add_argument("--data-limit", type=int, default=640, help="MB that the worker may allocate")
     given = parser.parse_args()
     try:
         with LocalKafka() as kafka:
@@ -52,9 +52,8 @@ def main() -> None:
                 "max_pending_bytes": given.max_pending_bytes,
             }
             with _small_stacks(), course.running(**settings) as (process, port):
-                if given.data_limit:
-                    most = given.data_limit * 1_000_000
-                    resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
+                most = given.data_limit * 1_000_000
+                resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
                 figures = under_load(course.track, process, port, given.requests, given.responses)
     except SecondlookError as problem:
         sys.exit(f"memory: {problem}")
@@ -97,14 +96,14 @@ class Watch:
 def under_load(track: Track, process: WorkerProcess, port: int, requests: int, responses: int) -> Figures:
     """Produce, watch the worker until nothing is left, and check what became of every record."""
     process.wait_for("assigned")
-    at_rest, watch, began = peak_mb(process.pid), Watch(), time.perf_counter()
+    at_rest, watch, began = memory_mb(process.pid), Watch(), time.perf_counter()
     filler = threading.Thread(target=_produce, args=(track, requests, responses), daemon=True)
     filler.start()
     until(lambda: watch.settled(port) >= requests + responses, process)
     seconds = time.perf_counter() - began
     filler.join()
     until(lambda: watch.pauses == watch.resumes or watch.settled(port) == 0, process)
-    peak = peak_mb(process.pid)
+    peak, data = memory_mb(process.pid), memory_mb(process.pid, "VmData")
     exit_code = process.terminate()
     books = audit(track)
     books.check(decided=requests, dead=responses)
@@ -119,6 +118,7 @@ def under_load(track: Track, process: WorkerProcess, port: int, requests: int, r
         "went_on": watch.resumes,
         "most_waiting_mb": round(watch.most_bytes / 1e6, 1),
         "at_rest_mb": at_rest,
+        "data_mb": data,
         "peak_mb": peak,
     }
 
