@@ -137,10 +137,10 @@ def until(there: Callable[[], bool], running: WorkerProcess) -> None:
         time.sleep(PAUSE)
 
 
-def memory_mb(pid: int, kind: str = "VmHWM") -> float:
-    """What the kernel says of a process's memory (MB): the most it has had resident, or another kind."""
+def peak_mb(pid: int) -> float:
+    """The most memory that a process has had resident (MB), as the kernel counts it."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-    return round(int(status[kind].split()[0]) * 1024 / 1e6, 1)
+    return round(int(status["VmHWM"].split()[0]) * 1024 / 1e6, 1)
 
 
 @dataclass(slots=True)

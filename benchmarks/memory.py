@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from contenders import repeats
-from course import Course, Figures, audit, conclude, memory_mb, options, page, producing, total, until
+from course import Course, Figures, audit, conclude, options, page, peak_mb, producing, total, until
 from track import Track, answers
 
 from featurizers import SecondlookError
@@ -96,14 +96,14 @@ class Watch:
 def under_load(track: Track, process: WorkerProcess, port: int, requests: int, responses: int) -> Figures:
     """Produce, watch the worker until nothing is left, and check what became of every record."""
     process.wait_for("assigned")
-    at_rest, watch, began = memory_mb(process.pid), Watch(), time.perf_counter()
+    at_rest, watch, began = peak_mb(process.pid), Watch(), time.perf_counter()
     filler = threading.Thread(target=_produce, args=(track, requests, responses), daemon=True)
     filler.start()
     until(lambda: watch.settled(port) >= requests + responses, process)
     seconds = time.perf_counter() - began
     filler.join()
-    until(lambda: watch.pauses == watch.resumes or watch.settled(port) == 0, process)
-    peak, data = memory_mb(process.pid), memory_mb(process.pid, "VmData")
+    until(lambda: watch.settled(port) > 0 and watch.pauses == watch.resumes, process)
+    peak = peak_mb(process.pid)
     exit_code = process.terminate()
     books = audit(track)
     books.check(decided=requests, dead=responses)
@@ -118,7 +118,6 @@ def under_load(track: Track, process: WorkerProcess, port: int, requests: int, r
         "went_on": watch.resumes,
         "most_waiting_mb": round(watch.most_bytes / 1e6, 1),
         "at_rest_mb": at_rest,
-        "data_mb": data,
         "peak_mb": peak,
     }
 

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from contenders import repeats
-from course import PATIENCE, Course, Figures, Put, conclude, memory_mb, metric, options, producing, small, until
+from course import PATIENCE, Course, Figures, Put, conclude, metric, options, peak_mb, producing, small, until
 from track import Track
 
 from featurizers import SecondlookError
@@ -86,7 +86,7 @@ def gone(course: Course, count: int, behind: int) -> Figures:
         time.sleep(1)
     with course.running() as (process, port):
         back = process.wait_for("restored", PATIENCE)
-        peak = memory_mb(process.pid)
+        peak = peak_mb(process.pid)
         remembered = metric(port, "secondlook_remembered_ids")
     if back["waiting"] != behind:
         raise StreamError(f"{back['waiting']} requests wait after the restart, not {behind}")
