@@ -24,8 +24,9 @@ from featurizers import SecondlookError
 from streams.brokers.local_kafka import LocalKafka
 from streams.settings import Settings
 
-_TIMEOUT = 5.0
-"""Seconds that a request waits for its response: every record is older when the worker starts."""
+_MARGIN = 5.0
+"""Seconds that a request waits for its response beyond what it took to write the backlog: by the broker's stamps the halves
+of a pair lie that far apart."""
 _HOUR = 3_600_000
 _STAMPS = {"create": "CreateTime", "append": "LogAppendTime"}
 _SHAPES = ("even", "uneven")
@@ -68,10 +69,10 @@ def main() -> None:
                     partitions=backlog.partitions,
                     inputs={"message.timestamp.type": _STAMPS[backlog.stamps]},
                 )
-                fill(course.track, backlog, given.pairs)
-                time.sleep(_TIMEOUT + 1)  # the records that were written last are old too
+                timeout = _MARGIN + fill(course.track, backlog, given.pairs)
+                time.sleep(timeout + 1)  # the records that were written last are old too
                 for most in given.max_pending:
-                    found = work_off(course, given.pairs, most)
+                    found = work_off(course, given.pairs, most, timeout)
                     figures |= {f"{backlog}.{most}.{name}": value for name, value in found.items()}
                     shown = " ".join(f"{found[name]:>11,}" for name in _SHOWN)
                     print(f"{backlog!s:40} {most:>11,}  {shown}", flush=True)
@@ -82,15 +83,16 @@ def main() -> None:
     conclude("backlog", figures, {name: 0 for name in figures if name.rpartition(".")[2] in faults}, given.json)
 
 
-def fill(track: Track, backlog: Backlog, pairs: int) -> None:
-    """Write a backlog: one half of all pairs, then the other. Producers' times spread it over the last hour."""
-    began = int(time.time() * 1000) - _HOUR
+def fill(track: Track, backlog: Backlog, pairs: int) -> float:
+    """Write a backlog, one half of all pairs, then the other; the seconds it took. Producers' times spread over an hour."""
+    began, since = time.perf_counter(), int(time.time() * 1000) - _HOUR
     with producing(track) as put:
         for role in sorted(INPUTS, key=lambda role: role != backlog.first):
             for number in range(pairs):
                 request_id = f"pair-{number:08d}"
                 partition = _partition(number, backlog)
-                put(role, request_id.encode(), small(role, request_id), partition, began + number * _HOUR // pairs)
+                put(role, request_id.encode(), small(role, request_id), partition, since + number * _HOUR // pairs)
+    return time.perf_counter() - began
 
 
 def _partition(number: int, backlog: Backlog) -> int:
@@ -101,11 +103,11 @@ def _partition(number: int, backlog: Backlog) -> int:
     return min(zeros, backlog.partitions - 1)
 
 
-def work_off(course: Course, pairs: int, max_pending: int) -> Figures:
+def work_off(course: Course, pairs: int, max_pending: int, timeout: float) -> Figures:
     """Let a new group's worker decide everything, and count what it wrote."""
     course.track.clear_outputs()
     began = time.perf_counter()
-    settings = {"group": f"bench-{max_pending}", "response_timeout": _TIMEOUT, "max_pending": max_pending}
+    settings = {"group": f"bench-{max_pending}", "response_timeout": timeout, "max_pending": max_pending}
     with course.running(**settings) as (process, port):
         until(lambda: metric(port, "secondlook_decisions_total") >= pairs, process)
         seconds = time.perf_counter() - began
