@@ -84,6 +84,14 @@ bench-latency: $(MODEL) $(BENCH_VENV)/.installed ## Response to readable decisio
 bench-restart: $(MODEL) ## Restart times after 5,000,000 requests and with 100,000 waiting; 15 minutes (BENCH_ARGS="--gone 100000")
 	$(BIN)/python benchmarks/restart.py $(BENCH_ARGS)
 
+.PHONY: bench-memory
+bench-memory: $(MODEL) ## One worker under more unanswered records than fit: it stays below 512 MB (BENCH_ARGS="--requests 60000 --responses 30000")
+	$(BIN)/python benchmarks/memory.py $(BENCH_ARGS)
+
+.PHONY: bench-backlog
+bench-backlog: $(MODEL) ## An hour's answered backlog, 48 ways: nothing times out (BENCH_ARGS="--pairs 20000 --partitions 4")
+	$(BIN)/python benchmarks/backlog.py $(BENCH_ARGS)
+
 .PHONY: bench-featurize
 bench-featurize: $(VENV)/.installed ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/featurize.py $(BENCH_ARGS)

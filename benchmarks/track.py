@@ -6,7 +6,7 @@ reads only committed records can reach. Asking for them costs the broker next to
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import cycle, islice
 from typing import Any
@@ -34,9 +34,11 @@ _OUTPUTS = (*DECISIONS, "vectors", "dead_letter", "pending")
 
 
 class Track:
-    """The topics of one benchmark on a broker. `partitions` is that of every data topic."""
+    """The topics of one benchmark on a broker. `partitions` is that of every data topic, `inputs` more config of the inputs."""
 
-    def __init__(self, broker: str, *, partitions: int = 4, prefix: str = PREFIX) -> None:
+    def __init__(
+        self, broker: str, *, partitions: int = 4, prefix: str = PREFIX, inputs: Mapping[str, str] | None = None
+    ) -> None:
         self.broker = broker
         self.prefix = prefix
         self.partitions = partitions
@@ -45,11 +47,13 @@ class Track:
             key: topic if topic.partitions == 1 else replace(topic, partitions=partitions)
             for key, topic in load_topics(prefix).items()
         }
+        for role in INPUTS:
+            self._topics[role] = replace(self._topics[role], config={**self._topics[role].config, **(inputs or {})})
         self.names = {key: topic.name for key, topic in self._topics.items()} | {JOINED: prefix + JOINED}
 
     def build(self) -> None:
         """Make all topics, empty."""
-        self._remove(self.names.values())
+        self.remove()
         create_topics({"bootstrap.servers": self.broker}, self._topics)
         _wait_all(self._admin.create_topics([NewTopic(self.names[JOINED], self.partitions)]))
 
@@ -59,6 +63,10 @@ class Track:
         create_topics({"bootstrap.servers": self.broker}, {key: self._topics[key] for key in _OUTPUTS})
         while self.readable():  # what answers for a deleted topic still
             time.sleep(0.05)
+
+    def remove(self) -> None:
+        """Delete all topics."""
+        self._remove(self.names.values())
 
     def _remove(self, names: Iterable[str]) -> None:
         wanted = set(names)
@@ -114,6 +122,10 @@ class Track:
 
     def decisions(self) -> Counter[bytes]:
         """How often each request was decided, of what is readable now."""
+        return Counter(message.key() for message in self.committed(DECISIONS))
+
+    def committed(self, roles: Collection[str]) -> Iterator[Any]:
+        """The messages of these topics that are readable now."""
         consumer = Consumer(
             {
                 "bootstrap.servers": self.broker,
@@ -123,21 +135,19 @@ class Track:
                 "isolation.level": "read_committed",
             }
         )
-        parts = [TopicPartition(self.names[r], p, OFFSET_BEGINNING) for r in DECISIONS for p in range(self.partitions)]
+        parts = [TopicPartition(self.names[r], p, OFFSET_BEGINNING) for r in roles for p in range(self.partitions)]
         consumer.assign(parts)
-        decided: Counter[bytes] = Counter()
         ended = 0
         while ended < len(parts):
             for message in consumer.consume(1000, timeout=1.0):
                 error = message.error()
                 if error is None:
-                    decided[message.key()] += 1
+                    yield message
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     ended += 1
                 else:
                     raise KafkaException(error)
         consumer.close()
-        return decided
 
 
 def answers(count: int, tokens: int | None = None) -> Iterator[tuple[bytes, bytes, bytes]]:

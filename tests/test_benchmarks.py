@@ -1,6 +1,7 @@
 """The benchmark's own arithmetic, and that its shared job decides as the stream does."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,10 @@ def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
         "scaling",
         "pacing",
         "latency",
+        "course",
         "restart",
+        "memory",
+        "backlog",
     ):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
@@ -167,3 +171,57 @@ def test_a_steady_crowd_keeps_its_number(models: Path) -> None:
 
         assert 100 == len(decided) == len({case.request_id for case in decided})
         assert 40 == holdings(stages.assignment.stores).requests
+
+
+@pytest.mark.usefixtures("_benchmarks")
+@pytest.mark.parametrize(
+    ("decided", "dead"),
+    [
+        ({b"a": 1}, {b"x": 1}),
+        ({b"a": 1, b"b": 2}, {b"x": 1}),
+        ({b"a": 1, b"b": 1}, {b"x": 2}),
+        ({b"a": 1, b"b": 1}, {}),
+    ],
+)
+def test_books_that_miss_or_repeat_something_do_not_pass(decided: dict[bytes, int], dead: dict[bytes, int]) -> None:
+    """A missing decision, one made twice, a record set aside twice, and one that was not."""
+    from course import Books
+
+    from streams.errors import StreamError
+
+    Books(Counter({b"a": 1, b"b": 1}), Counter(), Counter({b"x": 1})).check(decided=2, dead=1)
+    with pytest.raises(StreamError):
+        Books(Counter(decided), Counter(), Counter(dead)).check(decided=2, dead=1)
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_an_uneven_backlog_has_half_of_what_is_left_in_each_partition() -> None:
+    """The last partition takes the rest; an even one deals in turn."""
+    from backlog import Backlog, _partition
+
+    uneven = Counter(_partition(number, Backlog("create", 4, "uneven", "requests")) for number in range(64))
+    even = Counter(_partition(number, Backlog("create", 4, "even", "requests")) for number in range(64))
+
+    assert {0: 32, 1: 16, 2: 8, 3: 8} == uneven
+    assert {0: 16, 1: 16, 2: 16, 3: 16} == even
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_the_memory_trial_counts_each_time_reading_was_held_back_and_went_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held back for longer counts once, a page that did not come counts for nothing."""
+    from memory import Watch
+    from prometheus_client.samples import Sample
+
+    pages = [
+        []
+        if paused is None
+        else [Sample("secondlook_paused", {}, paused), Sample("secondlook_pending_bytes", {}, most)]
+        for paused, most in ((0, 1), (4, 7), (3, 5), (None, 0), (2, 6), (0, 2), (1, 3))
+    ]
+    monkeypatch.setattr("memory.page", lambda _port: pages.pop(0))
+
+    watch = Watch()
+    while pages:
+        watch.settled(0)
+
+    assert (2, 1, 7) == (watch.pauses, watch.resumes, watch.most_bytes)

@@ -65,7 +65,9 @@ def consumer_config(settings: Settings) -> dict[str, Any]:
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 3_000,
         "fetch.wait.max.ms": 10,
-        # LLM answers are large: the prefetch queue (64 MB) is worked off in half a second, and the default waits a whole one.
+        # Several batches of large answers; the client's own 64 MB would be memory that no limit of ours counts.
+        "queued.max.messages.kbytes": 16 * 1024,
+        # That much is worked off in a moment, and the default waits a whole second before it fetches on.
         "fetch.queue.backoff.ms": 10,
         **base_config(settings),
         "group.id": group_name(settings),
