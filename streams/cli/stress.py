@@ -30,6 +30,13 @@ _SHARE = click.FloatRange(0, 0.3)
 @click.option("--unanswered", type=_SHARE, default=0.01, show_default=True, help="Share without a response.")
 @click.option("--late", type=_SHARE, default=0.0, show_default=True, help="Share with a response after its time.")
 @click.option(
+    "--hostile",
+    type=_SHARE,
+    default=0.0,
+    show_default=True,
+    help="Share with a tombstone, no key, foreign bytes in the changelog, a huge name or thousands of headers.",
+)
+@click.option(
     "--rate", type=click.FloatRange(1), default=5000.0, show_default=True, help="Most requests sent a second."
 )
 @click.option(
@@ -60,6 +67,7 @@ def stress(
     duplicates: float,
     unanswered: float,
     late: float,
+    hostile: float,
     max_duplicated: int | None,
     max_recovery: float | None,
     max_p99: float | None,
@@ -79,7 +87,7 @@ def stress(
         raise click.UsageError("--broker-restarts goes with --local-kafka: it restarts the broker.")
     settings = settings_from(options)
     console = Console()
-    wanted = Options(shares=Shares(poison, duplicates, unanswered, late), **options)
+    wanted = Options(shares=Shares(poison, duplicates, unanswered, late, hostile), **options)
     result = figures(run_stress(settings, wanted, local_kafka=local_kafka, console=console), delivery=settings.delivery)
     if max_duplicated is None and settings.delivery == "exactly_once":
         max_duplicated = 0

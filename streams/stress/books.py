@@ -8,9 +8,10 @@ import numpy.typing as npt
 import orjson
 
 from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
+from streams.pipeline.gate import ENVELOPE
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Headers
-from streams.stress.plan import Fault, Plan, index_of, stray_key, trace
+from streams.stress.plan import Fault, Plan, index_in_trace, index_of
 
 _REASONS = tuple(reason.value for reason in Reason)
 _NUMBER = {reason: number for number, reason in enumerate(_REASONS)}
@@ -92,14 +93,17 @@ class Books:
             self._wrong[index] = True
             wanted = " or ".join(self._plan.expects(index).reasons)
             self._note(f"{content['request_id']} ({self._fault(index)}) in {topic}: {reason}, not {wanted}")
-        whole = topic == "auto_action" or self._plan.request(index).value in value
-        if not whole or content["request_id"].encode() != name or headers != trace(index):
+        request = self._plan.request(index)
+        sent = request.value or b""
+        whole = topic == "auto_action" or sent in value
+        kept = content["request_id"].encode() == name == request.key and headers == request.headers
+        if not whole or not kept or len(value) > len(sent) + ENVELOPE:
             self.damaged += 1
             self._note(f"decision {name!r} is not of the request that was sent")
 
     def dead_letter(self, name: bytes | None, value: bytes | None, headers: Headers | None) -> None:
         """A dead letter was read."""
-        index = index_of(name)
+        index = index_in_trace(headers) if name is None else index_of(name)
         if index is None or not index < self._plan.requests:
             self.unknown += 1
             self._note(f"dead letter with key {name!r}, which was never sent")
@@ -112,11 +116,8 @@ class Books:
             return
         self._dead[index] += 1
         self.dead += 1
-        if (
-            name != self._dead_key(index)
-            or value != self._plan.dead_value(index)
-            or not self._headers_kept(index, headers)
-        ):
+        sent = self._plan.set_aside(index)
+        if name != sent.key or value != sent.value or not _headers_kept(sent.headers, headers):
             self.damaged += 1
             self._note(f"dead letter {name!r} ({code}) is not the record that was sent")
 
@@ -124,14 +125,14 @@ class Books:
     def complete(self) -> bool:
         """Whether all that must come has come (late responses aside: they may be decided instead)."""
         late = self._plan.faults == Fault.LATE_RESPONSE
-        return self.decided == self._plan.requests and not (self._dead_due() & ~late & (self._dead == 0)).any()
+        return self.decided == self._plan.requests and not (self._plan.dead_due & ~late & (self._dead == 0)).any()
 
     def findings(self) -> Findings:
         """Close the books."""
         late = self._plan.faults == Fault.LATE_RESPONSE
         no_response = self._reason == _NUMBER["no_response"]
         contradicts = late & (self._decisions > 0) & (no_response != (self._dead > 0))
-        due = self._dead_due() & ~(late & ~no_response)
+        due = self._plan.dead_due & ~(late & ~no_response)
         codes = np.array([self._plan.expects(index).dead or "" for index in range(self._plan.requests)])
         missing = due & (self._dead == 0)
         numbers = Counter(self._reason[self._reason != _NONE].tolist())
@@ -155,33 +156,15 @@ class Books:
 
     def _throughput(self) -> float:
         """Requests a second, from the first one sent to the last answered one decided."""
-        answered = self._answered() & ~np.isnan(self._decided_at)
+        answered = self._plan.answered & ~np.isnan(self._decided_at)
         if not answered.any():
             return 0.0
         return float(answered.sum() / (self._decided_at[answered].max() - np.nanmin(self._sent_at)))
 
-    def _answered(self) -> npt.NDArray[np.bool_]:
-        """The requests that had no timeout to wait for."""
-        return ~np.isin(self._plan.faults, (Fault.UNANSWERED, Fault.TRUNCATED_RESPONSE, Fault.LATE_RESPONSE))
-
     def _latencies(self) -> npt.NDArray[np.float64]:
         """Seconds from the later of request and response sent to the decision read, of the answered requests."""
-        seconds: npt.NDArray[np.float64] = (self._decided_at - self._sent_at)[self._answered()]
+        seconds: npt.NDArray[np.float64] = (self._decided_at - self._sent_at)[self._plan.answered]
         return seconds[~np.isnan(seconds)]
-
-    def _dead_due(self) -> npt.NDArray[np.bool_]:
-        return ~np.isin(self._plan.faults, (Fault.NONE, Fault.UNREADABLE_ANSWER, Fault.UNANSWERED))
-
-    def _dead_key(self, index: int) -> bytes:
-        stray = self._plan.faults[index] == Fault.GARBAGE_REQUEST
-        return stray_key(index) if stray else self._plan.request(index).key
-
-    def _headers_kept(self, index: int, headers: Headers | None) -> bool:
-        """The record's own headers first, then ours, one of which names its topic."""
-        from_requests = self._plan.faults[index] in (Fault.GARBAGE_REQUEST, Fault.DUPLICATE_REQUEST)
-        own = trace(index) if from_requests else []
-        kept = headers or []
-        return kept[: len(own)] == own and [name for name, _ in kept[len(own) : len(own) + 1]] == [CONNECT + "topic"]
 
     def _fault(self, index: int) -> str:
         return Fault(self._plan.faults[index]).name.lower()
@@ -202,12 +185,19 @@ class Books:
         unseen = np.flatnonzero(missing)[:_EXAMPLES]
         lost = [f"{self._plan.request(int(one)).key!r} ({self._fault(one)}) was never decided" for one in undecided]
         return lost + [
-            f"the dead letter of {self._dead_key(int(one))!r} ({self._fault(one)}) never came" for one in unseen
+            f"the dead letter of {self._plan.set_aside(int(one)).key!r} ({self._fault(one)}) never came"
+            for one in unseen
         ]
 
 
 def _header(headers: Headers | None, name: str) -> bytes:
     return next((value for one, value in headers or [] if one == name and value is not None), b"")
+
+
+def _headers_kept(own: Headers | None, headers: Headers | None) -> bool:
+    """The record's own headers first, then ours, one of which names its topic."""
+    own, kept = own or [], headers or []
+    return kept[: len(own)] == own and [name for name, _ in kept[len(own) : len(own) + 1]] == [CONNECT + "topic"]
 
 
 def _counts(codes: npt.NDArray[np.str_]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
 from streams.pipeline.records import Headers
 from streams.stress.books import Books, Findings
 from streams.stress.chaos import Damage
-from streams.stress.plan import Fault, Plan, Recorded, Shares, key, stray_key, trace
+from streams.stress.plan import Fault, Plan, Recorded, Shares, key
 from streams.stress.report import Limits, Result, breaches, figures
 from streams.stress.run import Options
 
@@ -18,7 +18,8 @@ RECORDED = [
     Recorded.of({"request_id": "x", "policy": "p", "content": "one"}, b'{"choices":[]}', "below_threshold"),
     Recorded.of({"request_id": "y", "policy": "p", "content": "two"}, b'{"choices":[]}', "above_threshold"),
 ]
-PLAN = Plan(RECORDED, requests=REQUESTS, shares=Shares(poison=0.3, duplicates=0.2, unanswered=0.1, late=0.1), seed=3)
+SHARES = Shares(poison=0.2, duplicates=0.2, unanswered=0.1, late=0.1, hostile=0.2)
+PLAN = Plan(RECORDED, requests=REQUESTS, shares=SHARES, seed=3)
 
 
 def first(fault: Fault) -> int:
@@ -38,16 +39,15 @@ class Stream:
         """What must be decided of a request."""
         reason = reason or PLAN.expects(index).reasons[0]
         topic = "auto_action" if reason == "below_threshold" else "human_review"
-        request = PLAN.request(index).value if topic == "human_review" else b"{}"
+        sent = PLAN.request(index)
+        request = sent.value or b"" if topic == "human_review" else b"{}"
         head = orjson.dumps({"request_id": key(index).decode(), "reasons": [reason]})
-        return topic, key(index), head[:-1] + b',"request":' + request + b"}", trace(index)
+        return topic, key(index), head[:-1] + b',"request":' + request + b"}", sent.headers or []
 
-    def letter(self, index: int, code: str) -> tuple[bytes, bytes, Headers]:
+    def letter(self, index: int, code: str) -> tuple[bytes | None, bytes | None, Headers]:
         """What must be set aside of a request."""
-        fault = PLAN.faults[index]
-        name = stray_key(index) if fault == Fault.GARBAGE_REQUEST else key(index)
-        own = trace(index) if fault in (Fault.GARBAGE_REQUEST, Fault.DUPLICATE_REQUEST) else []
-        return name, PLAN.dead_value(index), [*own, (CONNECT + "topic", b"t"), (ERROR_CODE, code.encode())]
+        sent = PLAN.set_aside(index)
+        return sent.key, sent.value, [*(sent.headers or []), (CONNECT + "topic", b"t"), (ERROR_CODE, code.encode())]
 
     def play(self) -> Findings:
         """Everything into the books, and close them."""
@@ -116,6 +116,38 @@ def headers_lost(stream: Stream) -> None:
     stream.decisions[index] = (topic, name, value, [])
 
 
+def one_of_many_headers_lost(stream: Stream) -> None:
+    index = first(Fault.MANY_HEADERS)
+    topic, name, value, headers = stream.decisions[index]
+    stream.decisions[index] = (topic, name, value, headers[:-1])
+
+
+def huge_name_passed_on(stream: Stream) -> None:
+    index = first(Fault.HUGE_NAME)
+    topic, name, value, headers = stream.decisions[index]
+    stream.decisions[index] = (topic, name, value + b" " * 500_000, headers)
+
+
+def tombstone_taken_for_an_empty_value(stream: Stream) -> None:
+    index = first(Fault.TOMBSTONE_REQUEST)
+    name, _, headers = stream.letter(index, stream.letters.pop(index) or "")
+    stream.books.dead_letter(name, b"", headers)
+
+
+def keyless_given_a_key(stream: Stream) -> None:
+    index = first(Fault.KEYLESS_RESPONSE)
+    _, value, headers = stream.letter(index, stream.letters.pop(index) or "")
+    stream.books.dead_letter(key(index), value, headers)
+
+
+def keyless_without_a_trace(stream: Stream) -> None:
+    stream.books.dead_letter(None, b"{}", [(ERROR_CODE, b"missing_key")])
+
+
+def keyless_missing(stream: Stream) -> None:
+    del stream.letters[first(Fault.KEYLESS_REQUEST)]
+
+
 def foreign_decision(stream: Stream) -> None:
     stream.books.decision("auto_action", b"who", b"{}", None, at=0.0)
 
@@ -144,7 +176,7 @@ def letter_with_a_wrong_code(stream: Stream) -> None:
 def letter_damaged(stream: Stream) -> None:
     index = first(Fault.GARBAGE_REQUEST)
     name, value, headers = stream.letter(index, stream.letters.pop(index) or "")
-    stream.books.dead_letter(name, value + b" ", headers)
+    stream.books.dead_letter(name, (value or b"") + b" ", headers)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +189,12 @@ def letter_damaged(stream: Stream) -> None:
         (late_response_used_and_set_aside, "1 requests were decided for a wrong reason"),
         (request_damaged, "1 records are not what was sent"),
         (headers_lost, "1 records are not what was sent"),
+        (one_of_many_headers_lost, "1 records are not what was sent"),
+        (huge_name_passed_on, "1 records are not what was sent"),
+        (tombstone_taken_for_an_empty_value, "1 records are not what was sent"),
+        (keyless_given_a_key, "1 records are not what was sent"),
+        (keyless_without_a_trace, "1 records belong to no request"),
+        (keyless_missing, "dead letters never came: {'missing_key': 1}"),
         (foreign_decision, "1 records belong to no request"),
         (beyond_the_plan, "1 records belong to no request"),
         (letter_missing, "dead letters never came: {'not_a_record': 1}"),
