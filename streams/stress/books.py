@@ -1,6 +1,7 @@
 """The stress test's books: every decision and dead letter that was read, held against the plan. Pure."""
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,8 @@ class Findings:
     a reason the plan does not allow, were routed against their reason, or (late responses) whose decision and dead
     letter contradict each other. `damaged` counts records whose bytes or headers are not what was sent. `unknown`
     counts records that belong to no request of this run. Dead letters are counted by code; `dead_unexpected` are those
-    beyond what was expected.
+    beyond what was expected. `foreign` counts the changelog's records that are not its own: sent, still standing, and
+    passed by when workers read it anew; `own_passed_by` those of its own that were passed by with them.
     """
 
     expected: int
@@ -42,6 +44,7 @@ class Findings:
     dead_seen: dict[str, int]
     dead_missing: dict[str, int]
     dead_unexpected: dict[str, int]
+    foreign: dict[str, int]
     throughput: float
     latencies: npt.NDArray[np.float64]
     examples: list[str]
@@ -62,6 +65,8 @@ class Books:
         self._unexpected: Counter[str] = Counter()
         self._dead_seen: Counter[str] = Counter()
         self._examples: list[str] = []
+        self._foreign = dict.fromkeys(("sent", "standing", "passed_by", "own_passed_by"), 0)
+        self._foreign["sent"] = plan.foreign
         self.decided = 0
         self.dead = 0
         self.duplicated = 0
@@ -121,6 +126,21 @@ class Books:
             self.damaged += 1
             self._note(f"dead letter {name!r} ({code}) is not the record that was sent")
 
+    def changelog(self, keys: Mapping[tuple[int, int], bytes | None], passed_by: Collection[tuple[int, int]]) -> None:
+        """The changelog was read anew: its records' keys by partition and offset, and those that workers passed by.
+
+        Records may have been deleted since: what no longer stands there is not judged.
+        """
+        foreign = {place for place, name in keys.items() if index_of(name) is not None}
+        found = keys.keys() & set(passed_by)
+        self._foreign |= {
+            "standing": len(foreign),
+            "passed_by": len(foreign & found),
+            "own_passed_by": len(found - foreign),
+        }
+        for place in sorted(foreign ^ found):
+            self._note(f"changelog, partition and offset {place}, key {keys[place]!r}: not passed by, or wrongly")
+
     @property
     def complete(self) -> bool:
         """Whether all that must come has come (late responses aside: they may be decided instead)."""
@@ -149,6 +169,7 @@ class Books:
             dead_seen=dict(sorted(self._dead_seen.items())),
             dead_missing=_counts(codes[missing]),
             dead_unexpected=dict(sorted(self._unexpected.items())),
+            foreign=self._foreign,
             throughput=self._throughput(),
             latencies=self._latencies(),
             examples=[*self._examples, *self._contradictions(contradicts), *self._absent(missing)],

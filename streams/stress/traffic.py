@@ -9,8 +9,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 
 from streams.errors import StreamError
 from streams.kafka.clients import base_config, reader_config, topic_names
-from streams.kafka.reading import ends
+from streams.kafka.reading import ends, read_to_end
 from streams.kafka.topics import load_topics
+from streams.pipeline.pending import CHANGELOG
 from streams.settings import Settings
 from streams.stress.books import Books
 from streams.stress.plan import FURTHEST, Kind, Plan
@@ -178,3 +179,14 @@ class Reader:
         else:
             self._books.decision(role, message.key(), message.value(), message.headers(), now)
         self._reached[message.topic(), message.partition()] = message.offset() + 1
+
+
+def changelog_keys(settings: Settings) -> dict[tuple[int, int], bytes | None]:
+    """The key of every record in the changelog, by partition and offset. Raises BrokerError."""
+    topic = load_topics(settings.topic_prefix)[CHANGELOG]
+    consumer = Consumer(reader_config(settings))
+    try:
+        until = ends(settings, topic.name, range(topic.partitions))
+        return {(one.partition(), one.offset()): one.key() for one in read_to_end(consumer, topic.name, until)}
+    finally:
+        consumer.close()
