@@ -1,16 +1,19 @@
 """The stress test's books must balance when all is well, and must not when anything at all is wrong."""
 
+import re
 from collections.abc import Callable
+from io import StringIO
 
 import orjson
 import pytest
+from rich.console import Console
 
 from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
 from streams.pipeline.records import Headers
 from streams.stress.books import Books, Findings
 from streams.stress.chaos import Damage
 from streams.stress.plan import Fault, Plan, Recorded, Shares, key
-from streams.stress.report import Limits, Result, breaches, figures
+from streams.stress.report import Limits, Result, breaches, closing_tables, figures
 from streams.stress.run import Options
 
 REQUESTS = 400
@@ -220,6 +223,45 @@ def test_a_late_response_that_was_read_in_time_is_an_answer() -> None:
     stream.decisions[index] = stream.decision(index, PLAN.expects(index).reasons[1])
     del stream.letters[index]
     assert "" == told(stream.play())
+
+
+CHANGELOG_KEYS = {(0, 4): b"g0000003", (0, 3): b"secondlook.delta.1", (1, 3): b"secondlook.delta.1"}
+
+
+@pytest.mark.parametrize(
+    ("passed_by", "says"),
+    [
+        ({(0, 4)}, ""),
+        ({(0, 4), (0, 1)}, ""),  # what stood there has been deleted since
+        (set(), "1 foreign records in the changelog were not passed by"),
+        ({(0, 4), (0, 3)}, "1 of the changelog's own records were passed by"),
+    ],
+)
+def test_the_changelog_read_anew_must_pass_by_what_is_foreign_and_nothing_else(
+    passed_by: set[tuple[int, int]], says: str
+) -> None:
+    """One foreign record stands in it."""
+    stream = Stream()
+    stream.books.changelog(CHANGELOG_KEYS, passed_by)
+    found = stream.play()
+    assert says in told(found)
+    assert bool(says) == bool(told(found)) == bool(found.examples)
+    assert {"sent": PLAN.foreign, "standing": 1} == {name: found.foreign[name] for name in ("sent", "standing")}
+
+
+def test_a_worker_that_ends_by_itself_is_a_breach_unless_the_client_hung() -> None:
+    """Both are shown."""
+    result = figures(
+        Result(Options(REQUESTS), Stream().play(), Damage(ended_by_themselves=1, ended_in_a_hang=2), 1.0),
+        delivery="exactly_once",
+    )
+    assert ["1 workers ended by themselves"] == breaches(result, Limits())
+    assert [] == breaches({**result, "ended_by_themselves": 0}, Limits())
+    console = Console(file=StringIO(), width=200)
+    console.print(closing_tables(result, []))
+    shown = console.file.getvalue()  # type: ignore[attr-defined] # a StringIO
+    assert re.search(r"ended by themselves\W+1\b", shown)
+    assert re.search(r"ended in a hang\W+2\b", shown)
 
 
 @pytest.mark.parametrize(
