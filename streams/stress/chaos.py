@@ -188,9 +188,13 @@ class Fleet:
 
 
 def _why(worker: WorkerProcess) -> str:
-    """The critical line that a worker ended with; without one, its last lines."""
+    """The critical line that a worker ended with; without one, its last lines.
+
+    A hang leaves the worker in pieces, so whatever is said after it is no reason.
+    """
     said = [str(line["message"]) for line in worker.lines() if line.get("level") == "critical"]
-    return said[-1] if said else worker.last_words()
+    hung = [line for line in said if _HANG in line]
+    return (hung or said or [worker.last_words()])[-1]
 
 
 def _assigned(worker: WorkerProcess) -> bool:

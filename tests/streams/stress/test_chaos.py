@@ -89,7 +89,7 @@ def test_a_worker_that_ends_by_itself_is_counted_with_its_critical_line_and_star
     fleet.add()
     first, second, guest = StandIn.made
     first.ends(REFUSED, {"level": "info", "message": "worker stopped"})
-    second.ends(HANG)
+    second.ends(HANG, {"level": "critical", "message": "what follows from it"})
     guest.ends({"level": "info", "message": "bye"}, exit_code=0)
     fleet.settled()
     assert (2, 1) == ends(fleet)
