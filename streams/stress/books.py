@@ -12,12 +12,14 @@ from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
 from streams.pipeline.gate import ENVELOPE
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Headers
-from streams.stress.plan import Fault, Plan, index_in_trace, index_of
+from streams.stress.plan import Fault, Kind, Plan, index_in_trace, index_of
 
 _REASONS = tuple(reason.value for reason in Reason)
 _NUMBER = {reason: number for number, reason in enumerate(_REASONS)}
 _NONE = 255
 _EXAMPLES = 10
+_TIMED_OUT = frozenset({"late_response", "orphan_response", "duplicate_response"})
+"""What may become of a response that Kafka had too long before or after its request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Findings:
     letter contradict each other. `damaged` counts records whose bytes or headers are not what was sent. `unknown`
     counts records that belong to no request of this run. Dead letters are counted by code; `dead_unexpected` are those
     beyond what was expected. `foreign` counts the changelog's records that are not its own: sent, still standing, and
-    passed by when workers read it anew; `own_passed_by` those of its own that were passed by with them.
+    passed by when workers read it anew; `own_passed_by` those of its own that were passed by with them. `stored_apart`
+    counts requests whose answer the broker stored so long before or after them (an outage does that) that they timed out.
     """
 
     expected: int
@@ -45,6 +48,7 @@ class Findings:
     dead_missing: dict[str, int]
     dead_unexpected: dict[str, int]
     foreign: dict[str, int]
+    stored_apart: int
     throughput: float
     latencies: npt.NDArray[np.float64]
     examples: list[str]
@@ -59,12 +63,15 @@ class Books:
         self._decisions = np.zeros(count, np.uint16)
         self._reason = np.full(count, _NONE, np.uint8)
         self._wrong = np.zeros(count, bool)
+        self._timed_out = np.zeros(count, bool)
         self._dead = np.zeros(count, np.uint16)
+        self._returned: dict[int, list[str]] = {}
+        self._apart: frozenset[int] = frozenset()
         self._sent_at = np.full(count, np.nan)
         self._decided_at = np.full(count, np.nan)
         self._unexpected: Counter[str] = Counter()
         self._dead_seen: Counter[str] = Counter()
-        self._examples: list[str] = []
+        self._examples: list[tuple[int | None, str]] = []
         self._foreign = dict.fromkeys(("sent", "standing", "passed_by", "own_passed_by"), 0)
         self._foreign["sent"] = plan.foreign
         self.decided = 0
@@ -94,10 +101,12 @@ class Books:
         else:
             self.duplicated += 1
             self._note(f"{content['request_id']} decided again: {reason}, first {_REASONS[self._reason[index]]}")
-        if reason not in self._plan.expects(index).reasons or (topic == "auto_action") != (reason == "below_threshold"):
-            self._wrong[index] = True
+        misrouted = (topic == "auto_action") != (reason == "below_threshold")
+        if reason not in self._plan.expects(index).reasons or misrouted:
+            told = self._timed_out if reason == "no_response" and not misrouted else self._wrong
+            told[index] = True
             wanted = " or ".join(self._plan.expects(index).reasons)
-            self._note(f"{content['request_id']} ({self._fault(index)}) in {topic}: {reason}, not {wanted}")
+            self._note(f"{content['request_id']} ({self._fault(index)}) in {topic}: {reason}, not {wanted}", index)
         request = self._plan.request(index)
         sent = request.value or b""
         whole = topic == "auto_action" or sent in value
@@ -116,8 +125,11 @@ class Books:
         code = _header(headers, ERROR_CODE).decode()
         self._dead_seen[code] += 1
         if code != self._plan.expects(index).dead or self._dead[index]:
-            self._unexpected[code] += 1
-            self._note(f"dead letter {name!r} ({self._fault(index)}): {code} was not to come, or not again")
+            if code in _TIMED_OUT and value == self._plan.send(Kind.RESPONSE, index).value:
+                self._returned.setdefault(index, []).append(code)
+            else:
+                self._unexpected[code] += 1
+            self._note(f"dead letter {name!r} ({self._fault(index)}): {code} was not to come, or not again", index)
             return
         self._dead[index] += 1
         self.dead += 1
@@ -142,6 +154,24 @@ class Books:
             self._note(f"changelog, partition and offset {place}, key {keys[place]!r}: not passed by, or wrongly")
 
     @property
+    def unanswered(self) -> frozenset[int]:
+        """The requests that timed out, or whose responses were set aside, although the plan has an answer in time for them."""
+        return frozenset(np.flatnonzero(self._timed_out).tolist()) | self._returned.keys()
+
+    def stored_apart(self, indices: Collection[int]) -> None:
+        """Of these requests the broker has the answer too long before or after them: each may do without it.
+
+        Then each response that was sent must have been set aside, but the one that an answered request was decided by.
+        """
+        self._apart = frozenset(one for one in self.unanswered & frozenset(indices) if self._adds_up(one))
+
+    def _adds_up(self, index: int) -> bool:
+        copied = self._plan.faults[index] == Fault.DUPLICATE_RESPONSE
+        set_aside = len(self._returned.get(index, ())) + (self._dead[index] if copied else 0)
+        used = self._decisions[index] > 0 and self._reason[index] != _NUMBER["no_response"]
+        return bool(self._plan.answered[index] and set_aside + used == 1 + copied)
+
+    @property
     def complete(self) -> bool:
         """Whether all that must come has come (late responses aside: they may be decided instead)."""
         late = self._plan.faults == Fault.LATE_RESPONSE
@@ -152,7 +182,11 @@ class Books:
         late = self._plan.faults == Fault.LATE_RESPONSE
         no_response = self._reason == _NUMBER["no_response"]
         contradicts = late & (self._decisions > 0) & (no_response != (self._dead > 0))
-        due = self._plan.dead_due & ~(late & ~no_response)
+        apart = np.zeros(len(late), bool)
+        apart[list(self._apart)] = True
+        copied = self._plan.faults == Fault.DUPLICATE_RESPONSE
+        due = self._plan.dead_due & ~(late & ~no_response) & ~(apart & copied & (self._dead == 0))
+        returned = Counter(code for index, codes in self._returned.items() if not apart[index] for code in codes)
         codes = np.array([self._plan.expects(index).dead or "" for index in range(self._plan.requests)])
         missing = due & (self._dead == 0)
         numbers = Counter(self._reason[self._reason != _NONE].tolist())
@@ -161,18 +195,19 @@ class Books:
             decided=self.decided,
             lost=self._plan.requests - self.decided,
             duplicated=self.duplicated,
-            wrong_reason=int((self._wrong | contradicts).sum()),
+            wrong_reason=int((self._wrong | contradicts | (self._timed_out & ~apart)).sum()),
             damaged=self.damaged,
             unknown=self.unknown,
             reasons={_REASONS[number]: count for number, count in sorted(numbers.items())},
             dead_expected=_counts(codes[due]),
             dead_seen=dict(sorted(self._dead_seen.items())),
             dead_missing=_counts(codes[missing]),
-            dead_unexpected=dict(sorted(self._unexpected.items())),
+            dead_unexpected=dict(sorted((self._unexpected + returned).items())),
             foreign=self._foreign,
+            stored_apart=len(self._apart),
             throughput=self._throughput(),
             latencies=self._latencies(),
-            examples=[*self._examples, *self._contradictions(contradicts), *self._absent(missing)],
+            examples=[*self._noted(), *self._contradictions(contradicts), *self._absent(missing)],
         )
 
     def _throughput(self) -> float:
@@ -190,9 +225,11 @@ class Books:
     def _fault(self, index: int) -> str:
         return Fault(self._plan.faults[index]).name.lower()
 
-    def _note(self, text: str) -> None:
-        if len(self._examples) < _EXAMPLES:
-            self._examples.append(text)
+    def _note(self, text: str, index: int | None = None) -> None:
+        self._examples.append((index, text))
+
+    def _noted(self) -> list[str]:
+        return [text for index, text in self._examples if index not in self._apart][:_EXAMPLES]
 
     def _contradictions(self, contradicts: npt.NDArray[np.bool_]) -> list[str]:
         return [

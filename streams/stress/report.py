@@ -84,6 +84,7 @@ def figures(result: Result, *, delivery: str) -> dict[str, Any]:
             "unexpected": found.dead_unexpected,
         },
         "foreign": found.foreign,
+        "stored_apart": found.stored_apart,
         "options": asdict(options),
         "examples": found.examples,
         "last_words": damage.last_words,
@@ -195,6 +196,8 @@ def _ends(result: dict[str, Any]) -> Table:
         table.add_row(
             f"dead letter {code} (of {dead['expected'].get(code, 0)} expected)", str(dead["seen"].get(code, 0))
         )
+    if result["stored_apart"]:
+        table.add_row("timed out rightly: an outage of the broker kept the answer away", str(result["stored_apart"]))
     if sent := result["foreign"]["sent"]:
         standing = result["foreign"]["standing"]
         table.add_row(

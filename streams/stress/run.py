@@ -26,7 +26,7 @@ from streams.stress.chaos import Chaos, Fleet, schedule
 from streams.stress.oracle import recorded
 from streams.stress.plan import Plan, Shares
 from streams.stress.report import Progress, Result, progress_panel
-from streams.stress.traffic import Reader, Sender, changelog_keys
+from streams.stress.traffic import Reader, Sender, changelog_keys, stored_apart
 
 RESPONSE_TIMEOUT = 20.0
 _LATE_AFTER = RESPONSE_TIMEOUT + 5
@@ -140,6 +140,8 @@ class _Run:
                 if self._plan.foreign:
                     self._restore_again()
                 self._await(self._reader.caught_up, live)
+                if self._books.unanswered:
+                    self._books.stored_apart(stored_apart(self._settings, RESPONSE_TIMEOUT))
             finally:
                 self._chaos_over.set()
                 self._reader.stop()

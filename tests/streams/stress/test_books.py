@@ -12,7 +12,7 @@ from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
 from streams.pipeline.records import Headers
 from streams.stress.books import Books, Findings
 from streams.stress.chaos import Damage
-from streams.stress.plan import Fault, Plan, Recorded, Shares, key
+from streams.stress.plan import Fault, Kind, Plan, Recorded, Shares, key
 from streams.stress.report import Limits, Result, breaches, closing_tables, figures
 from streams.stress.run import Options
 
@@ -223,6 +223,54 @@ def test_a_late_response_that_was_read_in_time_is_an_answer() -> None:
     stream.decisions[index] = stream.decision(index, PLAN.expects(index).reasons[1])
     del stream.letters[index]
     assert "" == told(stream.play())
+
+
+def answer_kept_away(stream: Stream, fault: Fault) -> int:
+    """The broker has a request's response so late that it timed out; returns its index."""
+    index = first(fault)
+    stream.decisions[index] = stream.decision(index, "no_response")
+    stream.letters.pop(index, None)
+    return index
+
+
+def response_letter(stream: Stream, index: int, code: str) -> None:
+    sent = PLAN.send(Kind.RESPONSE, index)
+    headers: Headers = [(CONNECT + "topic", b"t"), (ERROR_CODE, code.encode())]
+    stream.books.dead_letter(sent.key, sent.value, headers)
+
+
+@pytest.mark.parametrize(
+    ("fault", "codes"),
+    [
+        (Fault.NONE, ["late_response"]),
+        (Fault.NONE, ["orphan_response"]),
+        (Fault.DUPLICATE_RESPONSE, ["late_response", "late_response"]),
+        (Fault.HUGE_NAME, ["late_response"]),
+    ],
+)
+def test_a_request_whose_answer_the_broker_stored_too_late_may_time_out(fault: Fault, codes: list[str]) -> None:
+    """Only if the broker did; and each of its responses must have been set aside."""
+    for apart, letters, passes in ((True, codes, True), (False, codes, False), (True, codes[1:], False)):
+        stream = Stream()
+        index = answer_kept_away(stream, fault)
+        for code in letters:
+            response_letter(stream, index, code)
+        stream.play()
+        assert {index} == stream.books.unanswered
+        stream.books.stored_apart({index, *range(20)} if apart else {index + 1})
+        found = stream.books.findings()
+        assert passes == ("" == told(found)) == ([] == found.examples)
+        assert int(passes) == found.stored_apart
+
+
+def test_an_answer_that_was_used_and_set_aside_is_told_even_if_stored_late() -> None:
+    """One response comes to one end."""
+    stream = Stream()
+    index = first(Fault.NONE)
+    response_letter(stream, index, "late_response")
+    stream.play()
+    stream.books.stored_apart({index})
+    assert "dead letters came that should not: {'late_response': 1}" in told(stream.books.findings())
 
 
 CHANGELOG_KEYS = {(0, 4): b"g0000003", (0, 3): b"secondlook.delta.1", (1, 3): b"secondlook.delta.1"}
