@@ -135,10 +135,14 @@ class LocalKafka:
         else:
             self.stop()
 
-    def restart(self) -> None:
-        """Stop all nodes and start them again, at the same address and with the same records."""
-        self.stop()
+    def restart(self, node: int | None = None) -> None:
+        """Stop one node, or all, and start again, at the same address and with the same records.
+
+        Waits until every replica is in sync: else restarting the next node could take a partition away.
+        """
+        self.stop(node)
         self.start()
+        self._await_in_sync()
 
     def _running(self, node: _Node) -> bool:
         process = self._processes.get(node.number)
@@ -205,6 +209,15 @@ class LocalKafka:
                     )
                 time.sleep(0.05)
 
+    def _await_in_sync(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        while not _in_sync(admin):
+            self._refuse_ended()
+            if time.monotonic() > deadline:
+                raise BrokerError(f"the replicas at {self.bootstrap} were not in sync within {_START_TIMEOUT:g} s")
+            time.sleep(0.1)
+
     def _refuse_ended(self) -> None:
         for node in self._nodes:
             if not self._running(node):
@@ -218,6 +231,14 @@ def _listed_brokers(admin: AdminClient) -> int:
         return len(admin.list_topics(timeout=0.5).brokers)
     except KafkaException:
         return 0
+
+
+def _in_sync(admin: AdminClient) -> bool:
+    try:
+        topics = admin.list_topics(timeout=0.5).topics.values()
+    except KafkaException:
+        return False
+    return all(len(one.isrs) == len(one.replicas) for topic in topics for one in topic.partitions.values())
 
 
 def _is_free(port: int) -> bool:

@@ -14,6 +14,9 @@ _SHARE = click.FloatRange(0, 0.3)
 
 @click.command()
 @click.option("--local-kafka", is_flag=True, help="Run on a Kafka started for this (Java and Maven), not on --broker.")
+@click.option(
+    "--nodes", type=click.Choice(["1", "3"]), default="1", show_default=True, help="Of the local Kafka's cluster."
+)
 @click.option("--requests", type=click.IntRange(1, 9_999_999), default=10_000, show_default=True, help="How many.")
 @click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Worker processes.")
 @click.option(
@@ -21,7 +24,11 @@ _SHARE = click.FloatRange(0, 0.3)
 )
 @click.option("--rebalances", type=click.IntRange(0), default=2, show_default=True, help="Workers added and removed.")
 @click.option(
-    "--broker-restarts", type=click.IntRange(0), default=0, show_default=True, help="With --local-kafka only."
+    "--broker-restarts",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="With --local-kafka only; of three nodes one after the other.",
 )
 @click.option(
     "--poison", type=_SHARE, default=0.01, show_default=True, help="Share with truncated or unreadable records."
@@ -29,6 +36,13 @@ _SHARE = click.FloatRange(0, 0.3)
 @click.option("--duplicates", type=_SHARE, default=0.02, show_default=True, help="Share with a record sent twice.")
 @click.option("--unanswered", type=_SHARE, default=0.01, show_default=True, help="Share without a response.")
 @click.option("--late", type=_SHARE, default=0.0, show_default=True, help="Share with a response after its time.")
+@click.option(
+    "--hostile",
+    type=_SHARE,
+    default=0.0,
+    show_default=True,
+    help="Share with a tombstone, no key, foreign bytes in the changelog, a huge name or thousands of headers.",
+)
 @click.option(
     "--rate", type=click.FloatRange(1), default=5000.0, show_default=True, help="Most requests sent a second."
 )
@@ -55,11 +69,13 @@ _SHARE = click.FloatRange(0, 0.3)
 def stress(
     *,
     local_kafka: bool,
+    nodes: str,
     json_path: Path | None,
     poison: float,
     duplicates: float,
     unanswered: float,
     late: float,
+    hostile: float,
     max_duplicated: int | None,
     max_recovery: float | None,
     max_p99: float | None,
@@ -69,7 +85,8 @@ def stress(
     """Send requests and answers, break things, and count what was lost, decided twice or decided wrongly.
 
     It makes topics of its own and removes them. Exit code 1 when anything was lost or decided for a wrong reason, when
-    anything was decided twice exactly once, or beyond the limits given.
+    anything was decided twice exactly once, when a worker ended by itself (unless the Kafka client hung), or beyond the limits
+    given.
     """
     from streams.stress import Limits, Options, Shares, breaches, closing_tables, figures, run_stress
 
@@ -77,9 +94,11 @@ def stress(
         raise click.UsageError("Say where: either --broker HOST:PORT or --local-kafka.")
     if options["broker_restarts"] and not local_kafka:
         raise click.UsageError("--broker-restarts goes with --local-kafka: it restarts the broker.")
+    if nodes != "1" and not local_kafka:
+        raise click.UsageError("--nodes goes with --local-kafka: it says how many to start.")
     settings = settings_from(options)
     console = Console()
-    wanted = Options(shares=Shares(poison, duplicates, unanswered, late), **options)
+    wanted = Options(shares=Shares(poison, duplicates, unanswered, late, hostile), nodes=int(nodes), **options)
     result = figures(run_stress(settings, wanted, local_kafka=local_kafka, console=console), delivery=settings.delivery)
     if max_duplicated is None and settings.delivery == "exactly_once":
         max_duplicated = 0

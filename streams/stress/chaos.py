@@ -1,8 +1,11 @@
 """What goes wrong in a stress test: workers killed, added and removed, the broker restarted."""
 
 import random
+import re
+import signal
+import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,7 +15,10 @@ from streams.errors import StreamError
 from streams.worker.processes import WorkerProcess
 
 _RECOVERY_LIMIT = 120.0
-_MOST_CRASHES = 20
+_MOST_ENDED = 20
+_HANG = "a call into the Kafka client has hung"
+_PASSED_BY = re.compile(r"a record that is not secondlook's .*, partition (\d+), offset (\d+)")
+_GUEST = "guest"
 _FIRST, _LAST = 0.03, 0.93
 """The share of requests sent at which the first event comes, and the last one."""
 
@@ -52,12 +58,16 @@ def schedule(*, kills: int, rebalances: int, broker_restarts: int, seed: int) ->
 
 @dataclass(slots=True)
 class Damage:
-    """What was done, and what it cost. `recoveries` are seconds from a SIGKILL until the restarted worker reads again."""
+    """What was done, and what it cost. `recoveries` are seconds from a SIGKILL until the restarted worker reads again.
+
+    `ended_by_themselves` counts exits that nobody asked for; those in which the Kafka client hung are `ended_in_a_hang`.
+    """
 
     kills: int = 0
     rebalances: int = 0
     broker_restarts: int = 0
-    crashes: int = 0
+    ended_by_themselves: int = 0
+    ended_in_a_hang: int = 0
     unclean_stops: int = 0
     recoveries: list[float] = field(default_factory=list)
     last_words: list[str] = field(default_factory=list)
@@ -90,6 +100,8 @@ class Fleet:
         name = self._rng.choice(self._names)
         self._killed_at[name] = time.monotonic()
         self._named[name].kill()
+        if self._named[name].exit_code != -signal.SIGKILL:
+            self._ended(name, self._named[name])  # it was quicker
         self._named[name] = self._worker(name)
         self.damage.kills += 1
 
@@ -101,12 +113,12 @@ class Fleet:
 
     def remove(self) -> None:
         """SIGTERM the worker that was added last: the group rebalances."""
-        self._stop(self._guests.pop())
+        self._stop(_GUEST, self._guests.pop())
         self.damage.rebalances += 1
 
     def settled(self) -> bool:
-        """Look after the workers; whether all that were killed, crashed or added read again. Raises StreamError."""
-        self._restart_crashed()
+        """Look after the workers; whether all that were killed, ended or added read again. Raises StreamError."""
+        self._restart_ended()
         now = time.monotonic()
         for name, since in list(self._killed_at.items()):
             if _assigned(self._named[name]):
@@ -121,8 +133,15 @@ class Fleet:
 
     def stop(self) -> None:
         """SIGTERM for all; their partitions' batches are committed."""
-        for worker in [*self._guests, *self._named.values()]:
-            self._stop(worker)
+        while self._guests:
+            self._stop(_GUEST, self._guests.pop())
+        for name, worker in self._named.items():
+            self._stop(name, worker)
+
+    def passed_by(self) -> set[tuple[int, int]]:
+        """What the named workers found in the changelog and said not to be theirs: partitions and offsets."""
+        said = (str(line.get("message")) for worker in self._named.values() for line in worker.lines())
+        return {(int(found[1]), int(found[2])) for found in map(_PASSED_BY.match, said) if found}
 
     def close(self) -> None:
         """End what still runs and remove the logs."""
@@ -131,28 +150,51 @@ class Fleet:
     def _worker(self, name: str | None) -> WorkerProcess:
         return self._all.enter_context(WorkerProcess({**self._settings, "instance_id": name}, kafka=self._kafka))
 
-    def _restart_crashed(self) -> None:
+    def _restart_ended(self) -> None:
         for name, worker in self._named.items():
             if worker.exit_code is not None:
                 self._killed_at.setdefault(name, time.monotonic())
-                self._crashed(name, worker)
+                self._ended(name, worker)
                 self._named[name] = self._worker(name)
         for place, worker in enumerate(self._guests):
             if worker.exit_code is not None:
-                self._crashed("guest", worker)
+                self._ended(_GUEST, worker)
                 self._joining = self._guests[place] = self._worker(None)
 
-    def _crashed(self, name: str, worker: WorkerProcess) -> None:
-        self.damage.crashes += 1
-        words = f"{name} ended with exit code {worker.exit_code}: {worker.last_words()}"
+    def _ended(self, name: str, worker: WorkerProcess) -> None:
+        """Count an exit that nobody asked for."""
+        words = f"{name} ended by itself with exit code {worker.exit_code}: {_why(worker)}"
+        if _HANG in words:
+            self.damage.ended_in_a_hang += 1
+        else:
+            self.damage.ended_by_themselves += 1
         self.damage.last_words.append(words)
-        if self.damage.crashes > _MOST_CRASHES:
-            raise StreamError(f"{self.damage.crashes} workers ended by themselves, the last one: {words}")
+        if self.damage.ended_by_themselves + self.damage.ended_in_a_hang > _MOST_ENDED:
+            raise StreamError(f"more than {_MOST_ENDED} workers ended by themselves, the last one: {words}")
 
-    def _stop(self, worker: WorkerProcess) -> None:
-        if worker.exit_code is None and worker.terminate() != 0:
+    def _stop(self, name: str, worker: WorkerProcess) -> None:
+        if worker.exit_code is not None:
+            self._ended(name, worker)
+            return
+        try:
+            clean = worker.terminate() == 0
+        except subprocess.TimeoutExpired:
+            clean = False
+            worker.kill()
+        if not clean:
             self.damage.unclean_stops += 1
-            self.damage.last_words.append(f"SIGTERM ended with exit code {worker.exit_code}: {worker.last_words()}")
+            words = f"{name} was told to stop and ended with exit code {worker.exit_code}: {_why(worker)}"
+            self.damage.last_words.append(words)
+
+
+def _why(worker: WorkerProcess) -> str:
+    """The critical line that a worker ended with; without one, its last lines.
+
+    A hang leaves the worker in pieces, so whatever is said after it is no reason.
+    """
+    said = [str(line["message"]) for line in worker.lines() if line.get("level") == "critical"]
+    hung = [line for line in said if _HANG in line]
+    return (hung or said or [worker.last_words()])[-1]
 
 
 def _assigned(worker: WorkerProcess) -> bool:
@@ -160,12 +202,15 @@ def _assigned(worker: WorkerProcess) -> bool:
 
 
 class Chaos:
-    """Lets the events happen as sending goes on, each after the one before it has been recovered from."""
+    """Lets the events happen as sending goes on, each after the one before it has been recovered from.
 
-    def __init__(self, fleet: Fleet, dues: list[Due], restart_broker: Callable[[], None]) -> None:
+    `restarts` restart one node of the cluster each; together they are one restart of the broker.
+    """
+
+    def __init__(self, fleet: Fleet, dues: list[Due], restarts: Sequence[Callable[[], None]]) -> None:
         self._fleet = fleet
         self._dues = dues
-        self._restart_broker = restart_broker
+        self._restarts = restarts
         self._done = 0
 
     @property
@@ -200,5 +245,7 @@ class Chaos:
             case Event.REMOVE:
                 self._fleet.remove()
             case Event.BROKER:
-                self._restart_broker()
+                for restart in self._restarts:
+                    restart()
+                    self._fleet.settled()  # a worker that ended meanwhile is not to be missed until the last node is back
                 self._fleet.damage.broker_restarts += 1

@@ -6,12 +6,13 @@ Request number 17 has the id `s0000017`; a stray record that belongs to it has t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
+from streams.pipeline.pending import CHANGELOG
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Headers
 
@@ -22,10 +23,17 @@ FURTHEST = 3 * (_EARLIEST + _LATEST + _COPY)
 """No two records of one request are further apart in the order (it has at most three records a request)."""
 _ID_DIGITS = 7
 _UNREADABLE = b'{"choices":"upstream timeout"}'
+_HUGE = 600_000
+"""Characters of a gigantic LLM's name: near what a topic takes by default, with room for the answer itself."""
+_ODD_HEADERS: Final[Headers] = [("", b""), ("größe", b"\xff"), ("empty", None)]
+_MANY = 3000
 
 
 class Fault(IntEnum):
-    """What is done to a request's records; each has one end it must come to (see `Plan.expects`)."""
+    """What is done to a request's records; each has one end it must come to (see `Plan.expects`).
+
+    From `HUGE_NAME` on they are hostile. A header's name that is not UTF-8 is not among them: this client cannot send one.
+    """
 
     NONE = 0
     TRUNCATED_RESPONSE = 1
@@ -35,6 +43,38 @@ class Fault(IntEnum):
     DUPLICATE_RESPONSE = 5
     UNANSWERED = 6
     LATE_RESPONSE = 7
+    HUGE_NAME = 8
+    MANY_HEADERS = 9
+    FOREIGN_RECORD = 10
+    TOMBSTONE_REQUEST = 11
+    TOMBSTONE_RESPONSE = 12
+    KEYLESS_REQUEST = 13
+    KEYLESS_RESPONSE = 14
+
+
+_DEAD: Final = {
+    Fault.TRUNCATED_RESPONSE: DeadLetter.NOT_A_RECORD,
+    Fault.GARBAGE_REQUEST: DeadLetter.NOT_A_RECORD,
+    Fault.DUPLICATE_REQUEST: DeadLetter.DUPLICATE_REQUEST,
+    Fault.DUPLICATE_RESPONSE: DeadLetter.DUPLICATE_RESPONSE,
+    Fault.LATE_RESPONSE: DeadLetter.LATE_RESPONSE,
+    Fault.TOMBSTONE_REQUEST: DeadLetter.NOT_A_RECORD,
+    Fault.TOMBSTONE_RESPONSE: DeadLetter.NOT_A_RECORD,
+    Fault.KEYLESS_REQUEST: DeadLetter.MISSING_KEY,
+    Fault.KEYLESS_RESPONSE: DeadLetter.MISSING_KEY,
+}
+_OF_RESPONSES: Final = (Fault.DUPLICATE_RESPONSE, Fault.TOMBSTONE_RESPONSE, Fault.KEYLESS_RESPONSE)
+"""The faults that add a record to a response."""
+_EXTRA: Final = (
+    *_OF_RESPONSES,
+    Fault.GARBAGE_REQUEST,
+    Fault.DUPLICATE_REQUEST,
+    Fault.FOREIGN_RECORD,
+    Fault.TOMBSTONE_REQUEST,
+    Fault.KEYLESS_REQUEST,
+)
+_UNANSWERED: Final = (Fault.UNANSWERED, Fault.TRUNCATED_RESPONSE, Fault.LATE_RESPONSE)
+_HOSTILE: Final = tuple(fault for fault in Fault if fault >= Fault.HUGE_NAME)
 
 
 class Kind(IntEnum):
@@ -53,6 +93,7 @@ class Shares:
     duplicates: float = 0.0
     unanswered: float = 0.0
     late: float = 0.0
+    hostile: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +116,8 @@ class Sent(NamedTuple):
     """One record to produce; `topic` is its role."""
 
     topic: str
-    key: bytes
-    value: bytes
+    key: bytes | None
+    value: bytes | None
     headers: Headers | None
 
 
@@ -102,24 +143,52 @@ class Plan:
         self.kinds, self.indices = _draw_order(random, self.faults)
         self._expects = [_expectations(one.reason) for one in recorded]
 
+    @property
+    def answered(self) -> npt.NDArray[np.bool_]:
+        """The requests that have no timeout to wait for."""
+        return ~np.isin(self.faults, _UNANSWERED)
+
+    @property
+    def dead_due(self) -> npt.NDArray[np.bool_]:
+        """The requests that a dead letter must come of."""
+        return np.isin(self.faults, tuple(_DEAD))
+
+    @property
+    def foreign(self) -> int:
+        """How many records are sent to the changelog that are not its own."""
+        return int((self.faults == Fault.FOREIGN_RECORD).sum())
+
     def send(self, kind: int, index: int) -> Sent:
         """The record of this kind; `Kind.EXTRA` is the one that a fault adds."""
         if kind == Kind.REQUEST:
             return self.request(index)
         if kind == Kind.RESPONSE:
-            return Sent(RESPONSES, key(index), self._response_value(index), None)
-        fault = self.faults[index]
-        if fault == Fault.DUPLICATE_REQUEST:
-            return self.request(index)
-        if fault == Fault.DUPLICATE_RESPONSE:
-            return Sent(RESPONSES, key(index), self._response_value(index), None)
-        return Sent(REQUESTS, stray_key(index), b"\x00\xffno record: " + key(index), trace(index))
+            return self._response(index)
+        match self.faults[index]:
+            case Fault.DUPLICATE_REQUEST:
+                return self.request(index)
+            case Fault.DUPLICATE_RESPONSE:
+                return self._response(index)
+            case Fault.TOMBSTONE_REQUEST:
+                return self.request(index)._replace(value=None)
+            case Fault.TOMBSTONE_RESPONSE:
+                return self._response(index)._replace(value=None)
+            case Fault.KEYLESS_REQUEST:
+                return self.request(index)._replace(key=None)
+            case Fault.KEYLESS_RESPONSE:
+                return self._response(index)._replace(key=None, headers=trace(index))
+            case Fault.FOREIGN_RECORD:
+                return Sent(CHANGELOG, stray_key(index), b"no delta", trace(index))
+            case _:
+                return Sent(REQUESTS, stray_key(index), b"\x00\xffno record: " + key(index), trace(index))
 
     def request(self, index: int) -> Sent:
         """The request as sent, its trace in a header that must travel with the decision."""
         one = self._recorded[index % len(self._recorded)]
-        name = key(index)
-        return Sent(REQUESTS, name, one.before_id + name + one.after_id, trace(index))
+        name, headers = key(index), trace(index)
+        if self.faults[index] == Fault.MANY_HEADERS:
+            headers += _ODD_HEADERS + [(f"x-{number}", b"%d" % number) for number in range(_MANY)]
+        return Sent(REQUESTS, name, one.before_id + name + one.after_id, headers)
 
     def is_late(self, index: int) -> bool:
         """Whether this request's response is to be sent after its time."""
@@ -129,11 +198,14 @@ class Plan:
         """What must come of this request."""
         return self._expects[index % len(self._recorded)][int(self.faults[index])]
 
-    def dead_value(self, index: int) -> bytes:
-        """The value that this request's dead letter must have, byte for byte."""
+    def set_aside(self, index: int) -> Sent:
+        """The record that this request's dead letter must hold, byte for byte."""
         fault = self.faults[index]
         kind = Kind.RESPONSE if fault in (Fault.TRUNCATED_RESPONSE, Fault.LATE_RESPONSE) else Kind.EXTRA
-        return self.send(kind, index).value
+        return self.send(kind, index)
+
+    def _response(self, index: int) -> Sent:
+        return Sent(RESPONSES, key(index), self._response_value(index), None)
 
     def _response_value(self, index: int) -> bytes:
         """Every other one in our envelope, the rest the bare provider body, as a gateway would write it."""
@@ -141,6 +213,8 @@ class Plan:
         fault = self.faults[index]
         if fault == Fault.UNREADABLE_ANSWER:
             body = _UNREADABLE
+        if fault == Fault.HUGE_NAME:
+            body = orjson.dumps({**orjson.loads(body), "model": "m" * _HUGE})
         if index % 2 == 0:
             body = b'{"request_id":"%b","provider":"openai-chat","body":%b}' % (key(index), body)
         return body[: len(body) // 2] if fault == Fault.TRUNCATED_RESPONSE else body
@@ -163,6 +237,16 @@ def index_of(name: bytes | None) -> int | None:
     return int(name[1:])
 
 
+def index_in_trace(headers: Headers | None) -> int | None:
+    """The index in a request's headers, or None: what a record without a key is known by."""
+    value = next((value for name, value in headers or () if name == "traceparent"), None) or b""
+    try:
+        index = int(value[3:35], 16) - 1
+    except ValueError:
+        return None
+    return index if index >= 0 and value == trace(index)[0][1] else None
+
+
 def trace(index: int) -> Headers:
     """A request's headers."""
     return [("traceparent", b"00-%032x-%016x-01" % (index + 1, index + 1))]
@@ -171,6 +255,7 @@ def trace(index: int) -> Headers:
 def _draw_faults(random: np.random.Generator, requests: int, shares: Shares) -> npt.NDArray[np.uint8]:
     third, half = shares.poison / 3, shares.duplicates / 2
     probabilities = [third, third, third, half, half, shares.unanswered, shares.late]
+    probabilities += [shares.hostile / len(_HOSTILE)] * len(_HOSTILE)
     bounds = np.cumsum(probabilities)
     drawn = np.searchsorted(bounds, random.random(requests), side="right") + 1
     return np.where(drawn > len(probabilities), Fault.NONE, drawn).astype(np.uint8)
@@ -184,9 +269,9 @@ def _draw_order(
     early = random.random(count) < _EARLY_SHARE
     gaps = np.where(early, -_EARLIEST * random.random(count), _LATEST * random.random(count))
     responses = requests + gaps
-    copies = np.where(faults == Fault.DUPLICATE_RESPONSE, responses, requests) + _COPY * random.random(count)
+    copies = np.where(np.isin(faults, _OF_RESPONSES), responses, requests) + _COPY * random.random(count)
     answered = np.flatnonzero((faults != Fault.UNANSWERED) & (faults != Fault.LATE_RESPONSE))
-    extra = np.flatnonzero(np.isin(faults, (Fault.GARBAGE_REQUEST, Fault.DUPLICATE_REQUEST, Fault.DUPLICATE_RESPONSE)))
+    extra = np.flatnonzero(np.isin(faults, _EXTRA))
     places = np.concatenate([requests, responses[answered], copies[extra]])
     order = np.argsort(places, kind="stable")
     kinds = np.repeat([Kind.REQUEST, Kind.RESPONSE, Kind.EXTRA], [count, len(answered), len(extra)])
@@ -197,15 +282,11 @@ def _draw_order(
 def _expectations(scored: str) -> list[Expected]:
     """By fault: what must come of a request whose whole answer is decided for the reason `scored`."""
     none = Reason.NO_RESPONSE.value
-    table = {
-        Fault.NONE: Expected((scored,), None),
-        Fault.TRUNCATED_RESPONSE: Expected((none,), DeadLetter.NOT_A_RECORD.value),
-        Fault.UNREADABLE_ANSWER: Expected((Reason.UNREADABLE_ANSWER.value,), None),
-        Fault.GARBAGE_REQUEST: Expected((scored,), DeadLetter.NOT_A_RECORD.value),
-        Fault.DUPLICATE_REQUEST: Expected((scored,), DeadLetter.DUPLICATE_REQUEST.value),
-        Fault.DUPLICATE_RESPONSE: Expected((scored,), DeadLetter.DUPLICATE_RESPONSE.value),
-        Fault.UNANSWERED: Expected((none,), None),
+    reasons: dict[Fault, tuple[str, ...]] = {
+        Fault.TRUNCATED_RESPONSE: (none,),
+        Fault.UNREADABLE_ANSWER: (Reason.UNREADABLE_ANSWER.value,),
+        Fault.UNANSWERED: (none,),
         # A worker that was down while both came finds an answer: then there is nothing to set aside.
-        Fault.LATE_RESPONSE: Expected((none, scored), DeadLetter.LATE_RESPONSE.value),
+        Fault.LATE_RESPONSE: (none, scored),
     }
-    return [table[fault] for fault in Fault]
+    return [Expected(reasons.get(fault, (scored,)), _DEAD.get(fault)) for fault in Fault]

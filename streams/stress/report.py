@@ -69,7 +69,8 @@ def figures(result: Result, *, delivery: str) -> dict[str, Any]:
         "kills": damage.kills,
         "rebalances": damage.rebalances,
         "broker_restarts": damage.broker_restarts,
-        "crashes": damage.crashes,
+        "ended_by_themselves": damage.ended_by_themselves,
+        "ended_in_a_hang": damage.ended_in_a_hang,
         "unclean_stops": damage.unclean_stops,
         "recovery_seconds": percentiles(damage.recoveries, digits=2),
         "seconds": round(result.seconds, 1),
@@ -82,6 +83,8 @@ def figures(result: Result, *, delivery: str) -> dict[str, Any]:
             "missing": found.dead_missing,
             "unexpected": found.dead_unexpected,
         },
+        "foreign": found.foreign,
+        "stored_apart": found.stored_apart,
         "options": asdict(options),
         "examples": found.examples,
         "last_words": damage.last_words,
@@ -109,11 +112,17 @@ def breaches(result: dict[str, Any], limits: Limits) -> list[str]:
             ("wrong_reason", "requests were decided for a wrong reason"),
             ("damaged", "records are not what was sent"),
             ("unknown", "records belong to no request"),
+            ("ended_by_themselves", "workers ended by themselves"),
         )
         if result[name]
     ]
     if limits.duplicated is not None and result["duplicated"] > limits.duplicated:
         told.append(f"{result['duplicated']} decisions came again ({limits.duplicated} allowed)")
+    foreign = result["foreign"]
+    if missed := foreign["standing"] - foreign["passed_by"]:
+        told.append(f"{missed} foreign records in the changelog were not passed by")
+    if foreign["own_passed_by"]:
+        told.append(f"{foreign['own_passed_by']} of the changelog's own records were passed by")
     dead = result["dead_letters"]
     if dead["missing"]:
         told.append(f"dead letters never came: {dead['missing']}")
@@ -143,7 +152,7 @@ def progress_panel(progress: Progress, damage: Damage) -> Panel:
     table.add_row(
         "kills, rebalances", f"{damage.kills}, {damage.rebalances}", f"broker restarts {damage.broker_restarts}"
     )
-    table.add_row("crashes", str(damage.crashes), "")
+    table.add_row("ended by themselves", str(damage.ended_by_themselves), f"in a hang {damage.ended_in_a_hang}")
     return Panel(table, title="secondlook stress", expand=False)
 
 
@@ -163,7 +172,7 @@ def _summary(result: dict[str, Any]) -> Table:
             name.replace("_", " "), Text(str(result[name]), style="bold red" if result[name] else "bold green")
         )
     table.add_section()
-    for name in ("kills", "rebalances", "broker_restarts", "crashes", "unclean_stops"):
+    for name in ("kills", "rebalances", "broker_restarts", "ended_by_themselves", "ended_in_a_hang", "unclean_stops"):
         table.add_row(name.replace("_", " "), str(result[name]))
     table.add_section()
     table.add_row("throughput", f"{result['throughput']:.0f} requests/s")
@@ -186,6 +195,13 @@ def _ends(result: dict[str, Any]) -> Table:
     for code in sorted({*dead["expected"], *dead["seen"]}):
         table.add_row(
             f"dead letter {code} (of {dead['expected'].get(code, 0)} expected)", str(dead["seen"].get(code, 0))
+        )
+    if result["stored_apart"]:
+        table.add_row("timed out rightly: an outage of the broker kept the answer away", str(result["stored_apart"]))
+    if sent := result["foreign"]["sent"]:
+        standing = result["foreign"]["standing"]
+        table.add_row(
+            f"passed by in the changelog (of {standing} standing, {sent} sent)", str(result["foreign"]["passed_by"])
         )
     return table
 

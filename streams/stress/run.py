@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from confluent_kafka.admin import AdminClient
@@ -25,7 +26,7 @@ from streams.stress.chaos import Chaos, Fleet, schedule
 from streams.stress.oracle import recorded
 from streams.stress.plan import Plan, Shares
 from streams.stress.report import Progress, Result, progress_panel
-from streams.stress.traffic import Reader, Sender
+from streams.stress.traffic import Reader, Sender, changelog_keys, stored_apart
 
 RESPONSE_TIMEOUT = 20.0
 _LATE_AFTER = RESPONSE_TIMEOUT + 5
@@ -37,13 +38,14 @@ _REDRAW = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is done to the stream. `rate` is in requests/s, `window` the most requests sent and not yet decided."""
+    """What is done to the stream. `nodes` are those of the local Kafka, `rate` is in requests/s, `window` the most requests sent and not yet decided."""
 
     requests: int
     workers: int = 2
     kills: int = 0
     rebalances: int = 0
     broker_restarts: int = 0
+    nodes: int = 1
     shares: Shares = field(default_factory=Shares)
     rate: float = 5000.0
     window: int = 20_000
@@ -53,10 +55,11 @@ class Options:
 def run_stress(settings: Settings, options: Options, *, local_kafka: bool, console: Console) -> Result:
     """Run it, on a local Kafka started for it or on the settings' broker. Raises StreamError when it can't be finished."""
     with ExitStack() as stack:
-        restart: Callable[[], None] = _no_restart
+        restarts: list[Callable[[], None]] = [_no_restart]
         if local_kafka:
-            kafka = stack.enter_context(LocalKafka())
-            settings, restart = replace(settings, broker=kafka.bootstrap), kafka.restart
+            kafka = stack.enter_context(LocalKafka(nodes=options.nodes))
+            settings = replace(settings, broker=kafka.bootstrap)
+            restarts = [partial(kafka.restart, node) for node in kafka.pids]
         settings = replace(settings, topic_prefix=f"stress-{uuid.uuid4().hex[:8]}.", web_port=0)
         stack.enter_context(_own_topics(settings))
         plan = Plan(
@@ -75,7 +78,7 @@ def run_stress(settings: Settings, options: Options, *, local_kafka: bool, conso
             broker_restarts=options.broker_restarts,
             seed=options.seed,
         )
-        return _Run(settings, options, plan, fleet, Chaos(fleet, dues, restart)).run(console)
+        return _Run(settings, options, plan, fleet, Chaos(fleet, dues, restarts)).run(console)
 
 
 def _no_restart() -> None:
@@ -107,6 +110,8 @@ class _Run:
         self._options = options
         self._fleet = fleet
         self._chaos = chaos
+        self._settings = settings
+        self._plan = plan
         self._books = Books(plan)
         self._reader = Reader(settings, self._books)
         self._sender = Sender(
@@ -132,11 +137,22 @@ class _Run:
                 self._threads[1].result()
                 time.sleep(_SETTLE)  # what would be decided twice shows itself now
                 self._fleet.stop()
+                if self._plan.foreign:
+                    self._restore_again()
                 self._await(self._reader.caught_up, live)
+                if self._books.unanswered:
+                    self._books.stored_apart(stored_apart(self._settings, RESPONSE_TIMEOUT))
             finally:
                 self._chaos_over.set()
                 self._reader.stop()
         return Result(self._options, self._books.findings(), self._fleet.damage, seconds)
+
+    def _restore_again(self) -> None:
+        """Let workers read the whole changelog once more: what is not theirs must be passed by, and nothing else."""
+        with contextlib.suppress(StreamError):  # whoever ended is counted by stopping
+            self._fleet.start()
+        self._fleet.stop()
+        self._books.changelog(changelog_keys(self._settings), self._fleet.passed_by())
 
     def _share_sent(self) -> float:
         return self._sender.requests / self._options.requests

@@ -2,18 +2,20 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
 
 from streams.errors import StreamError
-from streams.kafka.clients import base_config, reader_config, topic_names
-from streams.kafka.reading import ends
+from streams.kafka.clients import Consumed, base_config, reader_config, topic_names
+from streams.kafka.reading import ends, read_to_end
 from streams.kafka.topics import load_topics
+from streams.pipeline.pending import CHANGELOG
+from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.settings import Settings
 from streams.stress.books import Books
-from streams.stress.plan import FURTHEST, Kind, Plan
+from streams.stress.plan import FURTHEST, Kind, Plan, index_of, key
 
 _OUTPUTS = ("auto_action", "human_review", "dead_letter")
 _LONG_PAUSE = 2.0
@@ -178,3 +180,37 @@ class Reader:
         else:
             self._books.decision(role, message.key(), message.value(), message.headers(), now)
         self._reached[message.topic(), message.partition()] = message.offset() + 1
+
+
+def changelog_keys(settings: Settings) -> dict[tuple[int, int], bytes | None]:
+    """The key of every record in the changelog, by partition and offset. Raises BrokerError."""
+    return {(one.partition(), one.offset()): one.key() for one in _stored(settings, CHANGELOG)}
+
+
+def stored_apart(settings: Settings, seconds: float) -> set[int]:
+    """The requests that are as many `seconds` from their response, by the times that the broker gave both. Raises BrokerError."""
+    requests, responses = _stored_at(settings, REQUESTS), _stored_at(settings, RESPONSES)
+    return {
+        index
+        for index in requests.keys() & responses.keys()
+        if abs(requests[index] - responses[index]) >= seconds * 1000
+    }
+
+
+def _stored_at(settings: Settings, role: str) -> dict[int, int]:
+    """When the broker stored the first record of each request in this topic (ms)."""
+    times: dict[int, int] = {}
+    for one in _stored(settings, role):
+        index = index_of(one.key())
+        if index is not None and one.key() == key(index) and one.value() is not None:
+            times.setdefault(index, one.timestamp()[1])
+    return times
+
+
+def _stored(settings: Settings, role: str) -> Iterator[Consumed]:
+    topic = load_topics(settings.topic_prefix)[role]
+    consumer = Consumer(reader_config(settings))
+    try:
+        yield from read_to_end(consumer, topic.name, ends(settings, topic.name, range(topic.partitions)))
+    finally:
+        consumer.close()

@@ -1,16 +1,19 @@
 """The stress test's books must balance when all is well, and must not when anything at all is wrong."""
 
+import re
 from collections.abc import Callable
+from io import StringIO
 
 import orjson
 import pytest
+from rich.console import Console
 
 from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
 from streams.pipeline.records import Headers
 from streams.stress.books import Books, Findings
 from streams.stress.chaos import Damage
-from streams.stress.plan import Fault, Plan, Recorded, Shares, key, stray_key, trace
-from streams.stress.report import Limits, Result, breaches, figures
+from streams.stress.plan import Fault, Kind, Plan, Recorded, Shares, key
+from streams.stress.report import Limits, Result, breaches, closing_tables, figures
 from streams.stress.run import Options
 
 REQUESTS = 400
@@ -18,7 +21,8 @@ RECORDED = [
     Recorded.of({"request_id": "x", "policy": "p", "content": "one"}, b'{"choices":[]}', "below_threshold"),
     Recorded.of({"request_id": "y", "policy": "p", "content": "two"}, b'{"choices":[]}', "above_threshold"),
 ]
-PLAN = Plan(RECORDED, requests=REQUESTS, shares=Shares(poison=0.3, duplicates=0.2, unanswered=0.1, late=0.1), seed=3)
+SHARES = Shares(poison=0.2, duplicates=0.2, unanswered=0.1, late=0.1, hostile=0.2)
+PLAN = Plan(RECORDED, requests=REQUESTS, shares=SHARES, seed=3)
 
 
 def first(fault: Fault) -> int:
@@ -38,16 +42,15 @@ class Stream:
         """What must be decided of a request."""
         reason = reason or PLAN.expects(index).reasons[0]
         topic = "auto_action" if reason == "below_threshold" else "human_review"
-        request = PLAN.request(index).value if topic == "human_review" else b"{}"
+        sent = PLAN.request(index)
+        request = sent.value or b"" if topic == "human_review" else b"{}"
         head = orjson.dumps({"request_id": key(index).decode(), "reasons": [reason]})
-        return topic, key(index), head[:-1] + b',"request":' + request + b"}", trace(index)
+        return topic, key(index), head[:-1] + b',"request":' + request + b"}", sent.headers or []
 
-    def letter(self, index: int, code: str) -> tuple[bytes, bytes, Headers]:
+    def letter(self, index: int, code: str) -> tuple[bytes | None, bytes | None, Headers]:
         """What must be set aside of a request."""
-        fault = PLAN.faults[index]
-        name = stray_key(index) if fault == Fault.GARBAGE_REQUEST else key(index)
-        own = trace(index) if fault in (Fault.GARBAGE_REQUEST, Fault.DUPLICATE_REQUEST) else []
-        return name, PLAN.dead_value(index), [*own, (CONNECT + "topic", b"t"), (ERROR_CODE, code.encode())]
+        sent = PLAN.set_aside(index)
+        return sent.key, sent.value, [*(sent.headers or []), (CONNECT + "topic", b"t"), (ERROR_CODE, code.encode())]
 
     def play(self) -> Findings:
         """Everything into the books, and close them."""
@@ -116,6 +119,38 @@ def headers_lost(stream: Stream) -> None:
     stream.decisions[index] = (topic, name, value, [])
 
 
+def one_of_many_headers_lost(stream: Stream) -> None:
+    index = first(Fault.MANY_HEADERS)
+    topic, name, value, headers = stream.decisions[index]
+    stream.decisions[index] = (topic, name, value, headers[:-1])
+
+
+def huge_name_passed_on(stream: Stream) -> None:
+    index = first(Fault.HUGE_NAME)
+    topic, name, value, headers = stream.decisions[index]
+    stream.decisions[index] = (topic, name, value + b" " * 500_000, headers)
+
+
+def tombstone_taken_for_an_empty_value(stream: Stream) -> None:
+    index = first(Fault.TOMBSTONE_REQUEST)
+    name, _, headers = stream.letter(index, stream.letters.pop(index) or "")
+    stream.books.dead_letter(name, b"", headers)
+
+
+def keyless_given_a_key(stream: Stream) -> None:
+    index = first(Fault.KEYLESS_RESPONSE)
+    _, value, headers = stream.letter(index, stream.letters.pop(index) or "")
+    stream.books.dead_letter(key(index), value, headers)
+
+
+def keyless_without_a_trace(stream: Stream) -> None:
+    stream.books.dead_letter(None, b"{}", [(ERROR_CODE, b"missing_key")])
+
+
+def keyless_missing(stream: Stream) -> None:
+    del stream.letters[first(Fault.KEYLESS_REQUEST)]
+
+
 def foreign_decision(stream: Stream) -> None:
     stream.books.decision("auto_action", b"who", b"{}", None, at=0.0)
 
@@ -144,7 +179,7 @@ def letter_with_a_wrong_code(stream: Stream) -> None:
 def letter_damaged(stream: Stream) -> None:
     index = first(Fault.GARBAGE_REQUEST)
     name, value, headers = stream.letter(index, stream.letters.pop(index) or "")
-    stream.books.dead_letter(name, value + b" ", headers)
+    stream.books.dead_letter(name, (value or b"") + b" ", headers)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +192,12 @@ def letter_damaged(stream: Stream) -> None:
         (late_response_used_and_set_aside, "1 requests were decided for a wrong reason"),
         (request_damaged, "1 records are not what was sent"),
         (headers_lost, "1 records are not what was sent"),
+        (one_of_many_headers_lost, "1 records are not what was sent"),
+        (huge_name_passed_on, "1 records are not what was sent"),
+        (tombstone_taken_for_an_empty_value, "1 records are not what was sent"),
+        (keyless_given_a_key, "1 records are not what was sent"),
+        (keyless_without_a_trace, "1 records belong to no request"),
+        (keyless_missing, "dead letters never came: {'missing_key': 1}"),
         (foreign_decision, "1 records belong to no request"),
         (beyond_the_plan, "1 records belong to no request"),
         (letter_missing, "dead letters never came: {'not_a_record': 1}"),
@@ -182,6 +223,93 @@ def test_a_late_response_that_was_read_in_time_is_an_answer() -> None:
     stream.decisions[index] = stream.decision(index, PLAN.expects(index).reasons[1])
     del stream.letters[index]
     assert "" == told(stream.play())
+
+
+def answer_kept_away(stream: Stream, fault: Fault) -> int:
+    """The broker has a request's response so late that it timed out; returns its index."""
+    index = first(fault)
+    stream.decisions[index] = stream.decision(index, "no_response")
+    stream.letters.pop(index, None)
+    return index
+
+
+def response_letter(stream: Stream, index: int, code: str) -> None:
+    sent = PLAN.send(Kind.RESPONSE, index)
+    headers: Headers = [(CONNECT + "topic", b"t"), (ERROR_CODE, code.encode())]
+    stream.books.dead_letter(sent.key, sent.value, headers)
+
+
+@pytest.mark.parametrize(
+    ("fault", "codes"),
+    [
+        (Fault.NONE, ["late_response"]),
+        (Fault.NONE, ["orphan_response"]),
+        (Fault.DUPLICATE_RESPONSE, ["late_response", "late_response"]),
+        (Fault.HUGE_NAME, ["late_response"]),
+    ],
+)
+def test_a_request_whose_answer_the_broker_stored_too_late_may_time_out(fault: Fault, codes: list[str]) -> None:
+    """Only if the broker did; and each of its responses must have been set aside."""
+    for apart, letters, passes in ((True, codes, True), (False, codes, False), (True, codes[1:], False)):
+        stream = Stream()
+        index = answer_kept_away(stream, fault)
+        for code in letters:
+            response_letter(stream, index, code)
+        stream.play()
+        assert {index} == stream.books.unanswered
+        stream.books.stored_apart({index, *range(20)} if apart else {index + 1})
+        found = stream.books.findings()
+        assert passes == ("" == told(found)) == ([] == found.examples)
+        assert int(passes) == found.stored_apart
+
+
+def test_an_answer_that_was_used_and_set_aside_is_told_even_if_stored_late() -> None:
+    """One response comes to one end."""
+    stream = Stream()
+    index = first(Fault.NONE)
+    response_letter(stream, index, "late_response")
+    stream.play()
+    stream.books.stored_apart({index})
+    assert "dead letters came that should not: {'late_response': 1}" in told(stream.books.findings())
+
+
+CHANGELOG_KEYS = {(0, 4): b"g0000003", (0, 3): b"secondlook.delta.1", (1, 3): b"secondlook.delta.1"}
+
+
+@pytest.mark.parametrize(
+    ("passed_by", "says"),
+    [
+        ({(0, 4)}, ""),
+        ({(0, 4), (0, 1)}, ""),  # what stood there has been deleted since
+        (set(), "1 foreign records in the changelog were not passed by"),
+        ({(0, 4), (0, 3)}, "1 of the changelog's own records were passed by"),
+    ],
+)
+def test_the_changelog_read_anew_must_pass_by_what_is_foreign_and_nothing_else(
+    passed_by: set[tuple[int, int]], says: str
+) -> None:
+    """One foreign record stands in it."""
+    stream = Stream()
+    stream.books.changelog(CHANGELOG_KEYS, passed_by)
+    found = stream.play()
+    assert says in told(found)
+    assert bool(says) == bool(told(found)) == bool(found.examples)
+    assert {"sent": PLAN.foreign, "standing": 1} == {name: found.foreign[name] for name in ("sent", "standing")}
+
+
+def test_a_worker_that_ends_by_itself_is_a_breach_unless_the_client_hung() -> None:
+    """Both are shown."""
+    result = figures(
+        Result(Options(REQUESTS), Stream().play(), Damage(ended_by_themselves=1, ended_in_a_hang=2), 1.0),
+        delivery="exactly_once",
+    )
+    assert ["1 workers ended by themselves"] == breaches(result, Limits())
+    assert [] == breaches({**result, "ended_by_themselves": 0}, Limits())
+    console = Console(file=StringIO(), width=200)
+    console.print(closing_tables(result, []))
+    shown = console.file.getvalue()  # type: ignore[attr-defined] # a StringIO
+    assert re.search(r"ended by themselves\W+1\b", shown)
+    assert re.search(r"ended in a hang\W+2\b", shown)
 
 
 @pytest.mark.parametrize(
