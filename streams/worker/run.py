@@ -138,9 +138,10 @@ class Stream(mode.Service):
                 return
 
     async def _end(self, problem: BaseException) -> None:
-        """End the worker, in one line."""
-        log.critical("%s", problem, exc_info=problem)
-        await self._app.crash(problem)
+        """End the worker, in one line: what fails while it ends anyway is not why."""
+        if not self._app.crashed:
+            log.critical("%s", problem, exc_info=problem)
+            await self._app.crash(problem)
 
     @mode.Service.task
     async def _read_human_decisions(self) -> None:
