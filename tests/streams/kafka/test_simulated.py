@@ -215,14 +215,34 @@ class Stream(RuleBasedStateMachine):
         """Time passes."""
         self.kafka.now += step
 
-    @rule(index=st.integers(0, 1), asked=_NAMES, answered=_NAMES)
-    def poll(self, index: int, asked: list[str], answered: list[str]) -> None:
-        """A worker polls, perhaps just after something came, and does not deliver yet."""
+    @rule(index=st.integers(0, 1))
+    def poll(self, index: int) -> None:
+        """A worker polls, and does not deliver yet."""
+        self.loop.run_until_complete(self.workers[index].step())
+
+    @rule(
+        index=st.integers(0, 1),
+        asked=_NAMES,
+        answered=_NAMES,
+        disturbed=st.sampled_from(["rebalance", "expel", "kill", "abort", "fatal", "lost answer"]),
+    )
+    def be_disturbed(self, index: int, asked: list[str], answered: list[str], disturbed: str) -> None:
+        """Something comes, a worker has it in flight, and then it happens."""
         for name in asked:
             self.ask(name)
         for name in answered:
             self.answer(name)
-        self.loop.run_until_complete(self.workers[index].step())
+        self.poll(index)
+        if disturbed == "rebalance":
+            self.rebalance()
+        elif disturbed == "expel":
+            self.expel(index)
+        elif disturbed == "kill":
+            self.kill(index)
+        else:
+            self.fail(disturbed)
+            self.deliver(index)
+        self.poll(index)
 
     @rule(index=st.integers(0, 1))
     def probe(self, index: int) -> None:
