@@ -131,7 +131,11 @@ class Source:
         """Run a coroutine on the event loop, from the consumer's thread."""
         if self._loop is None:
             raise RuntimeError("the source has not been started")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result(timeout)
+        finally:
+            running.cancel()
 
     # -- on the consumer's thread -------------------------------------------------------------------------------------
 
