@@ -100,7 +100,7 @@ class Worker:
     def __init__(self, kafka: SimulatedKafka, name: str) -> None:
         self.kafka = kafka
         self.name = name
-        settings = Settings(instance_id=name, drain_timeout=0.01, restore_timeout=30)
+        settings = Settings(instance_id=name, batch_size=2, drain_timeout=0.01, restore_timeout=30)
         limits = Limits(1_000_000, 2**30, 1_000_000)
         self.flow = Flow()
         restorer = Restorer(settings, NAMES, limits, self._write, lambda: kafka.now)
