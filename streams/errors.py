@@ -5,6 +5,7 @@ SecondlookError              (featurizers.errors)
     ├── SettingsError        a setting that is unknown, missing or malformed
     ├── TopicError           topics that are missing or do not fit together
     ├── BrokerError          a broker that cannot be reached or refuses
+    │   └── MembershipError  the group has shut this client out for good: another one may join
     ├── ControlError         a control message that cannot be applied (the last good one stays in force)
     ├── ChangelogError       a changelog record of ours that this version cannot read
     ├── DataLossError        records or state that are gone from Kafka: the operator decides whether to go on
@@ -31,6 +32,10 @@ class TopicError(StreamError):
 
 class BrokerError(StreamError):
     """A broker cannot be reached or refuses what was asked."""
+
+
+class MembershipError(BrokerError):
+    """The group has shut this client out for good; another client may join in its place."""
 
 
 class ControlError(StreamError):

@@ -180,6 +180,11 @@ class SimulatedKafka:
         if member.assigned:
             member.due, member.expelled = "lost", True
 
+    def shut_out(self, member: "SimulatedConsumer") -> None:
+        """A member is refused for good, and no callback tells it."""
+        member.dead = True
+        self.leave(member)
+
     def deal(self) -> bool:
         """Begin the next generation, unless somebody has still to give up partitions."""
         if any(member.due == "revoke" for member in self.members):
@@ -207,6 +212,7 @@ class SimulatedConsumer:
         self.share: list[int] = []
         self.assigned = False
         self.expelled = False
+        self.dead = False
         self.generation = -1
 
     def subscribe(self, topics: list[str], **callbacks: Callable[[Any, list[TopicPartition]], None]) -> None:
@@ -229,6 +235,8 @@ class SimulatedConsumer:
         self.paused -= {(one.topic, one.partition) for one in partitions}
 
     def consume(self, count: int, timeout: float) -> list[Message]:  # noqa: ARG002 - nothing is waited for
+        if self.dead:
+            return [Message(("", 0), -1, error=KafkaError._FATAL)]
         found = self._fetch(count)
         self._follow_group()
         return found

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import OFFSET_END, TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, TopicPartition
 
-from streams.errors import BrokerError, TopicError
+from streams.errors import BrokerError, MembershipError, TopicError
 from streams.kafka.client_log import client_log
 from streams.kafka.clients import Consumed, consumer_config
 from streams.pipeline.assignment import Place
@@ -73,7 +73,8 @@ class GroupConsumer:
     def fetch(self) -> Fetched:
         """The next records and events: all that come within the linger after the first.
 
-        Raises TopicError or BrokerError on what waiting does not mend.
+        Raises MembershipError when this client can be no member any more, TopicError or BrokerError on what else waiting does
+        not mend.
         """
         messages: list[Consumed] = self._client.consume(1, timeout=_IDLE_WAIT)
         more = self._settings.batch_size - len(messages)
@@ -149,7 +150,7 @@ class GroupConsumer:
         elif code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicError(f"{error.str()}: secondlook topics create --broker {self._settings.broker}")
         elif code == KafkaError._FATAL:  # noqa: SLF001 - likewise; `fatal()` is not set on it
-            raise BrokerError(_fatal_text(error))
+            raise MembershipError(_fatal_text(error))
         elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise BrokerError(f"cannot consume: {error.str()}")
         else:

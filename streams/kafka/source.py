@@ -11,11 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.errors import TopicError
+from streams.errors import MembershipError, TopicError
 from streams.kafka.consumer import Fetched, GroupConsumer
 from streams.kafka.flow import Flow
 from streams.kafka.prober import Prober
@@ -31,8 +32,9 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_PAUSE = 0.02
-"""Seconds between two looks whether the batches in flight are settled."""
+_MOST_SHUT_OUT = 3
+_SHUT_OUT_WITHIN = 60.0
+"""Seconds within which so many clients may be shut out of the group: another one is not going to help then."""
 
 
 class Source:
@@ -53,7 +55,9 @@ class Source:
         self._prober = prober
         roles = {names[REQUESTS]: REQUESTS, names[RESPONSES]: RESPONSES}
         self._names = {role: name for name, role in roles.items()}
-        self._consumer = GroupConsumer(settings, roles, self, make_client)
+        self._make_consumer = partial(GroupConsumer, settings, roles, self, make_client)
+        self._consumer = self._make_consumer()
+        self._shut_out: list[float] = []
         self._thread = ThreadPoolExecutor(1, "source")
         self._restore_thread = ThreadPoolExecutor(1, "restore")
         self._restoring: Future[None] | None = None
@@ -140,6 +144,28 @@ class Source:
     # -- on the consumer's thread -------------------------------------------------------------------------------------
 
     def _poll(self) -> tuple[Assignment, list[Record], frozenset[Place]] | None:
+        try:
+            return self._read_on()
+        except MembershipError as problem:
+            self._join_anew(problem)
+            return None
+
+    def _join_anew(self, problem: MembershipError) -> None:
+        """Take another client: when a broker restarts, a named member may be shut out by its own joining again.
+
+        Two workers of one name shut each other out, until one of them has met it too often and ends.
+        """
+        now = time.monotonic()
+        self._shut_out = [at for at in self._shut_out if now - at < _SHUT_OUT_WITHIN] + [now]
+        if len(self._shut_out) > _MOST_SHUT_OUT:
+            raise problem
+        log.warning("the group has shut this worker out, it joins anew: %s", problem)
+        self.lost()
+        self._consumer.close()
+        self._consumer = self._make_consumer()
+        self._consumer.join()
+
+    def _read_on(self) -> tuple[Assignment, list[Record], frozenset[Place]] | None:
         self._commit()
         self._renew()
         self._follow_restore()
@@ -255,6 +281,8 @@ class Source:
 
     def revoked(self) -> None:
         """See `streams.kafka.consumer.Members`."""
+        if self.assignment is None:
+            return
         try:
             self._on_loop(self._flow.drained(), self._settings.drain_timeout)
         except TimeoutError:

@@ -123,9 +123,10 @@ class Stream(mode.Service):
     async def _watch(self) -> None:
         """End a worker whose Kafka client does not come back from a call: it holds up its group until it ends.
 
-        After `transaction_timeout` the broker has aborted the transaction anyway; the restarted worker redoes the batch.
+        A call may take `transaction_timeout`, whatever it is given; by twice that it is not going to come back, the broker has
+        long aborted the transaction, and the restarted worker redoes the batch.
         """
-        limit = self.settings.transaction_timeout
+        limit = 2 * self.settings.transaction_timeout
         while not self.should_stop:
             await self.sleep(1.0)
             if self.sink.hung_for > limit:

@@ -178,6 +178,7 @@ class Stream(RuleBasedStateMachine):
         self.kafka.patch(self.patcher)
         for name, value in {"_REWRITE_SLACK": 4, "_REWRITE_ENTRIES": 2}.items():
             self.patcher.setattr(f"streams.pipeline.pending.{name}", value)
+        self.patcher.setattr("streams.kafka.source._MOST_SHUT_OUT", 1000)
         clock = SimpleNamespace(sleep=Turns.sleep, monotonic=time.monotonic)
         self.patcher.setattr("streams.kafka.restore.time", clock)
         self.asked: Counter[str] = Counter()
@@ -224,7 +225,7 @@ class Stream(RuleBasedStateMachine):
         index=st.integers(0, 1),
         asked=_NAMES,
         answered=_NAMES,
-        disturbed=st.sampled_from(["rebalance", "expel", "kill", "abort", "fatal", "lost answer"]),
+        disturbed=st.sampled_from(["rebalance", "expel", "shut out", "kill", "abort", "fatal", "lost answer"]),
     )
     def be_disturbed(self, index: int, asked: list[str], answered: list[str], disturbed: str) -> None:
         """Something comes, a worker has it in flight, and then it happens."""
@@ -237,6 +238,8 @@ class Stream(RuleBasedStateMachine):
             self.rebalance()
         elif disturbed == "expel":
             self.expel(index)
+        elif disturbed == "shut out":
+            self.shut_out(index)
         elif disturbed == "kill":
             self.kill(index)
         else:
@@ -276,7 +279,12 @@ class Stream(RuleBasedStateMachine):
     @rule(index=st.integers(0, 1))
     def expel(self, index: int) -> None:
         """The group thinks a worker dead."""
-        self.kafka.expel(self.workers[index].consumers[0])
+        self.kafka.expel(self.workers[index].consumers[-1])
+
+    @rule(index=st.integers(0, 1))
+    def shut_out(self, index: int) -> None:
+        """The group refuses a worker's client for good."""
+        self.kafka.shut_out(self.workers[index].consumers[-1])
 
     @rule(index=st.integers(0, 1))
     def kill(self, index: int) -> None:
