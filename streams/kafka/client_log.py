@@ -22,7 +22,12 @@ class OnceAMinute(logging.Filter):
         self._seen: dict[str, tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to log it; the count goes into the line as `repeated`."""
+        """Whether to log it; the count goes into the line as `repeated`.
+
+        A client that is lost is no worker that ends: nothing the client says is more than an error.
+        """
+        if record.levelno > logging.ERROR:
+            record.levelno, record.levelname = logging.ERROR, logging.getLevelName(logging.ERROR)
         now, shape = self._clock(), _VARIES.sub("", record.getMessage())
         logged_at, repeated = self._seen.get(shape, (-_EVERY, 0))
         if now - logged_at < _EVERY:

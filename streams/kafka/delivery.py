@@ -144,7 +144,8 @@ class _Producing:
 
     def _cause(self, error: KafkaError) -> KafkaError:
         """What lies behind an error: a commit says only that records failed, their delivery reports say why."""
-        self._producer.poll(0)
+        with suppress(KafkaException):  # raised once the producer is dead, which the error says already
+            self._producer.poll(0)
         return self._failed or error
 
     def _produce(self, outputs: Iterable[Output]) -> None:
@@ -285,12 +286,13 @@ class AtLeastOnce(_Producing):
         self._failed = None
         try:
             self._produce(outputs)
+            while self._timed(lambda: self._producer.flush(_CALL_TIMEOUT)):
+                self._waiting = True
+                self._refuse_when_stopping()
         except KafkaException as problem:
             self._judge(self._cause(kafka_error(problem)))
-        while self._timed(lambda: self._producer.flush(_CALL_TIMEOUT)):
-            self._waiting = True
-            self._refuse_when_stopping()
-        self._waiting = False
+        finally:
+            self._waiting = False
         if self._failed is not None:
             self._judge(self._failed)
 

@@ -42,6 +42,7 @@ from streams.worker.web import add_pages
 
 log = logging.getLogger(__name__)
 
+_HANG_MARGIN = 2.0
 _EXIT_MARGIN = 5.0
 """Seconds beyond the drain timeout after which the process ends whatever still hangs."""
 
@@ -123,10 +124,10 @@ class Stream(mode.Service):
     async def _watch(self) -> None:
         """End a worker whose Kafka client does not come back from a call: it holds up its group until it ends.
 
-        A call may take `transaction_timeout`, whatever it is given; by twice that it is not going to come back, the broker has
-        long aborted the transaction, and the restarted worker redoes the batch.
+        A call may take `transaction_timeout`, whatever it is given. After that the broker has aborted the transaction anyway;
+        the restarted worker redoes the batch.
         """
-        limit = 2 * self.settings.transaction_timeout
+        limit = self.settings.transaction_timeout + _HANG_MARGIN
         while not self.should_stop:
             await self.sleep(1.0)
             if self.sink.hung_for > limit:

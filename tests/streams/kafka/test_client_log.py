@@ -14,7 +14,7 @@ class Listener:
         self.passed: list[tuple[str, int]] = []
 
     def hear(self, message: str) -> None:
-        record = logging.makeLogRecord({"msg": message})
+        record = logging.makeLogRecord({"msg": message, "levelno": logging.WARNING})
         if self.filter.filter(record):
             self.passed.append((message, getattr(record, "repeated", 0)))
 
@@ -54,3 +54,10 @@ def test_messages_that_never_come_again_are_forgotten() -> None:
         listener.hear(f"topic t{number} is gone")
     assert 5000 == len(listener.passed)
     assert len(listener.filter._seen) <= 1000
+
+
+def test_what_kills_a_client_is_an_error_and_does_not_end_a_worker() -> None:
+    """Only the line that says why a worker ends is critical."""
+    record = logging.makeLogRecord({"msg": "FATAL: fenced", "levelno": logging.CRITICAL, "levelname": "CRITICAL"})
+    assert OnceAMinute().filter(record)
+    assert (logging.ERROR, "ERROR") == (record.levelno, record.levelname)

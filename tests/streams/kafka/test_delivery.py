@@ -159,6 +159,9 @@ def test_a_producer_that_cannot_go_on_is_replaced_and_its_batch_redone(step: str
     """The next one fences it, which aborts what it left open; the process lives on."""
     way, producer = exactly_once()
     producer.faults.on(step, problem(code, "no way forward", fatal=True))
+    producer.faults.always(
+        "poll", iter(lambda: problem(code, "no way forward", fatal=True), None)
+    )  # as the client does
     with pytest.raises(BatchAborted, match="no way forward"):
         way.deliver(outbox())
     assert "abort" not in producer.calls
@@ -336,6 +339,15 @@ def test_a_record_that_was_not_written_is_written_again() -> None:
     assert [] == consumer.offsets
     way.deliver(outbox())
     assert OFFSETS == read_offsets(consumer)
+
+
+def test_an_idempotent_producer_that_raises_that_it_cannot_go_on_is_replaced() -> None:
+    """A dead one raises from whatever it is asked."""
+    way, producer, consumer = at_least_once()
+    producer.faults.on("flush", problem(KafkaError._FATAL, "sequence lost", fatal=True))
+    with pytest.raises(BatchAborted, match="sequence lost"):
+        way.deliver(outbox())
+    assert (1, [], False) == (way.replaced, consumer.offsets, way.waiting)
 
 
 def test_an_idempotent_producer_that_cannot_go_on_is_replaced() -> None:
