@@ -22,13 +22,14 @@ class Vectors:
     """A batch of n answers.
 
     `values` is float32 [n, d], columns as in `SCHEMA`, NaN = missing; `outcomes` int8 [n], the code 0..3, or -1 where none
-    could be found, in which case `problems` says why; `llms` are the model names, where known.
+    could be found, in which case `problems` says why; `llms` are the model names and `categories` the LLMs' own words for the violation, where known.
     """
 
     values: NDArray[np.float32]
     outcomes: NDArray[np.int8]
     problems: list[str | None]
     llms: list[str | None]
+    categories: list[str | None]
 
 
 def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
@@ -38,7 +39,7 @@ def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
     outcomes = np.array([item.outcome for item in located], dtype=np.int8)
     answers = [response.tokens for response in responses]
     table = tabulate(answers)
-    spans = {"answer": table.answers} | {span: table.spans(_chars(located, span)) for span in SPANS}
+    spans = {"answer": _answers(table, located)} | {span: table.spans(_chars(located, span)) for span in SPANS}
     columns = {
         **_sequence_columns(table, spans),
         **_label_columns(label_masses(table, answers, located, spans["outcome"], spec)),
@@ -52,7 +53,21 @@ def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
         outcomes=outcomes,
         problems=[item.problem for item in located],
         llms=[response.llm for response in responses],
+        categories=[item.category for item in located],
     )
+
+
+def _answers(table: TokenTable, located: Sequence[Located]) -> Spans:
+    """The tokens of each answer, without its reasoning's."""
+    whole = table.answers
+    reasoned = [row for row, item in enumerate(located) if item.answer_span[0] > 0]
+    if not reasoned:
+        return whole
+    chars = np.array([item.answer_span for item in located], dtype=np.int64)
+    parts = table.spans(chars)
+    starts, ends = whole.starts.copy(), whole.ends.copy()
+    starts[reasoned], ends[reasoned] = parts.starts[reasoned], parts.ends[reasoned]
+    return Spans(starts, ends)
 
 
 def _chars(located: Sequence[Located], span: str) -> Ints:

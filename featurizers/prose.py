@@ -1,0 +1,59 @@
+"""What stands around the objects of a text: whether an object is the answer's own or one that the prose quotes."""
+
+import re
+from collections import Counter
+
+_INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+_QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
+_MARKS = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f]')
+_SINGLE = str.maketrans("\u2018\u2019\u201a", "'''")
+_OPENING = re.compile(r"(?<!\S)'(?=\S)|(?<=[(\[])'(?=\w)")
+_CLOSING = re.compile(r"(?<=\S)'(?!\w)")
+_FENCE = re.compile(r"[^\S\n]*+(?:```+|~~~+)[^\S\n]*+\w*+[^\S\n]*+")
+_LEAD = re.compile(r"\s*+(?:(?:```+|~~~+)[^\S\n]*+\w*+\s*+|`)?+")
+_TAIL = re.compile(r"\s*+(?:(?:```+|~~~+|`)\s*+)?+\ufffd?+")  # a character that the end cut in two
+
+
+class Prose:
+    """Follows the quotation marks of a text's prose, piece by piece."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._seen: Counter[str] = Counter()
+
+    def quotes(self, start: int, stop: int) -> bool:
+        """Whether what follows the prose [start, stop) is quoted by it. Ask once a piece, in order."""
+        if leads(self._text, start, stop):
+            return self._open()
+        piece = self._text[start:stop]
+        self._seen.update(_MARKS.findall(piece))
+        line = piece[piece.rfind("\n") + 1 :].translate(_SINGLE)
+        if _FENCE.fullmatch(line):
+            line = ""
+        return (
+            self._open()
+            or line.rstrip(_INVISIBLE).endswith(_QUOTES)
+            or (len(line) < len(piece) and line.lstrip(_INVISIBLE).startswith(">"))
+            or len(_OPENING.findall(line)) > len(_CLOSING.findall(line))
+        )
+
+    def _open(self) -> bool:
+        """Whether some quotation has begun and not ended. The German closing mark is the English opening one."""
+        seen = self._seen
+        low, high = seen["\u201e"], seen["\u201c"]
+        return (
+            seen['"'] % 2 == 1
+            or low + high - 2 * min(low, high) > seen["\u201d"]
+            or seen["\u00ab"] != seen["\u00bb"]
+            or seen["\u300c"] + seen["\u300e"] > seen["\u300d"] + seen["\u300f"]
+        )
+
+
+def leads(text: str, start: int, stop: int) -> bool:
+    """Whether nothing but blanks and the beginning of a code fence stand in [start, stop)."""
+    return _LEAD.fullmatch(text, start, stop) is not None
+
+
+def trails(text: str, start: int, stop: int) -> bool:
+    """Whether nothing but blanks and the end of a code fence stand in [start, stop)."""
+    return _TAIL.fullmatch(text, start, stop) is not None

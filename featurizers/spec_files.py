@@ -1,0 +1,104 @@
+"""Outcome specs from TOML files."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from featurizers.errors import SpecError
+from featurizers.presets import PRESETS
+from featurizers.spec import REASONING, REFUSAL, OutcomeSpec, Reasoning
+
+
+class _Part(Struct, frozen=True, forbid_unknown_fields=True):
+    field: str | None = None
+    pattern: str | None = None
+
+
+class _Confidence(_Part, frozen=True):
+    scale: float = 100.0
+
+
+class _Score(Struct, frozen=True, forbid_unknown_fields=True):
+    field: str
+    violation_at: float
+
+
+class _SpecFile(Struct, forbid_unknown_fields=True):
+    """The TOML table of a spec."""
+
+    labels: dict[Literal["0", "1", "2", "3"], list[str]] | None = None
+    name: str | None = None
+    where: str = "json-field"
+    field: str = "outcome"
+    any_of: list[str] = []
+    score: _Score | None = None
+    pattern: str | None = None
+    refusal: str = REFUSAL
+    reasoning: str | tuple[str, str] = "auto"
+    may_be_cut: bool = False
+    confidence: _Confidence = _Confidence()
+    confidence_words: dict[str, float] = {}
+    rationale: _Part = _Part()
+    category: _Part = _Part()
+
+
+def load_spec(source: str | Path) -> OutcomeSpec:
+    """A preset by its name, or the spec in a TOML file.
+
+    Raises `SpecError` for a file that cannot be read or a spec that contradicts itself, with the reason.
+    """
+    if isinstance(source, str) and source in PRESETS:
+        return PRESETS[source]
+    path = Path(source)
+    try:
+        file = msgspec.toml.decode(path.read_bytes(), type=_SpecFile)
+    except OSError as error:
+        raise SpecError(
+            f"outcome spec {str(source)!r}: no such preset ({', '.join(PRESETS)}), and the file cannot be read: {error.strerror}"
+        ) from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise SpecError(f"outcome spec {path}: {_plainly(str(error))}") from None
+    name = file.name or path.stem
+    if file.labels is None and file.score is None:
+        raise SpecError(f"outcome spec {name!r}: `labels` are missing: give the strings that mean 0 and 1, or a `score`")
+    return OutcomeSpec(
+        name=name,
+        labels=() if file.labels is None else tuple(tuple(file.labels.get(code, ())) for code in ("0", "1", "2", "3")),
+        where=file.where,  # type: ignore[arg-type] # checked by OutcomeSpec, with a better message
+        field=file.field if file.score is None else file.score.field,
+        any_of=tuple(file.any_of),
+        violation_at=None if file.score is None else file.score.violation_at,
+        pattern=file.pattern,
+        confidence_field=file.confidence.field,
+        confidence_pattern=file.confidence.pattern,
+        confidence_scale=file.confidence.scale,
+        confidence_words=tuple(file.confidence_words.items()),
+        rationale_field=file.rationale.field,
+        rationale_pattern=file.rationale.pattern,
+        category_field=file.category.field,
+        category_pattern=file.category.pattern,
+        reasoning=_reasoning(file.reasoning, name),
+        may_be_cut=file.may_be_cut,
+        refusal=file.refusal,
+    )
+
+
+def _reasoning(setting: str | tuple[str, str], name: str) -> Reasoning:
+    if not isinstance(setting, str):
+        return (setting,)
+    if setting not in REASONING:
+        known = ", ".join(sorted(REASONING))
+        raise SpecError(
+            f"outcome spec {name!r}: `reasoning` is {setting!r}; give {known}, or the two marks around it as a list"
+        )
+    return REASONING[setting]
+
+
+def _plainly(problem: str) -> str:
+    """A slip in a file in the words of the file: the setting, not the path of a data structure."""
+    problem = problem.replace("Object contains unknown field", "there is no setting")
+    what, _, where = problem.partition(" - at `")
+    setting = where.rstrip("`").removeprefix("$").removeprefix(".")
+    return f"{what} (in `{setting}`)" if setting else what
