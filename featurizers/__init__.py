@@ -2,9 +2,9 @@
 
 from featurizers.errors import ResponseError, SecondlookError, SpecError
 from featurizers.explain import ExplainedToken, Explanation, explain
+from featurizers.presets import PRESETS
 from featurizers.response import PROVIDERS, Response, decode
 from featurizers.schema import SCHEMA, Feature, FeatureSchema
-from featurizers.presets import PRESETS
 from featurizers.spec import OutcomeSpec
 from featurizers.spec_files import load_spec
 from featurizers.vectors import Vectors, featurize

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from featurizers.locate import Span, locator
+from featurizers.locate import locator
+from featurizers.objects import Span
 from featurizers.response import Response, decode
 from featurizers.schema import SCHEMA
 from featurizers.spec import OutcomeSpec

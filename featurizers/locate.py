@@ -6,7 +6,6 @@ all leave the item to a human.
 
 import math
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -126,7 +125,8 @@ class Locator:
         blanks precede it: what comes behind may have said that it was quoted.
         """
         start, stop = answer
-        prose, position, own = Prose(text), start, []
+        prose, position = Prose(text), start
+        own: list[Fields] = []
         for item in read_objects(text, start, stop):
             quoted = prose.quotes(position, item.start)
             first = leads(text, start, item.start)
@@ -148,11 +148,11 @@ class Locator:
         for key, value, span, behind_prose in item.members:
             if key not in self._names or (behind_prose and item.ending != "complete"):
                 continue
-            if value is None and key == self._parts.get("category") and item.ending == "complete":
-                value = text[slice(*span)]
-            elif truncated and item.ending != "complete" and span[1] >= item.end:
-                value = None  # a number or word that the end cut off may have gone on
-            fields.setdefault(key, []).append(None if value is None else (value, span))
+            # A number or word that the end cut off may have gone on.
+            cut = truncated and item.ending != "complete" and span[1] >= item.end
+            listed = value is None and key == self._parts.get("category") and item.ending == "complete"
+            found = text[slice(*span)] if listed else None if cut else value
+            fields.setdefault(key, []).append(None if found is None else (found, span))
         return fields
 
     def _names_outcome(self, rest: str) -> bool:
@@ -211,12 +211,10 @@ class Locator:
 
     def _part(self, part: str, text: str, answer: Span, fields: Fields) -> Value | None:
         if part in self._parts:
-            values: Iterable[Value | None] = fields.get(self._parts[part], ())
-        elif part in self._patterns:
-            values = _matches(self._patterns[part], text, answer)
-        else:
-            return None
-        return next(iter(values), None)
+            return next(iter(fields.get(self._parts[part], ())), None)
+        if part in self._patterns:
+            return next(iter(_matches(self._patterns[part], text, answer)), None)
+        return None
 
     def _why_missing(self, text: str, answer: Span, refused: bool, truncated: bool) -> str:
         if refused or self._refusal.match(text, answer[0]):

@@ -62,7 +62,9 @@ def load_spec(source: str | Path) -> OutcomeSpec:
         raise SpecError(f"outcome spec {path}: {_plainly(str(error))}") from None
     name = file.name or path.stem
     if file.labels is None and file.score is None:
-        raise SpecError(f"outcome spec {name!r}: `labels` are missing: give the strings that mean 0 and 1, or a `score`")
+        raise SpecError(
+            f"outcome spec {name!r}: `labels` are missing: give the strings that mean 0 and 1, or a `score`"
+        )
     return OutcomeSpec(
         name=name,
         labels=() if file.labels is None else tuple(tuple(file.labels.get(code, ())) for code in ("0", "1", "2", "3")),

@@ -13,7 +13,7 @@ from itertools import accumulate
 from msgspec import Struct
 
 from featurizers.align import align
-from featurizers.locate import Span
+from featurizers.objects import Span
 from featurizers.wire import Alternative, Token
 
 _SEPARATOR = "\0"
