@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from featurizers.labels import label_masses
 from featurizers.locate import Located, locator
+from featurizers.objects import Span
 from featurizers.ragged import Floats, Ints, Spans
 from featurizers.response import Response
 from featurizers.schema import LIKELY, SCHEMA, SPANS
 from featurizers.spec import OutcomeSpec
 from featurizers.table import TokenTable, tabulate
+from featurizers.tokens import Tokens
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -39,7 +41,8 @@ def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
     outcomes = np.array([item.outcome for item in located], dtype=np.int8)
     answers = [response.tokens for response in responses]
     table = tabulate(answers)
-    spans = {"answer": _answers(table, located)} | {span: table.spans(_chars(located, span)) for span in SPANS}
+    spans = {"answer": _answers(table, answers, located)}
+    spans |= {span: table.spans(_chars(located, answers, span)) for span in SPANS}
     columns = {
         **_sequence_columns(table, spans),
         **_label_columns(label_masses(table, answers, located, spans["outcome"], spec)),
@@ -57,22 +60,36 @@ def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
     )
 
 
-def _answers(table: TokenTable, located: Sequence[Located]) -> Spans:
-    """The tokens of each answer, without its reasoning's."""
+def _answers(table: TokenTable, answers: Sequence[Tokens], located: Sequence[Located]) -> Spans:
+    """The tokens of each answer, without its reasoning's; none where it is not known which are its own."""
     whole = table.answers
-    reasoned = [row for row, item in enumerate(located) if item.answer_span[0] > 0]
-    if not reasoned:
+    partly = [
+        row
+        for row, item in enumerate(located)
+        if item.answer_span[0] > 0 or (answers[row].gaps and not answers[row].whole)
+    ]
+    if not partly:
         return whole
-    chars = np.array([item.answer_span for item in located], dtype=np.int64)
-    parts = table.spans(chars)
+    parts = table.spans(_chars(located, answers, "answer"))
     starts, ends = whole.starts.copy(), whole.ends.copy()
-    starts[reasoned], ends[reasoned] = parts.starts[reasoned], parts.ends[reasoned]
+    for row in partly:
+        known = answers[row].whole and not _touches(answers[row].gaps, located[row].answer_span[:1] * 2)
+        starts[row], ends[row] = (parts.starts[row], parts.ends[row]) if known else (0, 0)
     return Spans(starts, ends)
 
 
-def _chars(located: Sequence[Located], span: str) -> Ints:
+def _chars(located: Sequence[Located], answers: Sequence[Tokens], span: str) -> Ints:
+    """The characters of one part of each answer; none where a gap in the tokens touches it."""
     index = Located._fields.index(f"{span}_span")
-    return np.array([item[index] for item in located], dtype=np.int64).reshape(-1, 2)
+    chars = np.array([item[index] for item in located], dtype=np.int64).reshape(-1, 2)
+    for row, tokens in enumerate(answers):
+        if tokens.gaps and span != "answer" and _touches(tokens.gaps, chars[row].tolist()):
+            chars[row] = 0
+    return chars
+
+
+def _touches(gaps: Sequence[Span], span: Sequence[int]) -> bool:
+    return any(start < span[1] and end > span[0] for start, end in gaps)
 
 
 def _sequence_columns(table: TokenTable, spans: dict[str, Spans]) -> dict[str, Floats]:

@@ -106,14 +106,14 @@ BROKEN = {
     "code without label": ('[labels]\n0 = ["a"]', "codes 0 and 1"),
     "label of two codes": ('[labels]\n0 = ["a"]\n1 = ["A"]', "both code 0 and code 1"),
     "blank label": ('[labels]\n0 = [" a"]\n1 = ["b"]', "blanks"),
-    "unknown place": ('where = "there"\n[labels]\n0 = ["a"]\n1 = ["b"]', "json-field, first-token, regex"),
+    "unknown place": ('where = "there"\n[labels]\n0 = ["a"]\n1 = ["b"]', "json-field, line, first-token, regex"),
     "regex without pattern": ('where = "regex"\n[labels]\n0 = ["a"]\n1 = ["b"]', "belong together"),
     "pattern without regex": ('pattern = "(a)"\n[labels]\n0 = ["a"]\n1 = ["b"]', "belong together"),
     "broken pattern": ('where = "regex"\npattern = "("\n[labels]\n0 = ["a"]\n1 = ["b"]', "regular expression"),
     "pattern without group": ('where = "regex"\npattern = "a"\n[labels]\n0 = ["a"]\n1 = ["b"]', "no group"),
     "scale 0": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "c"\nscale = 0', "positive"),
     "both ways": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "c"\npattern = "(c)"', "give one"),
-    "one key twice": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "Outcome"', "keys of their own"),
+    "one key twice": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "Outcome"', "fields of their own"),
     "empty key": ('field = ""\n[labels]\n0 = ["a"]\n1 = ["b"]', "empty"),
 }
 
