@@ -75,6 +75,7 @@ def label_masses(
     masses = np.full((len(located), CODES), np.nan)
     rows: list[int] = []
     codes: list[int] = []
+    own: list[int] = []
     bounds = zip(label.starts.tolist(), label.ends.tolist(), table.offsets.tolist(), strict=False)
     for row, (start, end, base) in enumerate(bounds):
         if start == end or not located[row].spelled:
@@ -83,9 +84,8 @@ def label_masses(
         emitted = tokens.texts[first : first + size]
         texts = tokens.alternative_texts(first)
         if size == 1 and emitted[0] in texts and known_labels[emitted[0]] == outcome:
-            if math.isnan(table.logprob[start]) or math.isnan(_alternatives(table, start)[texts.index(emitted[0])]):
-                continue  # the outcome's own mass is unknown: its rivals' alone say nothing
             rows.append(row)
+            own.append(texts.index(emitted[0]))
             codes += [known_labels[text] for text in texts]
         else:
             before = int(table.char_offsets[base]) + located[row].outcome_span[0]
@@ -93,7 +93,10 @@ def label_masses(
             candidates = [_candidates(table, tokens, start + i, first + i) for i in range(size)]
             masses[row] = _chain_masses(emitted, candidates, lead, outcome, known_labels)
     if rows:
-        masses[rows] = _single_masses(table, label.starts[rows], np.array(codes))
+        starts = label.starts[rows]
+        # Where the emitted label's own mass is unknown, its rivals' alone say nothing.
+        known = ~np.isnan(table.alternatives[table.alternative_offsets[starts] + own] + table.logprob[starts])
+        masses[rows] = np.where(known[:, None], _single_masses(table, starts, np.array(codes)), np.nan)
     return masses
 
 

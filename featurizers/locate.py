@@ -232,14 +232,20 @@ def locator(spec: OutcomeSpec) -> Locator:
 
 def split_reasoning(text: str, forms: Reasoning) -> tuple[Span, bool]:
     """The characters of the answer without its reasoning, and whether it is certain where the reasoning ends."""
-    for opening, closing in forms:
-        lead = len(text) - len(text.lstrip())
-        if text.startswith(opening, lead):
-            end = text.rfind(closing)
-            if end < 0:
-                return (len(text), len(text)), False
-            return (end + len(closing), len(text)), text.find(closing) == end
-    return (0, len(text)), True
+    opened = _openings(forms).match(text)
+    if opened is None:
+        return (0, len(text)), True
+    closing = dict(forms)[opened[1]]
+    end = text.rfind(closing)
+    if end < 0:
+        return (len(text), len(text)), False
+    return (end + len(closing), len(text)), text.find(closing) == end
+
+
+@lru_cache(maxsize=64)
+def _openings(forms: Reasoning) -> re.Pattern[str]:
+    openings = "|".join(re.escape(opening) for opening, _ in forms)
+    return re.compile(rf"\s*+({openings})" if forms else r"(?!)")
 
 
 def _matches(pattern: re.Pattern[str], text: str, answer: Span) -> list[Value]:

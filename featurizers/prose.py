@@ -40,6 +40,8 @@ class Prose:
     def _open(self) -> bool:
         """Whether some quotation has begun and not ended. The German closing mark is the English opening one."""
         seen = self._seen
+        if not seen:
+            return False
         low, high = seen["\u201e"], seen["\u201c"]
         return (
             seen['"'] % 2 == 1

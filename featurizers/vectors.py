@@ -82,8 +82,8 @@ def _chars(located: Sequence[Located], answers: Sequence[Tokens], span: str) -> 
     """The characters of one part of each answer; none where a gap in the tokens touches it."""
     index = Located._fields.index(f"{span}_span")
     chars = np.array([item[index] for item in located], dtype=np.int64).reshape(-1, 2)
-    for row, tokens in enumerate(answers):
-        if tokens.gaps and span != "answer" and _touches(tokens.gaps, chars[row].tolist()):
+    for row in [row for row, tokens in enumerate(answers) if tokens.gaps]:
+        if span != "answer" and _touches(answers[row].gaps, chars[row].tolist()):
             chars[row] = 0
     return chars
 
