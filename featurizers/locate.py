@@ -60,6 +60,7 @@ class Locator:
         }
         self._parts = {part: caseless(name) for part, name in spec.part_fields().items()}
         self._names = {name: name for name in (*self._fields, *self._parts.values())}
+        self._keys = re.compile(rf"""["'](?:{"|".join(map(re.escape, self._fields))})["']\s*+:""")
         self._confidence_words = {caseless(word): number for word, number in spec.confidence_words}
         patterns = {part: getattr(spec, f"{part}_pattern") for part in ("confidence", "rationale", "category")}
         self._patterns = {part: re.compile(pattern) for part, pattern in patterns.items() if pattern is not None}
@@ -140,19 +141,26 @@ class Locator:
             own.append(self._own_fields(text, item, truncated))
             if item.ending == "broken" and self._names_outcome(text[item.end : stop]):
                 return own, "outcome_ambiguous"
-        return own, None
+        # A key behind the last object belongs to an object that some quotation has closed before its end.
+        rest = caseless(text[position:stop])
+        return own, "outcome_ambiguous" if own and self._keys.search(rest) else None
 
     def _own_fields(self, text: str, item: Object, truncated: bool) -> Fields:
-        """The object's fields by name; in one that does not end, those before any prose, which may have got out of its quotes."""
+        """The object's fields by name; in one that does not end, those before any text, which may have got out of its quotes."""
         fields: Fields = {}
-        for key, value, span, behind_prose in item.members:
-            if key not in self._names or (behind_prose and item.ending != "complete"):
+        for key, value, span, bare in item.members:
+            untrusted = item.ending != "complete" and not bare
+            if key not in self._names:
+                if untrusted:
+                    break
                 continue
             # A number or word that the end cut off may have gone on.
             cut = truncated and item.ending != "complete" and span[1] >= item.end
             listed = value is None and key == self._parts.get("category") and item.ending == "complete"
             found = text[slice(*span)] if listed else None if cut else value
             fields.setdefault(key, []).append(None if found is None else (found, span))
+            if untrusted and key == self._parts.get("rationale"):
+                break
         return fields
 
     def _names_outcome(self, rest: str) -> bool:

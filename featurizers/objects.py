@@ -14,21 +14,18 @@ from featurizers.caseless import caseless
 Span = tuple[int, int]
 End = Literal["complete", "cut", "broken"]
 
-# A text with a blank inside, or as long as a sentence in a script without blanks, is prose: it may quote anything.
-_LONGEST_WORD = 16
-
 
 class Member(NamedTuple):
     """A key of an object's top level, caseless, and its value.
 
     `value` is the string or the bare word, unescaped; None for a list, an object, and a string that was cut off. `span` are
-    its characters in the text, without quotes. `behind_prose`: a string of prose precedes it in the object.
+    its characters in the text, without quotes. `bare`: it is a word without quotes, as numbers are.
     """
 
     key: str
     value: str | None
     span: Span
-    behind_prose: bool
+    bare: bool
 
 
 class Object(NamedTuple):
@@ -84,7 +81,6 @@ class _Reader:
         self._quotes = ""
         self._key = ""
         self._members: list[Member] = []
-        self._prose = False
 
     def read(self) -> Object:
         """Read it to its end, or to where the text or the structure ends."""
@@ -114,7 +110,7 @@ class _Reader:
         if self._text[place] not in "\"'" or self._expects not in {"key", "value"}:
             return self._object(place, "broken")
         if self._expects == "value" and len(self._stack) == 1:
-            self._members.append(Member(self._key, None, (place + 1, self._stop), self._prose))
+            self._members.append(Member(self._key, None, (place + 1, self._stop), bare=False))
         return self._object(self._stop, "cut")
 
     def _object(self, end: int, ending: End) -> Object:
@@ -129,9 +125,10 @@ class _Reader:
         if self._expects != "value":
             return False
         if kind == "string":
-            self._scalar(_unescaped(self._text[start + 1 : end - 1]), (start + 1, end - 1), quoted=True)
-        else:
-            self._scalar(self._text[start:end], (start, end), quoted=False)
+            start, end = start + 1, end - 1
+        if len(self._stack) == 1:
+            value = self._text[start:end] if kind == "word" else _unescaped(self._text[start:end])
+            self._members.append(Member(self._key, value, (start, end), bare=kind == "word"))
         self._expects = "comma"
         return True
 
@@ -153,12 +150,6 @@ class _Reader:
         self._expects = "colon"
         return quotes == self._quotes
 
-    def _scalar(self, value: str | None, span: Span, *, quoted: bool) -> None:
-        if len(self._stack) == 1:
-            self._members.append(Member(self._key, value, span, self._prose))
-        if quoted and value is not None:
-            self._prose = self._prose or len(value) > _LONGEST_WORD or len(value.split()) > 1
-
     def _mark(self, mark: str, place: int) -> bool:
         if mark == ":":
             allowed, self._expects = self._expects == "colon", "value"
@@ -167,7 +158,7 @@ class _Reader:
         elif mark in "{[":
             allowed = self._expects == "value"
             if len(self._stack) == 1:
-                self._members.append(Member(self._key, None, (place, self._stop), self._prose))
+                self._members.append(Member(self._key, None, (place, self._stop), bare=False))
             self._stack.append("}" if mark == "{" else "]")
             self._expects = "key" if mark == "{" else "value"
         else:

@@ -7,8 +7,7 @@ _INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
 _MARKS = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f]')
 _SINGLE = str.maketrans("\u2018\u2019\u201a", "'''")
-_OPENING = re.compile(r"(?<!\S)'(?=\S)|(?<=[(\[])'(?=\w)")
-_CLOSING = re.compile(r"(?<=\S)'(?!\w)")
+_SINGLES = re.compile(r"(?P<opens>(?<![^\s(\[:=>])'(?=\S))|(?<=\S)'(?!\w)")  # what is between letters is an apostrophe
 _FENCE = re.compile(r"[^\S\n]*+(?:```+|~~~+)[^\S\n]*+\w*+[^\S\n]*+")
 _LEAD = re.compile(r"\s*+(?:(?:```+|~~~+)[^\S\n]*+\w*+\s*+|`)?+")
 _TAIL = re.compile(r"\s*+(?:(?:```+|~~~+|`)\s*+)?+\ufffd?+")  # a character that the end cut in two
@@ -19,7 +18,9 @@ class Prose:
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._straightened = text.translate(_SINGLE)
         self._seen: Counter[str] = Counter()
+        self._single = 0
 
     def quotes(self, start: int, stop: int) -> bool:
         """Whether what follows the prose [start, stop) is quoted by it. Ask once a piece, in order."""
@@ -27,24 +28,26 @@ class Prose:
             return self._open()
         piece = self._text[start:stop]
         self._seen.update(_MARKS.findall(piece))
-        line = piece[piece.rfind("\n") + 1 :].translate(_SINGLE)
+        for mark in _SINGLES.finditer(self._straightened, start, stop):
+            self._single = max(self._single + (1 if mark["opens"] else -1), 0)
+        line = piece[piece.rfind("\n") + 1 :]
         if _FENCE.fullmatch(line):
             line = ""
         return (
             self._open()
             or line.rstrip(_INVISIBLE).endswith(_QUOTES)
             or (len(line) < len(piece) and line.lstrip(_INVISIBLE).startswith(">"))
-            or len(_OPENING.findall(line)) > len(_CLOSING.findall(line))
         )
 
     def _open(self) -> bool:
         """Whether some quotation has begun and not ended. The German closing mark is the English opening one."""
         seen = self._seen
         if not seen:
-            return False
+            return self._single > 0
         low, high = seen["\u201e"], seen["\u201c"]
         return (
-            seen['"'] % 2 == 1
+            self._single > 0
+            or seen['"'] % 2 == 1
             or low + high - 2 * min(low, high) > seen["\u201d"]
             or seen["\u00ab"] != seen["\u00bb"]
             or seen["\u300c"] + seen["\u300e"] > seen["\u300d"] + seen["\u300f"]

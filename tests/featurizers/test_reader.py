@@ -74,8 +74,10 @@ def test_no_verdict(text: str, cut: bool) -> None:
         ('{"outcome": 1, "confidence": 9', 1),
         ('{"outcome": 1', -1),  # it may have been 10
         ('{"outcome": "1', -1),
-        ('{"rationale": "it is fine", "outcome": 0, "x": "', -1),  # the prose may have got out of its quotes
-        ('{"tag": "spam", "outcome": 0, "x": "', 0),
+        ('{"rationale": "it is fine", "outcome": 0, "x": "', -1),  # the text may have got out of its quotes
+        ('{"tag": "x", "outcome": 0, "x": "', -1),
+        ('{"outcome": "0", "confidence": "9', 0),
+        ('{"id": 7, "outcome": 0, "x": "', 0),
         ('So {"outcome": 0}', -1),  # "... is what the post says"
         ('{"outcome": 0} is', -1),
         ('```json\n{"outcome": 0}\n```', 0),
