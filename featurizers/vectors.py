@@ -112,7 +112,7 @@ def _sequence_columns(table: TokenTable, spans: dict[str, Spans]) -> dict[str, F
         columns[f"{prefix}sequence_margin_mean"] = means[2, index]
         columns[f"{prefix}token_count"] = sizes[span]
     answers, mean = spans["answer"], columns["sequence_logprob_mean"]
-    deviation = logprob - np.repeat(mean, answers.ends - answers.starts)
+    deviation = logprob - np.repeat(mean, table.answers.ends - table.answers.starts)
     with np.errstate(over="ignore"):  # cut to float32's range later
         perplexity = np.exp(-mean)
     return columns | {
