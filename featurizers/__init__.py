@@ -1,5 +1,6 @@
 """LLM Performance Predictors from already generated output: bytes in, float32 arrays out."""
 
+from featurizers.book import SpecBook, load_specs
 from featurizers.errors import ResponseError, SecondlookError, SpecError
 from featurizers.explain import ExplainedToken, Explanation, explain
 from featurizers.presets import PRESETS
@@ -7,7 +8,7 @@ from featurizers.response import PROVIDERS, Response, decode
 from featurizers.schema import SCHEMA, Feature, FeatureSchema
 from featurizers.spec import OutcomeSpec
 from featurizers.spec_files import load_spec
-from featurizers.vectors import Vectors, featurize
+from featurizers.vectors import Vectors, featurize, featurize_each
 
 __all__ = [
     "PRESETS",
@@ -21,10 +22,13 @@ __all__ = [
     "Response",
     "ResponseError",
     "SecondlookError",
+    "SpecBook",
     "SpecError",
     "Vectors",
     "decode",
     "explain",
     "featurize",
+    "featurize_each",
     "load_spec",
+    "load_specs",
 ]

@@ -1,5 +1,6 @@
 """Outcome specs from TOML files."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,9 +26,20 @@ class _Score(Struct, frozen=True, forbid_unknown_fields=True):
     violation_at: float
 
 
-class _SpecFile(Struct, forbid_unknown_fields=True):
-    """The TOML table of a spec."""
+class Match(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which answers a spec is for: `*` and `?` stand for any characters; what is left out matches every answer."""
 
+    provider: str | None = None
+    llm: str | None = None
+    policy: str | None = None
+    header: dict[str, str] = {}
+
+
+class _SpecFile(Struct, forbid_unknown_fields=True):
+    """The TOML table of a spec: of its own, or a `preset`'s under a name of its own."""
+
+    preset: str | None = None
+    match: Match = Match()
     labels: dict[Literal["0", "1", "2", "3"], list[str]] | None = None
     name: str | None = None
     where: str = "json-field"
@@ -51,21 +63,32 @@ def load_spec(source: str | Path) -> OutcomeSpec:
     """
     if isinstance(source, str) and source in PRESETS:
         return PRESETS[source]
-    path = Path(source)
+    return load_rule(Path(source))[1]
+
+
+def load_rule(path: Path) -> tuple[Match, OutcomeSpec]:
+    """The spec in a TOML file, and which answers it is for; raises as `load_spec` does."""
     try:
         file = msgspec.toml.decode(path.read_bytes(), type=_SpecFile)
     except OSError as error:
         raise SpecError(
-            f"outcome spec {str(source)!r}: no such preset ({', '.join(PRESETS)}), and the file cannot be read: {error.strerror}"
+            f"outcome spec {str(path)!r}: no such preset ({', '.join(PRESETS)}), and the file cannot be read: {error.strerror}"
         ) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SpecError(f"outcome spec {path}: {_plainly(str(error))}") from None
     name = file.name or path.stem
+    if file.preset is not None:
+        if file.preset not in PRESETS:
+            raise SpecError(f"outcome spec {name!r}: there is no preset {file.preset!r}; give {', '.join(PRESETS)}")
+        own = _SpecFile(preset=file.preset, match=file.match, name=file.name)
+        if file != own:
+            raise SpecError(f"outcome spec {name!r}: beside `preset` stand `name` and `match` only")
+        return file.match, replace(PRESETS[file.preset], name=name)
     if file.labels is None and file.score is None:
         raise SpecError(
             f"outcome spec {name!r}: `labels` are missing: give the strings that mean 0 and 1, or a `score`"
         )
-    return OutcomeSpec(
+    spec = OutcomeSpec(
         name=name,
         labels=() if file.labels is None else tuple(tuple(file.labels.get(code, ())) for code in ("0", "1", "2", "3")),
         where=file.where,  # type: ignore[arg-type] # checked by OutcomeSpec, with a better message
@@ -85,6 +108,7 @@ def load_spec(source: str | Path) -> OutcomeSpec:
         may_be_cut=file.may_be_cut,
         refusal=file.refusal,
     )
+    return file.match, spec
 
 
 def _reasoning(setting: str | tuple[str, str], name: str) -> Reasoning:

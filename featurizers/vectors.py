@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,11 @@ from featurizers.objects import Span
 from featurizers.ragged import Floats, Ints, Spans
 from featurizers.response import Response
 from featurizers.schema import LIKELY, SCHEMA, SPANS
-from featurizers.spec import OutcomeSpec
+from featurizers.spec import NO_SPEC, OutcomeSpec
 from featurizers.table import TokenTable, tabulate
 from featurizers.tokens import Tokens
+
+T = TypeVar("T")
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -24,7 +27,8 @@ class Vectors:
     """A batch of n answers.
 
     `values` is float32 [n, d], columns as in `SCHEMA`, NaN = missing; `outcomes` int8 [n], the code 0..3, or -1 where none
-    could be found, in which case `problems` says why; `llms` are the model names and `categories` the LLMs' own words for the violation, where known.
+    could be found, in which case `problems` says why; `llms` are the model names and `categories` the LLMs' own words for the violation, where known; `specs` the names
+    of the specs that the answers were read by.
     """
 
     values: NDArray[np.float32]
@@ -32,6 +36,7 @@ class Vectors:
     problems: list[str | None]
     llms: list[str | None]
     categories: list[str | None]
+    specs: list[str]
 
 
 def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
@@ -57,6 +62,31 @@ def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
         problems=[item.problem for item in located],
         llms=[response.llm for response in responses],
         categories=[item.category for item in located],
+        specs=[spec.name] * len(responses),
+    )
+
+
+def featurize_each(responses: Sequence[Response], specs: Sequence[OutcomeSpec]) -> Vectors:
+    """As `featurize`, each of the n answers by its own spec."""
+    rows: dict[int, list[int]] = {}
+    for row, spec in enumerate(specs):  # by identity: hashing a spec costs as much as reading an answer
+        rows.setdefault(id(spec), []).append(row)
+    if len(rows) <= 1:
+        return featurize(responses, specs[0] if specs else NO_SPEC)
+    parts = [featurize([responses[row] for row in group], specs[group[0]]) for group in rows.values()]
+    order = np.argsort([row for group in rows.values() for row in group])
+
+    def ordered(columns: list[list[T]]) -> list[T]:
+        joined = [item for column in columns for item in column]
+        return [joined[row] for row in order]
+
+    return Vectors(
+        values=np.concatenate([part.values for part in parts])[order],
+        outcomes=np.concatenate([part.outcomes for part in parts])[order],
+        problems=ordered([part.problems for part in parts]),
+        llms=ordered([part.llms for part in parts]),
+        categories=ordered([part.categories for part in parts]),
+        specs=ordered([part.specs for part in parts]),
     )
 
 
