@@ -2,7 +2,7 @@
 
 from featurizers.book import SpecBook, load_specs
 from featurizers.errors import ResponseError, SecondlookError, SpecError
-from featurizers.explain import ExplainedToken, Explanation, explain
+from featurizers.explain import ExplainedToken, Explanation, explain, fitting
 from featurizers.presets import PRESETS
 from featurizers.response import PROVIDERS, Response, decode
 from featurizers.schema import SCHEMA, Feature, FeatureSchema
@@ -29,6 +29,7 @@ __all__ = [
     "explain",
     "featurize",
     "featurize_each",
+    "fitting",
     "load_spec",
     "load_specs",
 ]
