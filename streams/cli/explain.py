@@ -14,9 +14,9 @@ from featurizers import explain as explained
 from streams.cli.features import as_document, read_saved, render
 from streams.cli.main import setting_options, settings_from
 from streams.errors import ControlError, TopicError
-from streams.kafka.clients import reader_config, topic_names
+from streams.kafka.clients import base_config, reader_config, topic_names
 from streams.kafka.reading import ends, read_to_end, read_values
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import existing_partitions, load_topics
 from streams.pipeline.assignment import Assignment
 from streams.pipeline.controls import EVERY_POLICY, Controls, apply_control, parse_control
 from streams.pipeline.ledger import Limits
@@ -53,7 +53,7 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
         controls = _in_force(settings, controls)
     specs = load_spec(settings.outcome_spec) if settings.specs is None else load_specs(settings.specs)
     decision = _decide(settings, request, response, specs, controls)
-    said = _said(response, specs, decision["policy"])
+    said = _said(request, response, specs, decision["policy"])
     if as_json:
         shown = {key: value for key, value in decision.items() if key != "request"}
         click.echo(orjson.dumps({"answer": None if said is None else as_document(said), "decision": shown}).decode())
@@ -83,12 +83,15 @@ def _record(source: str, key: bytes, value: bytes | None, headers: Any) -> Recor
 
 def _found(settings: Settings, request_id: str) -> tuple[Record, Record]:
     """The first request and the first response of an id, as they stand in the topics."""
+    every = load_topics(settings.topic_prefix)
+    topics = {role: every[role] for role in (REQUESTS, RESPONSES, "control")}
+    partitions = existing_partitions(base_config(settings), topics)
     found = []
     for role in (REQUESTS, RESPONSES):
-        topic = load_topics(settings.topic_prefix)[role].name
+        topic = topics[role].name
         consumer = Consumer(reader_config(settings))
         try:
-            until = ends(settings, topic, _partitions(consumer, topic))
+            until = ends(settings, topic, partitions[role])
             of_id = (one for one in read_to_end(consumer, topic, until) if one.key() == request_id.encode())
             message = next(of_id, None)
         finally:
@@ -99,10 +102,6 @@ def _found(settings: Settings, request_id: str) -> tuple[Record, Record]:
         found.append(_record(role, request_id.encode(), message.value(), message.headers()))
     request, response = found
     return request, response
-
-
-def _partitions(consumer: Consumer, topic: str) -> list[int]:
-    return sorted(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
 
 
 def _in_force(settings: Settings, controls: Controls) -> Controls:
@@ -135,14 +134,19 @@ def _decide(
     raise click.ClickException(f"it gets no decision: {', '.join(outbox.dead) or 'its request waits for an answer'}")
 
 
-def _said(record: Record, specs: OutcomeSpec | SpecBook, policy: str) -> Explanation | None:
+def _said(request: Record, record: Record, specs: OutcomeSpec | SpecBook, policy: str) -> Explanation | None:
     """What the featurizer makes of the answer; None if it cannot be read."""
     try:
         response: Response = decode(record.value or b"")
     except ResponseError:
         return None
     if isinstance(specs, SpecBook):
-        specs = specs.choose(provider=response.provider, llm=response.llm, policy=policy, headers=record.headers or ())
+        specs = specs.choose(
+            provider=response.provider,
+            llm=response.llm,
+            policy=policy,
+            headers=[*(record.headers or ()), *(request.headers or ())],
+        )
     return explained(record.value or b"", specs)
 
 
