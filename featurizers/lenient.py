@@ -34,7 +34,7 @@ _DISPENSABLE: dict[str, Any] = {
     "incomplete_details": {"reason": _ODD_END},
 }
 _REQUEST_ID = re.compile(rb'"request_id"\s*+:\s*+"((?:[^"\\]|\\.)*+)"', re.DOTALL)
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
+_STEP = re.compile(r"\.([^.\[`]+)|\[(\d+)\]")
 _decoder = msgspec.json.Decoder(Record, strict=False)
 
 

@@ -77,7 +77,8 @@ class Locator:
         certain = certain and not (truncated and answer[0] > 0)
         fields, decision = self._read(text, answer, truncated)
         outcome, problem, span = decision
-        if outcome >= 0 and (refused or not certain):
+        # A filter that cut the answer off left the verdict before it; a refusal left none.
+        if outcome >= 0 and ((refused and not truncated) or not certain):
             outcome, problem, span = -1, None, NOWHERE
         if outcome < 0 and (problem is None or refused):
             problem = self._why_missing(text, answer, refused, truncated)

@@ -4,6 +4,7 @@ Where an answer is a tool call, its text is the JSON of the call's arguments, wh
 log-probabilities of a call then.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
@@ -64,7 +65,8 @@ def _chat(body: Body) -> Answer:
 
 
 def _arguments(calls: Iterable[FunctionCall | None]) -> str:
-    return "\n".join(call.arguments for call in calls if call is not None and call.arguments)
+    said = [call.arguments for call in calls if call is not None and call.arguments]
+    return "\n".join(one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in said)
 
 
 def _completions(body: Body) -> Answer:

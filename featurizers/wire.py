@@ -5,6 +5,8 @@ formats that could not be told apart by its JSON type. Structs are invisible to 
 decoded JSON cannot hold cycles.
 """
 
+from typing import Any
+
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 
@@ -35,9 +37,9 @@ class Logprobs(Struct, gc=False):
 
 
 class FunctionCall(Struct, gc=False):
-    """A call to a function: OpenAI gives `arguments` as a string of JSON, Gemini gives `args` as JSON."""
+    """A call to a function: OpenAI gives `arguments` as a string of JSON, Ollama as JSON; Gemini gives `args` as JSON."""
 
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None
     args: Raw = Raw(b"")
 
 
