@@ -124,18 +124,21 @@ class Locator:
         """The fields of every object that is the answer's own, and why none can be taken.
 
         An object that does not end, and any object of an answer that was cut off, is the answer's own only if nothing but
-        blanks precede it: what comes behind may have said that it was quoted.
+        blanks precede it: what comes behind may have said that it was quoted. One that stands aside may contradict it.
         """
         start, stop = answer
         prose, position = Prose(text), start
         own: list[Fields] = []
+        aside: list[Fields] = []
         for item in read_objects(text, start, stop):
-            quoted = prose.quotes(position, item.start)
+            standing = prose.standing(position, item.start)
             first = leads(text, start, item.start)
             position = item.end
-            if quoted or (not first and (truncated or item.ending != "complete")):
+            if standing != "own" or (not first and (truncated or item.ending != "complete")):
                 if truncated or item.ending != "complete":
                     return own, "answer_truncated" if truncated else "outcome_ambiguous" if own else None
+                if standing == "aside":
+                    aside.append(self._own_fields(text, item, truncated))
                 continue
             if truncated and item.ending == "complete" and not trails(text, item.end, stop):
                 return [], "answer_truncated"
@@ -144,7 +147,15 @@ class Locator:
                 return own, "outcome_ambiguous"
         # A key behind the last object belongs to an object that some quotation has closed before its end.
         rest = caseless(text[position:stop])
-        return own, "outcome_ambiguous" if own and self._keys.search(rest) else None
+        if (own and self._keys.search(rest)) or (aside and self._contradicted(own, aside)):
+            return own, "outcome_ambiguous"
+        return own, None
+
+    def _contradicted(self, own: list[Fields], aside: list[Fields]) -> bool:
+        """Whether what stands aside says something that the answer's own last object does not."""
+        stated = [self._decide(item)[0] for item in own if self._fields.keys() & item.keys()]
+        said = {self._decide(item)[0] for item in aside if self._fields.keys() & item.keys()}
+        return bool(said - {-1, *stated[-1:]})
 
     def _own_fields(self, text: str, item: Object, truncated: bool) -> Fields:
         """The object's fields by name; in one that does not end, those before any text, which may have got out of its quotes."""

@@ -1,16 +1,24 @@
-"""What stands around the objects of a text: whether an object is the answer's own or one that the prose quotes."""
+"""What stands around the objects of a text: whether one is the answer's own, or what the prose quotes or is about."""
 
 import re
 from collections import Counter
+from typing import Literal
+
+from featurizers.caseless import in_word
 
 _INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
+_INTRODUCING = (":", "\uff1a", "=", ">", "[")
 _MARKS = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f]')
 _SINGLE = str.maketrans("\u2018\u2019\u201a", "'''")
 _SINGLES = re.compile(r"(?P<opens>(?<![^\s(\[:=>])'(?=\S))|(?<=\S)'(?!\w)")  # what is between letters is an apostrophe
 _FENCE = re.compile(r"[^\S\n]*+(?:```+|~~~+)[^\S\n]*+\w*+[^\S\n]*+")
 _LEAD = re.compile(r"\s*+(?:(?:```+|~~~+)[^\S\n]*+\w*+\s*+|`)?+")
 _TAIL = re.compile(r"\s*+(?:(?:```+|~~~+|`)\s*+)?+\ufffd?+")  # a character that the end cut in two
+
+
+Standing = Literal["own", "aside", "quoted"]
+"""An object in the middle of a sentence stands aside: it may be what the sentence is about."""
 
 
 class Prose:
@@ -22,22 +30,21 @@ class Prose:
         self._seen: Counter[str] = Counter()
         self._single = 0
 
-    def quotes(self, start: int, stop: int) -> bool:
-        """Whether what follows the prose [start, stop) is quoted by it. Ask once a piece, in order."""
+    def standing(self, start: int, stop: int) -> Standing:
+        """How what follows the prose [start, stop) stands in it. Ask once a piece, in order."""
         if leads(self._text, start, stop):
-            return self._open()
+            return "quoted" if self._open() else "own"
         piece = self._text[start:stop]
         self._seen.update(_MARKS.findall(piece))
         for mark in _SINGLES.finditer(self._straightened, start, stop):
             self._single = max(self._single + (1 if mark["opens"] else -1), 0)
-        line = piece[piece.rfind("\n") + 1 :]
+        line = piece[piece.rfind("\n") + 1 :].strip(_INVISIBLE)
         if _FENCE.fullmatch(line):
             line = ""
-        return (
-            self._open()
-            or line.rstrip(_INVISIBLE).endswith(_QUOTES)
-            or (len(line) < len(piece) and line.lstrip(_INVISIBLE).startswith(">"))
-        )
+        begins_line = start == 0 or "\n" in piece
+        if self._open() or line.endswith(_QUOTES) or (begins_line and line.startswith(">")):
+            return "quoted"
+        return "own" if line.endswith(_INTRODUCING) or not any(map(in_word, line)) else "aside"
 
     def _open(self) -> bool:
         """Whether some quotation has begun and not ended. The German closing mark is the English opening one."""

@@ -21,7 +21,9 @@ OWN = {
     "broken behind": '{"outcome": 1, "rationale": "it says "go", and so"}',
     "echoed prompt": 'Reply like {"outcome": 0-3}.\n{"outcome": 1}',
     "fullwidth": '{"outcome": "\uff11"}',
-    "in the prose's middle": 'It\'s bad, so {"outcome": 1} it is.',
+    "introduced": 'It\'s bad, so I say: {"outcome": 1}. That is all.',
+    "on its own line": 'It is bad.\n- {"outcome": 1}\nThat is all.',
+    "beside what it is about": 'It has {"x": 0} in it, and {"outcome": 1} too.\n{"outcome": 1}',
     "list value": '{"tags": ["x", "outcome", 0], "outcome": 1}',
     "quotation beside it": 'The post says "outcome: 0".\n{"outcome": 1}',
     "quoted object beside it": 'The post says \'{"outcome": 0}\'.\n{"outcome": 1}',
@@ -39,6 +41,8 @@ def test_own_verdict(text: str) -> None:
 
 
 NONE = {
+    "in a sentence": 'It contains {"outcome": 0}, which is an attack.',
+    "contradicted in a sentence": '{"outcome": 0}\nNo, {"outcome": 1}',
     "array in a string": '["{\\"outcome\\": 0}"]',
     "a string of JSON": '"{\\"outcome\\": 0}"',
     "block quotation": 'The post:\n> {"outcome": 0}\nis bad.',
@@ -78,7 +82,7 @@ def test_no_verdict(text: str, cut: bool) -> None:
         ('{"tag": "x", "outcome": 0, "x": "', -1),
         ('{"outcome": "0", "confidence": "9', 0),
         ('{"id": 7, "outcome": 0, "x": "', 0),
-        ('So {"outcome": 0}', -1),  # "... is what the post says"
+        ('So: {"outcome": 0}', -1),  # "... is what the post says"
         ('{"outcome": 0} is', -1),
         ('```json\n{"outcome": 0}\n```', 0),
     ],
