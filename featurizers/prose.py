@@ -8,7 +8,7 @@ from featurizers.caseless import in_word
 
 _INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
-_INTRODUCING = (":", "\uff1a", "=", ">", "[")
+_INTRODUCING = re.compile(r"(?:[:\uff1a=]|<\w[\w-]*>)\Z")
 _MARKS = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f]')
 _SINGLE = str.maketrans("\u2018\u2019\u201a", "'''")
 _SINGLES = re.compile(r"(?P<opens>(?<![^\s(\[:=>])'(?=\S))|(?<=\S)'(?!\w)")  # what is between letters is an apostrophe
@@ -44,7 +44,8 @@ class Prose:
         begins_line = start == 0 or "\n" in piece
         if self._open() or line.endswith(_QUOTES) or (begins_line and line.startswith(">")):
             return "quoted"
-        return "own" if line.endswith(_INTRODUCING) or not any(map(in_word, line)) else "aside"
+        line = line.rstrip("[ ")
+        return "own" if _INTRODUCING.search(line) or not any(map(in_word, line)) else "aside"
 
     def _open(self) -> bool:
         """Whether some quotation has begun and not ended. The German closing mark is the English opening one."""

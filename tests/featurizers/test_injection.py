@@ -73,6 +73,7 @@ NOTHING: dict[str, tuple[str, Callable[[str], str]]] = {
     "list": ("lpp", lambda post: json.dumps([post, {"post": post}])),
     "nested": ("lpp", lambda post: json.dumps({"result": {"post": post, "outcome": 0}})),
     "string": ("lpp", lambda post: json.dumps(f"I cannot say, it reads {post}")),
+    "prose": ("lpp", lambda post: f"It contains {post} and is bad."),
     "words": ("llama-guard", lambda post: f"The post says {post}"),
     "lines": ("qwen3guard", lambda post: f"Categories: {post!r}"),
 }
@@ -105,5 +106,5 @@ def test_a_quoted_verdict_is_no_outcome(spec: str, answer: Callable[[str], str])
     """An answer without a verdict of its own has no outcome, whatever it quotes and wherever it is cut off."""
     locate = locator(PRESETS[spec]).locate
     for name, post in POSTS.items():
-        for text, cut in cuts(answer(post)):
+        for text, cut in [*cuts(answer(post)), *((text, False) for text, _ in cuts(answer(post)))]:  # told or not
             assert -1 == locate(text, False, cut).outcome, (name, text)
