@@ -54,14 +54,22 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
     specs = load_spec(settings.outcome_spec) if settings.specs is None else load_specs(settings.specs)
     decision = _decide(settings, request, response, specs, controls)
     said = _said(request, response, specs, decision["policy"])
+    missing = said.missing if said is not None else {}
+    lacking = [name for name in controls.model.card["inputs"]["never_missing"] if name in missing]
     if as_json:
         shown = {key: value for key, value in decision.items() if key != "request"}
-        click.echo(orjson.dumps({"answer": None if said is None else as_document(said), "decision": shown}).decode())
+        answer = None if said is None else as_document(said)
+        click.echo(orjson.dumps({"answer": answer, "lacking": lacking, "decision": shown}).decode())
         return
     console = Console()
     if said is not None:
         render(said, console)
-    _show(decision, said, console)
+    for reason in sorted(set(missing.values())):
+        names = ", ".join(name for name, why in missing.items() if why == reason)
+        console.print(Text(f"missing, as {reason}: {names}", style="dim"))
+    if lacking:
+        console.print(Text(f"never missing where the model learned, so not scored: {', '.join(lacking)}"))
+    _show(decision, console)
 
 
 def _saved(file: Path, policy: str) -> tuple[Record, Record]:
@@ -150,10 +158,7 @@ def _said(request: Record, record: Record, specs: OutcomeSpec | SpecBook, policy
     return explained(record.value or b"", specs)
 
 
-def _show(decision: dict[str, Any], said: Explanation | None, console: Console) -> None:
-    for reason in sorted(set(said.missing.values())) if said is not None else ():
-        names = [name for name, why in said.missing.items() if why == reason] if said is not None else []
-        console.print(Text(f"missing, as {reason}: {', '.join(names)}", style="dim"))
+def _show(decision: dict[str, Any], console: Console) -> None:
     probability, threshold = decision["error_probability"], decision["threshold"]
     console.print(Text(f"P(error): {'not scored' if probability is None else f'{probability:.4f}'}", style="bold"))
     for driver in decision["drivers"]:

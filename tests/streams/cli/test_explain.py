@@ -69,8 +69,19 @@ def test_why_there_is_no_outcome(models: Path, tmp_path: Path) -> None:
     assert "outcome_missing" == document["answer"]["problem"]
     assert "the answer has no outcome" == document["answer"]["missing"]["q_violation"]
     assert ["outcome_missing"] == document["decision"]["reasons"]
+    assert "q_violation" in document["lacking"]
     document = said(error, "--model", models)
     assert (None, ["unreadable_answer"]) == (document["answer"], document["decision"]["reasons"])
+
+
+def test_which_predictors_a_score_lacks(models: Path, tmp_path: Path) -> None:
+    """An answer without log-probabilities is not scored, and the predictors that the model cannot do without are named."""
+    path = tmp_path / "bare.json"
+    path.write_text(json.dumps({"choices": [{"message": {"content": '{"outcome": 1, "confidence": 80}'}}]}))
+    document = said(path, "--model", models)
+    assert ["predictors_missing"] == document["decision"]["reasons"]
+    assert "q_violation" in document["lacking"]
+    assert "so not scored: " in run(path, "--model", models).output
 
 
 def test_a_request_in_the_topics(broker: EmbeddedBroker, models: Path) -> None:
