@@ -44,7 +44,7 @@ class Prose:
         begins_line = start == 0 or "\n" in piece
         if self._open() or line.endswith(_QUOTES) or (begins_line and line.startswith(">")):
             return "quoted"
-        line = line.rstrip("[ ")
+        line = line.rstrip("[ *_")
         return "own" if _INTRODUCING.search(line) or not any(map(in_word, line)) else "aside"
 
     def _open(self) -> bool:

@@ -45,7 +45,7 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
     """
     settings = settings_from(options)
     controls = initial_controls(settings)
-    if Path(what).is_file():
+    if _is_file(what):
         policy = policy or next(iter(sorted(controls.model.policies)), EVERY_POLICY)
         request, response = _saved(Path(what), policy)
     else:
@@ -70,6 +70,13 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
     if lacking:
         console.print(Text(f"never missing where the model learned, so not scored: {', '.join(lacking)}"))
     _show(decision, console)
+
+
+def _is_file(what: str) -> bool:
+    try:
+        return Path(what).is_file()
+    except OSError:  # an id may be longer than a file's name
+        return False
 
 
 def _saved(file: Path, policy: str) -> tuple[Record, Record]:

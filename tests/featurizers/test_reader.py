@@ -22,6 +22,7 @@ OWN = {
     "echoed prompt": 'Reply like {"outcome": 0-3}.\n{"outcome": 1}',
     "fullwidth": '{"outcome": "\uff11"}',
     "introduced": 'It\'s bad, so I say: {"outcome": 1}. That is all.',
+    "introduced in bold": 'It is bad. **Answer:** {"outcome": 1}',
     "on its own line": 'It is bad.\n- {"outcome": 1}\nThat is all.',
     "beside what it is about": 'It has {"x": 0} in it, and {"outcome": 1} too.\n{"outcome": 1}',
     "list value": '{"tags": ["x", "outcome", 0], "outcome": 1}',
