@@ -127,12 +127,15 @@ class Locator:
         blanks precede it: what comes behind may have said that it was quoted. One that stands aside may contradict it.
         """
         start, stop = answer
-        prose, position = Prose(text), start
+        prose: Prose | None = None
+        position = start
         own: list[Fields] = []
         aside: list[Fields] = []
         for item in read_objects(text, start, stop):
-            standing = prose.standing(position, item.start)
             first = leads(text, start, item.start)
+            if not first and prose is None:
+                prose = Prose(text)
+            standing = "own" if prose is None else prose.standing(position, item.start)
             position = item.end
             if standing != "own" or (not first and (truncated or item.ending != "complete")):
                 if truncated or item.ending != "complete":
@@ -146,8 +149,8 @@ class Locator:
             if item.ending == "broken" and self._names_outcome(text[item.end : stop]):
                 return own, "outcome_ambiguous"
         # A key behind the last object belongs to an object that some quotation has closed before its end.
-        rest = caseless(text[position:stop])
-        if (own and self._keys.search(rest)) or (aside and self._contradicted(own, aside)):
+        rest = text[position:stop]
+        if (own and rest and self._keys.search(caseless(rest))) or (aside and self._contradicted(own, aside)):
             return own, "outcome_ambiguous"
         return own, None
 

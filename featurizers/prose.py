@@ -26,14 +26,12 @@ class Prose:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._straightened = text.translate(_SINGLE)
+        self._straightened = text if text.isascii() else text.translate(_SINGLE)
         self._seen: Counter[str] = Counter()
         self._single = 0
 
     def standing(self, start: int, stop: int) -> Standing:
         """How what follows the prose [start, stop) stands in it. Ask once a piece, in order."""
-        if leads(self._text, start, stop):
-            return "quoted" if self._open() else "own"
         piece = self._text[start:stop]
         self._seen.update(_MARKS.findall(piece))
         for mark in _SINGLES.finditer(self._straightened, start, stop):

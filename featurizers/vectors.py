@@ -47,7 +47,8 @@ def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
     answers = [response.tokens for response in responses]
     table = tabulate(answers)
     spans = {"answer": _answers(table, answers, located)}
-    spans |= {span: table.spans(_chars(located, answers, span)) for span in SPANS}
+    gaps = [(row, tokens.gaps) for row, tokens in enumerate(answers) if tokens.gaps]
+    spans |= {span: table.spans(_chars(located, gaps, span)) for span in SPANS}
     columns = {
         **_sequence_columns(table, spans),
         **_label_columns(label_masses(table, answers, located, spans["outcome"], spec)),
@@ -100,7 +101,7 @@ def _answers(table: TokenTable, answers: Sequence[Tokens], located: Sequence[Loc
     ]
     if not partly:
         return whole
-    parts = table.spans(_chars(located, answers, "answer"))
+    parts = table.spans(_chars(located, [], "answer"))
     starts, ends = whole.starts.copy(), whole.ends.copy()
     for row in partly:
         known = answers[row].whole and not _touches(answers[row].gaps, located[row].answer_span[:1] * 2)
@@ -108,12 +109,12 @@ def _answers(table: TokenTable, answers: Sequence[Tokens], located: Sequence[Loc
     return Spans(starts, ends)
 
 
-def _chars(located: Sequence[Located], answers: Sequence[Tokens], span: str) -> Ints:
-    """The characters of one part of each answer; none where a gap in the tokens touches it."""
+def _chars(located: Sequence[Located], gaps: Sequence[tuple[int, tuple[Span, ...]]], span: str) -> Ints:
+    """The characters of one part of each answer; none where a gap in its row's tokens touches it."""
     index = Located._fields.index(f"{span}_span")
     chars = np.array([item[index] for item in located], dtype=np.int64).reshape(-1, 2)
-    for row in [row for row, tokens in enumerate(answers) if tokens.gaps]:
-        if span != "answer" and _touches(answers[row].gaps, chars[row].tolist()):
+    for row, around in gaps:
+        if _touches(around, chars[row].tolist()):
             chars[row] = 0
     return chars
 
