@@ -38,7 +38,9 @@ class NoAnswerError(Exception):
 
 
 def _answer(text: str, tokens: list[Token], reason: str | None, *, refused: bool = False) -> Answer:
-    reason = reason.lower() if reason is not None else "stop"
+    if reason is None or reason == "stop":
+        return Answer(text, tokens, refused, truncated=False)
+    reason = reason.lower()
     return Answer(text, tokens, refused or reason in REFUSING, reason not in FINISHING)
 
 

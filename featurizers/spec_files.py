@@ -1,5 +1,6 @@
 """Outcome specs from TOML files."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -122,9 +123,32 @@ def _reasoning(setting: str | tuple[str, str], name: str) -> Reasoning:
     return REASONING[setting]
 
 
+_KINDS = {
+    "array": "a list",
+    "bool": "true or false",
+    "float": "a number",
+    "int": "a whole number",
+    "object": "a table",
+    "str": "a text",
+}
+_WRONG_LENGTH = re.compile(r"Expected `array` of length (\d+), got (\d+)")
+_WRONG_KIND = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
+
+
 def _plainly(problem: str) -> str:
     """A slip in a file in the words of the file: the setting, not the path of a data structure."""
-    problem = problem.replace("Object contains unknown field", "there is no setting")
     what, _, where = problem.partition(" - at `")
-    setting = where.rstrip("`").removeprefix("$").removeprefix(".")
+    for theirs, ours in (
+        ("Object contains unknown field", "there is no setting"),
+        ("Object missing required field", "there must be"),
+    ):
+        what = what.replace(theirs, ours)
+    what = what.replace("Invalid enum value", "there is no code")
+    what = _WRONG_LENGTH.sub(r"it must be a list of \1, not of \2", what)
+    what = _WRONG_KIND.sub(lambda kinds: f"it must be {_kind(kinds[1])}, not {_kind(kinds[2])}", what)
+    setting = where.rstrip("`").removeprefix("key` in `").lstrip("`$.").replace("[...]", "")
     return f"{what} (in `{setting}`)" if setting else what
+
+
+def _kind(names: str) -> str:
+    return " or ".join(_KINDS.get(name, name) for name in names.split(" | ") if name != "null") or "nothing"
