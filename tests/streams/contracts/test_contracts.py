@@ -298,10 +298,11 @@ def test_the_request_schema_is_what_matching_accepts(value: dict[str, Any]) -> N
     assert bool(matched.dead) != is_valid("request", value)
 
 
+SAID = {"content": "1"}
 BODIES = st.fixed_dictionaries(
     {},
     optional={
-        "choices": st.sampled_from([None, [], "x", [{}], [{"text": "1"}], [{"message": {"content": "1"}}]]),
+        "choices": st.sampled_from([None, [], "x", [{}], [{"text": "1"}], [{"message": SAID}], [{"message": 1}]]),
         "output": st.sampled_from([None, [], 1, [{"content": [{"text": "1"}]}]]),
         "candidates": st.sampled_from([None, [], {}, [{"content": {"parts": [{"text": "1"}]}}]]),
         "promptFeedback": st.sampled_from([None, {}, {"blockReason": "SAFETY"}]),
