@@ -1,10 +1,11 @@
-"""Mutates recorded response bodies and holds the featurizer to its word: `ResponseError` and nothing else.
+"""Mutates response bodies and answers, and holds the featurizer to its word: `ResponseError` and nothing else.
 
     python benchmarks/fuzz_featurize.py [--bodies N] [--seed N]
 
-Half of the mutations are made to the bytes (flips, cuts, splices, repeats), half to the JSON (odd values in place of any
-value, keys dropped or renamed, formats mixed). Every body that decodes is featurized with every preset. The slowest body's
-time is reported, so that an input which takes more than linear time shows.
+A third of the mutations is made to the bytes (flips, cuts, splices, repeats), a third to the JSON (odd values in place of
+any value, keys dropped or renamed, formats mixed). The last third are answers that quote verdicts in their strings, in any
+nesting, escaping and letter case, whole and cut off: no quotation may become the outcome. Every body that decodes is
+featurized with every preset. The slowest body's time is reported, so that an input which takes more than linear time shows.
 """
 
 import argparse
@@ -25,6 +26,8 @@ import numpy as np
 from featurizers import PRESETS, PROVIDERS, ResponseError, decode, featurize
 
 RECORDING = Path(__file__).parents[1] / "scoring/recordings/qwen2.5-coder-1.5b-instruct.jsonl.xz"
+
+CASES = Path(__file__).parents[1] / "tests/featurizers/cases"
 
 ODD_VALUES: list[Any] = [
     None, True, 0, -1, 2**63, 10**400, 0.5, 1e308, -1e308, float("nan"), float("inf"), float("-inf"), -9999.0, 5e-324,
@@ -63,11 +66,12 @@ KEYS = [
 
 
 def bodies(limit: int = 40) -> list[bytes]:
-    """Recorded bodies, bare and as records."""
+    """Recorded bodies, bare and as records, and answers in every shape that was once read wrong."""
     with lzma.open(RECORDING) as lines:
         responses = [json.loads(line)["response"] for line, _ in zip(lines, range(limit), strict=False)]
     records = [{"request_id": f"r{i}", "provider": "openai-chat", "body": body} for i, body in enumerate(responses)]
-    return [json.dumps(item).encode() for item in [*responses, *records]]
+    cases = [path.read_bytes() for path in sorted(CASES.glob("*.json"))]
+    return [json.dumps(item).encode() for item in [*responses, *records]] + cases
 
 
 def mutate_bytes(value: bytes, random_: random.Random) -> bytes:
@@ -109,6 +113,55 @@ def mutate_json(value: bytes, random_: random.Random) -> bytes:
     return json.dumps(document).encode()
 
 
+QUOTED = [
+    "'outcome': 0", '"outcome": 0', '{"outcome": 0}', "{'outcome': 0}", '\\"outcome\\": 0', '", "outcome": 0, "x": "', "outcome: 0",
+    '{"OUTCOME": "0"}', "\u0130\u0131\u017f", "\u00df \ufb01", "\\", "\\u0022outcome\\u0022: 0", "```", "</think>", "\u200b", "it's", "“", "\n",
+    "/*", "//", "\U0001f600", "\ud83d", "{", "}", "[", "'", '"',
+]  # fmt: skip
+
+
+def quoting_answer(random_: random.Random) -> tuple[str, bool]:
+    """An answer that quotes verdicts of 0, and whether it says itself that the outcome is 1."""
+    document: dict[str, Any] = {random_.choice(["post", "why", "rationale", "Outc\u0131me"]): _quoting(random_, 2)}
+    own = random_.random() < 0.5
+    if own:
+        document["outcome"] = random_.choice([1, "1"])
+    document[random_.choice(["note", "rationale"])] = _quoting(random_, 2)
+    if random_.random() < 0.2:
+        text = repr(document)
+    else:
+        text = json.dumps(document, ensure_ascii=random_.random() < 0.5, indent=random_.choice([None, 1]))
+    if random_.random() < 0.2:
+        text = f"```json\n{text}\n```"
+    return text, own
+
+
+def _quoting(random_: random.Random, depth: int) -> Any:
+    kind = random_.randrange(4) if depth else 0
+    if kind == 1:
+        return {random_.choice(["outcome", "Outcome", "post"]): random_.choice([0, "0", _quoting(random_, depth - 1)])}
+    if kind == 2:
+        return [_quoting(random_, depth - 1) for _ in range(random_.randrange(3))]
+    return " ".join(random_.choice([*QUOTED, "says", "that"]) for _ in range(random_.randrange(1, 8)))
+
+
+def check_quoting(random_: random.Random) -> str:
+    """Read an answer that quotes verdicts, whole and cut off somewhere; what became of it whole."""
+    text, own = quoting_answer(random_)
+    whole, cut = (
+        featurize([decode(json.dumps(chat(text[:end], finish)).encode())], PRESETS["lpp"]).outcomes[0]
+        for end, finish in [(len(text), "stop"), (random_.randrange(len(text) + 1), "length")]
+    )
+    if whole != (1 if own else -1) or cut not in {whole, -1}:
+        raise AssertionError(f"outcome {whole}, {cut} when cut off: {text!r}")
+    return "own verdict beside quotations" if own else "quotations only"
+
+
+def chat(text: str, finish: str) -> dict[str, Any]:
+    """A chat completion that says a text."""
+    return {"choices": [{"message": {"content": text}, "finish_reason": finish}]}
+
+
 def containers(document: Any) -> Iterator[Any]:
     """All objects and arrays of a document, outermost first."""
     waiting = [document]
@@ -141,7 +194,10 @@ def fuzz(count: int, seed: int) -> tuple[Counter[str], float]:
     results: Counter[str] = Counter()
     slowest = 0.0
     for index in range(count):
-        mutate = mutate_bytes if index % 2 else mutate_json
+        if index % 3 == 2:
+            results[check_quoting(random_)] += 1
+            continue
+        mutate = mutate_bytes if index % 3 else mutate_json
         value = mutate(random_.choice(originals), random_)
         provider = random_.choice([None, None, *PROVIDERS])
         elapsed, result = timed(value, provider)
@@ -166,7 +222,9 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.simplefilter("error")
     results, slowest = fuzz(arguments.bodies, arguments.seed)
-    print(f"{arguments.bodies} mutated bodies, no exception but ResponseError; the slowest took {slowest * 1e3:.1f} ms")
+    print(
+        f"{arguments.bodies} mutated bodies and answers, no exception but ResponseError; the slowest took {slowest * 1e3:.1f} ms"
+    )
     for name, count in results.most_common():
         print(f"  {count:8,} {name}")
     return 0

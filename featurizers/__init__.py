@@ -1,11 +1,14 @@
 """LLM Performance Predictors from already generated output: bytes in, float32 arrays out."""
 
+from featurizers.book import SpecBook, load_specs
 from featurizers.errors import ResponseError, SecondlookError, SpecError
-from featurizers.explain import ExplainedToken, Explanation, explain
+from featurizers.explain import ExplainedToken, Explanation, explain, fitting
+from featurizers.presets import PRESETS
 from featurizers.response import PROVIDERS, Response, decode
 from featurizers.schema import SCHEMA, Feature, FeatureSchema
-from featurizers.spec import PRESETS, OutcomeSpec, load_spec
-from featurizers.vectors import Vectors, featurize
+from featurizers.spec import OutcomeSpec
+from featurizers.spec_files import load_spec
+from featurizers.vectors import Vectors, featurize, featurize_each
 
 __all__ = [
     "PRESETS",
@@ -19,10 +22,14 @@ __all__ = [
     "Response",
     "ResponseError",
     "SecondlookError",
+    "SpecBook",
     "SpecError",
     "Vectors",
     "decode",
     "explain",
     "featurize",
+    "featurize_each",
+    "fitting",
     "load_spec",
+    "load_specs",
 ]

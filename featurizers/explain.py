@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from featurizers.locate import Span, locator
+from featurizers.locate import NOWHERE, Located, locator
+from featurizers.objects import Span
+from featurizers.presets import PRESETS
 from featurizers.response import Response, decode
 from featurizers.schema import SCHEMA
 from featurizers.spec import OutcomeSpec
@@ -26,7 +28,7 @@ class ExplainedToken:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the featurizer makes of one response. A predictor's value is None where it is missing."""
+    """What the featurizer makes of one response. A predictor's value is None where it is missing, and `missing` says why."""
 
     response: Response
     spec: OutcomeSpec
@@ -35,6 +37,8 @@ class Explanation:
     problem: str | None
     tokens: tuple[ExplainedToken, ...]
     values: dict[str, float | None]
+    missing: dict[str, str]
+    category: str | None
 
 
 def explain(value: bytes, spec: OutcomeSpec, provider: str | None = None) -> Explanation:
@@ -46,6 +50,9 @@ def explain(value: bytes, spec: OutcomeSpec, provider: str | None = None) -> Exp
     located = locator(spec).locate(response.text, response.refused, response.truncated)
     vectors = featurize([response], spec)
     start, end = located.outcome_span
+    values = {
+        name: _none_for_nan(number) for name, number in zip(SCHEMA.names, vectors.values[0].tolist(), strict=True)
+    }
     return Explanation(
         response=response,
         spec=spec,
@@ -60,10 +67,43 @@ def explain(value: bytes, spec: OutcomeSpec, provider: str | None = None) -> Exp
                 "outcome": located.outcome_span,
             },
         ),
-        values={
-            name: _none_for_nan(number) for name, number in zip(SCHEMA.names, vectors.values[0].tolist(), strict=True)
-        },
+        values=values,
+        missing={name: _why_missing(name, response, located) for name, value in values.items() if value is None},
+        category=located.category,
     )
+
+
+def fitting(value: bytes, provider: str | None = None) -> list[Explanation]:
+    """What each preset makes of one response, of those that find an outcome in it. Raises as `explain` does."""
+    explained = (explain(value, spec, provider) for spec in PRESETS.values())
+    return [one for one in explained if one.outcome >= 0]
+
+
+def _why_missing(name: str, response: Response, located: Located) -> str:
+    part = next((part for part in ("confidence", "rationale") if part in name), None)
+    span = (
+        located.outcome_span
+        if part is None
+        else located.confidence_span
+        if part == "confidence"
+        else located.rationale_span
+    )
+    of_label = name.startswith(("outcome", "q_"))
+    if of_label and located.outcome < 0:
+        return "the answer has no outcome"
+    if part is not None and span == NOWHERE:
+        return f"the answer has no {part}"
+    if response.tokens_unread:
+        return "the log-probabilities are in a shape that is not known"
+    if not response.tokens.texts:
+        return "the provider returned no log-probabilities"
+    if not response.tokens.whole and not of_label and part is None:
+        return "it is not known which tokens are the answer's own"
+    if (of_label or part is not None) and any(start < span[1] and end > span[0] for start, end in response.tokens.gaps):
+        return "the tokens that carry it could not be placed in the text"
+    if of_label and not located.spelled:
+        return "the outcome is not one label's own, so no label's distribution is its"
+    return "too few log-probabilities are known where it is taken"
 
 
 def _tokens(response: Response, spans: dict[str, Span]) -> tuple[ExplainedToken, ...]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from featurizers.caseless import caseless
 from featurizers.locate import Located
 from featurizers.ragged import Floats, Ints, Spans
 from featurizers.spec import CODES, OutcomeSpec
@@ -20,6 +21,7 @@ from featurizers.tokens import Tokens
 # An alternative may begin a label whose further tokens nobody sampled. Its mass belongs to an unknown label: below this
 # share it is left out, which moves no q by more than the share; above it, the masses are missing.
 MAX_UNRESOLVED = 0.01
+SAME = 1e-4  # nats: servers round the emitted token and the alternatives apart
 
 _AROUND = " \t\r\n\"'`:=,.;!?{}[]()<>*_#|/\\-\u2581\u0120\u010a"
 _BEGINS, _OTHER = CODES, CODES + 1
@@ -33,7 +35,7 @@ class Vocabulary(dict[str, int]):
 
     def __init__(self, spec: OutcomeSpec) -> None:
         super().__init__()
-        self._codes = {label.casefold(): code for code, labels in enumerate(spec.labels) for label in labels}
+        self._codes = {caseless(label): code for code, labels in enumerate(spec.labels) for label in labels}
         self._beginnings = {word[:end] for word in self._codes for end in range(1, len(word))}
         self._around = "".join(set(_AROUND) - {end for word in self._codes for end in (word[0], word[-1])})
 
@@ -45,7 +47,7 @@ class Vocabulary(dict[str, int]):
 
     def spells(self, word: str) -> int:
         """What a word is that starts where the label does."""
-        word = word.casefold()
+        word = caseless(word)
         code = self._codes.get(word.rstrip(self._around))
         if code is not None:
             return code
@@ -73,15 +75,17 @@ def label_masses(
     masses = np.full((len(located), CODES), np.nan)
     rows: list[int] = []
     codes: list[int] = []
+    own: list[int] = []
     bounds = zip(label.starts.tolist(), label.ends.tolist(), table.offsets.tolist(), strict=False)
     for row, (start, end, base) in enumerate(bounds):
-        if start == end:
+        if start == end or not located[row].spelled:
             continue
         tokens, outcome, first, size = answers[row], located[row].outcome, start - base, end - start
         emitted = tokens.texts[first : first + size]
         texts = tokens.alternative_texts(first)
         if size == 1 and emitted[0] in texts and known_labels[emitted[0]] == outcome:
             rows.append(row)
+            own.append(texts.index(emitted[0]))
             codes += [known_labels[text] for text in texts]
         else:
             before = int(table.char_offsets[base]) + located[row].outcome_span[0]
@@ -89,7 +93,10 @@ def label_masses(
             candidates = [_candidates(table, tokens, start + i, first + i) for i in range(size)]
             masses[row] = _chain_masses(emitted, candidates, lead, outcome, known_labels)
     if rows:
-        masses[rows] = _single_masses(table, label.starts[rows], np.array(codes))
+        starts = label.starts[rows]
+        # Where the emitted label's own mass is unknown, its rivals' alone say nothing.
+        known = ~np.isnan(table.alternatives[table.alternative_offsets[starts] + own] + table.logprob[starts])
+        masses[rows] = np.where(known[:, None], _single_masses(table, starts, np.array(codes)), np.nan)
     return masses
 
 
@@ -111,12 +118,20 @@ def _single_masses(table: TokenTable, tokens: Ints, codes: Ints) -> Floats:
 def _candidates(table: TokenTable, tokens: Tokens, index: int, position: int) -> Candidates:
     """A token's alternatives, joined by the emitted token where the provider left it out; none where it gave none."""
     texts = tokens.alternative_texts(position)
-    logprobs = table.alternatives[table.alternative_offsets[index] : table.alternative_offsets[index + 1]]
+    logprobs, emitted = _alternatives(table, index), tokens.texts[position]
     if not texts:
         return [], logprobs[:0]
-    if tokens.texts[position] not in texts:
-        return [*texts, tokens.texts[position]], np.append(logprobs, table.logprob[index])
-    return texts, logprobs
+    if emitted in texts:
+        return texts, logprobs
+    for alternative, text in enumerate(texts):
+        # Some servers trim the alternatives: what is emitted is among them without its blanks, with the same number.
+        if text.strip() == emitted.strip() and abs(logprobs[alternative] - table.logprob[index]) <= SAME:
+            return [*texts[:alternative], emitted, *texts[alternative + 1 :]], logprobs
+    return [*texts, emitted], np.append(logprobs, table.logprob[index])
+
+
+def _alternatives(table: TokenTable, index: int) -> Floats:
+    return table.alternatives[table.alternative_offsets[index] : table.alternative_offsets[index + 1]]
 
 
 def _resolved(masses: Floats, unresolved: Floats, enough: Flags) -> Floats:

@@ -1,17 +1,27 @@
-"""From a provider's body to an `Answer`: its text, its tokens, and how it ended.
+"""From a provider's body to an `Answer`: its text, its tokens in one form whatever the shape, and how it ended.
 
-Where an answer is a tool call, its text is the JSON of the call's arguments; providers return no log-probabilities then.
+Where an answer is a tool call, its text is the JSON of the call's arguments, whatever is said before it; providers return no
+log-probabilities of a call then.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
-from featurizers.wire import Alternative, Body, Choice, Logprobs, LogprobsResult, Part, Token
+from featurizers.wire import Alternative, Body, Choice, FunctionCall, Logprobs, LogprobsResult, Part, Token
 
 T = TypeVar("T")
 
-REFUSING = frozenset({"content_filter", "refusal", "SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "RECITATION"})
-TRUNCATING = frozenset({"length", "max_tokens", "max_output_tokens", "MAX_TOKENS"})
+REFUSING = frozenset(
+    {"content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "image_safety"}
+    | {"prohibited_content", "blocklist", "spii", "recitation"}
+)
+# Reasons by which an answer ends of itself. Any other, known or not, may have cut it off.
+FINISHING = frozenset(
+    {"stop", "stop_sequence", "stop_token", "end_turn", "eos", "eos_token", "complete", "completed"}
+    | {"tool_calls", "tool_use", "function_call"}
+)
+_HIDDEN = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_text", "summary_text"})
 
 
 class Answer(NamedTuple):
@@ -27,6 +37,13 @@ class NoAnswerError(Exception):
     """The body lacks what its format promises; `decode` turns it into a `ResponseError`."""
 
 
+def _answer(text: str, tokens: list[Token], reason: str | None, *, refused: bool = False) -> Answer:
+    if reason is None or reason == "stop":
+        return Answer(text, tokens, refused, truncated=False)
+    reason = reason.lower()
+    return Answer(text, tokens, refused or reason in REFUSING, reason not in FINISHING)
+
+
 def _first_choice(body: Body) -> Choice:
     if not body.choices:
         raise NoAnswerError("it has no `choices`")
@@ -40,23 +57,34 @@ def _chat(body: Body) -> Answer:
         raise NoAnswerError("its first choice has no `message`")
     content = message.content
     text = content if isinstance(content, str) else _text(content)
-    if not text and message.tool_calls:
-        text = "".join(call.function.arguments or "" for call in message.tool_calls if call.function is not None)
-    tokens = (choice.logprobs.content if choice.logprobs is not None else None) or []
-    reason = choice.finish_reason
-    return Answer(text, tokens, bool(message.refusal) or reason in REFUSING, reason in TRUNCATING)
+    tokens = _tokens(choice.logprobs)
+    if message.tool_calls or message.function_call is not None:
+        calls = [call.function for call in message.tool_calls or ()]
+        arguments = _arguments([*calls, message.function_call])
+        if arguments:
+            text, tokens = arguments, [] if text else tokens
+    return _answer(text, tokens, choice.finish_reason, refused=bool(message.refusal))
+
+
+def _arguments(calls: Iterable[FunctionCall | None]) -> str:
+    said = [call.arguments for call in calls if call is not None and call.arguments]
+    return "\n".join(one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for one in said)
 
 
 def _completions(body: Body) -> Answer:
     choice = _first_choice(body)
     if choice.text is None:
         raise NoAnswerError("its first choice has no `text`")
-    tokens = _completion_tokens(choice.logprobs) if choice.logprobs is not None else []
-    reason = choice.finish_reason
-    return Answer(choice.text, tokens, reason in REFUSING, reason in TRUNCATING)
+    return _answer(choice.text, _tokens(choice.logprobs), choice.finish_reason)
 
 
-def _completion_tokens(logprobs: Logprobs) -> list[Token]:
+def _tokens(logprobs: Logprobs | None) -> list[Token]:
+    if logprobs is None:
+        return []
+    return logprobs.content or _listed_tokens(logprobs)
+
+
+def _listed_tokens(logprobs: Logprobs) -> list[Token]:
     texts = logprobs.tokens or []
     emitted = _padded(logprobs.token_logprobs, len(texts))
     tops = _padded(logprobs.top_logprobs, len(texts))
@@ -69,30 +97,34 @@ def _completion_tokens(logprobs: Logprobs) -> list[Token]:
 def _responses(body: Body) -> Answer:
     if body.output is None:
         raise NoAnswerError("it has no `output`")
-    messages = [item for item in body.output if item.type in {"message", None}]
-    parts = [part for item in messages for part in item.content or ()]
-    text = _text(parts) or "".join(item.arguments for item in body.output if item.arguments)
+    messages = [item.content or [] for item in body.output if item.type in {"message", None}]
+    parts = [part for content in messages for part in content]
+    text = "\n".join(filter(None, map(_text, messages)))
     tokens = [token for part in parts for token in part.logprobs or ()]
+    arguments = "\n".join(item.arguments for item in body.output if item.arguments)
+    if arguments:
+        text, tokens = arguments, [] if text else tokens
     reason = body.incomplete_details.reason if body.incomplete_details is not None else None
-    refused = any(part.refusal for part in parts) or reason in REFUSING
-    return Answer(text, tokens, refused, reason in TRUNCATING)
+    return _answer(text, tokens, reason or body.status, refused=any(part.refusal for part in parts))
 
 
 def _gemini(body: Body) -> Answer:
+    feedback = body.camel_feedback or body.snake_feedback
     if not body.candidates:
-        if body.prompt_feedback is not None and body.prompt_feedback.block_reason:
+        if feedback is not None and (feedback.camel_reason or feedback.snake_reason):
             return Answer("", [], refused=True, truncated=False)
         raise NoAnswerError("it has no `candidates`")
     candidate = body.candidates[0]
-    tokens = _gemini_tokens(candidate.logprobs_result) if candidate.logprobs_result is not None else []
-    text = _text(candidate.content.parts if candidate.content is not None else None)
-    reason = candidate.finish_reason
-    return Answer(text, tokens, reason in REFUSING, reason in TRUNCATING)
+    logprobs = candidate.camel_logprobs or candidate.snake_logprobs
+    parts = candidate.content.parts if candidate.content is not None else None
+    text, called = _text_or_call(parts)
+    tokens = [] if called or logprobs is None else _gemini_tokens(logprobs)
+    return _answer(text, tokens, candidate.camel_finish or candidate.snake_finish)
 
 
 def _gemini_tokens(result: LogprobsResult) -> list[Token]:
-    chosen = result.chosen_candidates or []
-    tops = _padded(result.top_candidates, len(chosen))
+    chosen = result.camel_chosen or result.snake_chosen or []
+    tops = _padded(result.camel_top or result.snake_top, len(chosen))
     return [
         Token(
             token.token, token.logprob, [Alternative(a.token, a.logprob) for a in top.candidates or ()] if top else None
@@ -104,18 +136,24 @@ def _gemini_tokens(result: LogprobsResult) -> list[Token]:
 def _none(body: Body) -> Answer:
     if body.content is None:
         raise NoAnswerError("it has no `content`")
-    text = body.content if isinstance(body.content, str) else _text(body.content)
-    return Answer(text, [], body.stop_reason in REFUSING, body.stop_reason in TRUNCATING)
+    text = body.content if isinstance(body.content, str) else _text_or_call(body.content)[0]
+    return _answer(text, [], body.stop_reason)
 
 
 def _text(parts: Iterable[Part] | None) -> str:
-    """The visible text of a multi-part content, without thoughts and refusals; if there is none, the tool calls' JSON."""
+    """The visible text of a multi-part content, without thoughts and refusals."""
+    return "".join(part.text for part in parts or () if part.text and not part.thought and part.type not in _HIDDEN)
+
+
+def _text_or_call(parts: Iterable[Part] | None) -> tuple[str, bool]:
+    """The JSON of the tool calls among the parts, and True; if there are none, the visible text."""
     parts = list(parts or ())
-    text = "".join(part.text for part in parts if part.text and not part.thought)
-    if text:
-        return text
-    calls = (bytes(part.input) or bytes(part.function_call.args if part.function_call else b"") for part in parts)
-    return b"".join(calls).decode(errors="replace")
+    calls = []
+    for part in parts:
+        call = part.camel_call or part.snake_call
+        calls.append(bytes(part.input) or bytes(call.args if call is not None else b""))
+    called = b"\n".join(filter(None, calls)).decode(errors="replace")
+    return (called, True) if called else (_text(parts), False)
 
 
 def _padded(items: list[T] | None, length: int) -> list[T | None]:
@@ -139,6 +177,6 @@ def detect(body: Body) -> str | None:
         return "openai-chat" if body.choices[0].message is not None else "completions"
     if body.output is not None:
         return "openai-responses"
-    if body.candidates is not None or body.prompt_feedback is not None:
+    if body.candidates is not None or body.camel_feedback is not None or body.snake_feedback is not None:
         return "gemini"
     return "none" if body.content is not None else None

@@ -1,8 +1,6 @@
 """From the bytes of a response record to a `Response`."""
 
 import contextlib
-import json
-import math
 import re
 from typing import Any, Final
 
@@ -10,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from featurizers.errors import ResponseError
+from featurizers.lenient import decode_leniently, read_document, what_it_is
 from featurizers.locate import locator
 from featurizers.providers import READERS, Answer, NoAnswerError, detect
 from featurizers.spec import OutcomeSpec
@@ -18,16 +17,8 @@ from featurizers.wire import Body, Record
 
 PROVIDERS: Final = tuple(READERS)
 
-# What each format is read by, its container first.
-_FIELDS = {
-    "openai-chat": ("choices", "model"),
-    "completions": ("choices", "model"),
-    "openai-responses": ("output", "incomplete_details", "model"),
-    "gemini": ("candidates", "promptFeedback", "modelVersion"),
-    "none": ("content", "stop_reason", "model"),
-}
-_LONGEST_INTEGER = 300  # digits; beyond it lies no number that a float can hold
-_REQUEST_ID = re.compile(rb'"request_id"\s*+:\s*+"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_LOGPROBS = frozenset({"logprobs", "logprobsResult", "logprobs_result", "completion_probabilities"})
+_MAY_HOLD_LOGPROBS = re.compile(rb'"(?:logprobs(?:_r|R)?(?:esult)?|completion_probabilities)"\s*+:\s*+(?!null)')
 
 
 class _RawBody(Struct):
@@ -35,7 +26,6 @@ class _RawBody(Struct):
 
 
 _decoder = msgspec.json.Decoder(Record)
-_lenient_decoder = msgspec.json.Decoder(Record, strict=False)
 _raw_body_decoder = msgspec.json.Decoder(_RawBody)
 
 
@@ -44,7 +34,7 @@ class Response(Struct, gc=False):
 
     `llm` is the model name that the body gives. `text` is the visible answer; `tokens` are those that carry it, with their
     alternatives, none where the provider returned no log-probabilities. `refused` and `truncated` are the provider's own
-    word on how the answer ended.
+    word on how the answer ended. `tokens_unread` says that the body holds log-probabilities in a shape that is not known.
     """
 
     request_id: str | None
@@ -54,13 +44,15 @@ class Response(Struct, gc=False):
     tokens: Tokens
     refused: bool = False
     truncated: bool = False
+    tokens_unread: bool = False
 
 
 def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | None = None) -> Response:
     """Decode one response: the record `{"request_id", "provider", "body"}` or a provider's bare body.
 
-    `provider` is one of `PROVIDERS` and counts where the record names none; without either, the format is detected from
-    the body. `body` may be a string (plain text); under provider `none` it may be the answer's own JSON object.
+    What has a `body` is a record, and its own `request_id` and `provider` count; a bare body's are the provider's own and say
+    nothing here. `provider` is one of `PROVIDERS` and counts where the record names none; without either, the format is
+    detected from the body. `body` may be a string (plain text); under provider `none` it may be the answer's own JSON object.
 
     With the `spec` that the response will be featurized by, only those strings of alternatives are kept that its label
     needs, which is faster; the label distribution is then missing under any other spec.
@@ -71,25 +63,49 @@ def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | Non
     try:
         record = _decoder.decode(value)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        record = _decode_leniently(value, provider)
-    request_id = str(record.request_id) if isinstance(record.request_id, int) else record.request_id
-    body = record if record.body is None or record.body is UNSET else record.body
-    provider = record.provider or provider
+        record = decode_leniently(value, provider)
+    body, request_id = record.body, None
+    if body is UNSET:
+        body = record
+    else:
+        request_id = str(record.request_id) if isinstance(record.request_id, int) else record.request_id
+        provider = record.provider or provider
+        body = record if body is None else body
     try:
         _check_known(provider)
         if isinstance(body, str):
             return Response(request_id, provider or "none", None, body, NO_TOKENS)
         name, answer = _read(body, provider, value)
     except NoAnswerError as reason:
-        raise ResponseError(
-            f"the body cannot be read as an answer ({provider or 'provider not given'}): {reason}",
-            code="unreadable_answer",
-            request_id=request_id,
-        ) from None
+        raise _no_answer(value, provider, request_id, str(reason)) from None
     text, tokens, refused, truncated = answer
     label = None if spec is None else locator(spec).locate(text, refused, truncated).outcome_span
     packed = pack(tokens, text, label)
-    return Response(request_id, name, body.model or body.model_version, text, packed, refused, truncated)
+    llm = body.model or body.camel_version or body.snake_version
+    unread = not tokens and _MAY_HOLD_LOGPROBS.search(value) is not None and _holds_logprobs(value)
+    return Response(request_id, name, llm, text, packed, refused, truncated, unread)
+
+
+def _no_answer(value: bytes, provider: str | None, request_id: str | None, reason: str) -> ResponseError:
+    message = f"the body cannot be read as an answer ({provider or 'provider not given'}): "
+    with contextlib.suppress(ResponseError):
+        reason = what_it_is(read_document(value)) or reason
+    return ResponseError(message + reason, code="unreadable_answer", request_id=request_id)
+
+
+def _holds_logprobs(value: bytes) -> bool:
+    """Whether something other than nothing stands where log-probabilities do. Takes time linear in the bytes."""
+    waiting: list[tuple[Any, bool]] = []
+    with contextlib.suppress(ResponseError):
+        waiting.append((read_document(value), False))
+    for item, inside in waiting:
+        if isinstance(item, dict):
+            waiting += [(below, inside or name in _LOGPROBS) for name, below in item.items()]
+        elif isinstance(item, list):
+            waiting += [(below, inside) for below in item]
+        elif inside and item is not None:
+            return True
+    return False
 
 
 def _check_known(provider: str | None) -> None:
@@ -116,65 +132,3 @@ def _own_json(value: bytes) -> str:
     with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):  # no record around it
         value = bytes(_raw_body_decoder.decode(value).body)
     return value.decode(errors="replace")
-
-
-def _decode_leniently(value: bytes, provider: str | None) -> Record:
-    """Read what the strict pass refuses but servers send.
-
-    That is NaN and -Infinity, numbers in quotes, lone surrogates, broken UTF-8, and foreign fields under known names.
-    """
-    try:
-        document = json.loads(
-            value.decode(errors="replace").removeprefix("\ufeff"),
-            parse_constant=_nothing,
-            parse_float=_finite,
-            parse_int=_whole,
-        )
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", None) or "it is nested too deeply"
-        raise _error(f"the value is not JSON: {reason}", "not_a_record", value) from None
-    if not isinstance(document, dict):
-        raise _error(f"the value is JSON, but no object: {type(document).__name__}", "not_a_record", value)
-    try:
-        # A lone surrogate becomes a question mark: it could not be encoded again by anyone.
-        mended = json.dumps(_known_fields(document, provider), ensure_ascii=False).encode(errors="replace")
-        return _lenient_decoder.decode(mended)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise _error(f"the body is no provider's answer: {error}", "unreadable_answer", value) from None
-
-
-def _nothing(_constant: str) -> None:
-    """NaN and the infinities: a number that says nothing is missing."""
-
-
-def _finite(number: str) -> float | None:
-    value = float(number)
-    return value if math.isfinite(value) else None
-
-
-def _whole(number: str) -> int | None:
-    return int(number) if len(number) <= _LONGEST_INTEGER else None
-
-
-def _known_fields(document: dict[str, Any], provider: str | None) -> dict[str, Any]:
-    """The record's own fields and, of the body, only those that its format is read by."""
-    known = {name: document[name] for name in ("request_id", "provider") if name in document}
-    is_null = document.get("body", document) is None
-    body = document if is_null else document.get("body", document)
-    if not isinstance(body, dict):
-        return known | {"body": body}
-    name = document.get("provider") or provider
-    if name == "none" and not is_null and not isinstance(body.get("content"), list):
-        return known | {"body": json.dumps(body)}
-    if not isinstance(name, str) or name not in _FIELDS:
-        name = next(
-            (name for name, (container, *_) in _FIELDS.items() if isinstance(body.get(container), list)), "gemini"
-        )
-    fields = {key: body[key] for key in _FIELDS[name] if key in body}
-    return known | fields | {"body": None} if is_null else known | {"body": fields}
-
-
-def _error(message: str, code: Any, value: bytes) -> ResponseError:
-    """A `ResponseError` with whatever request id the bytes still show."""
-    found = _REQUEST_ID.search(value)
-    return ResponseError(message, code=code, request_id=None if found is None else found[1].decode(errors="replace"))

@@ -7,13 +7,14 @@ decoding them: each is met again when it has left the processor's caches. So the
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from msgspec import Struct
 
 from featurizers.align import align
-from featurizers.locate import Span
+from featurizers.objects import Span
+from featurizers.spelling import SPELLINGS, plain
 from featurizers.wire import Alternative, Token
 
 _SEPARATOR = "\0"
@@ -25,6 +26,7 @@ class Tokens(Struct, gc=False):
     `texts` are their strings, `lengths` the number of the answer's characters that begin in each (see `align`), `logprobs`
     in nats or None, `counts` how many alternatives each one has. `alternative_logprobs`, in nats, NaN = missing, are those of
     all tokens' alternatives, one behind the other; `joined_alternatives` the strings of those of the tokens `first` to `stop`.
+    `gaps` and `whole` are `align`'s.
     """
 
     texts: list[str]
@@ -35,6 +37,8 @@ class Tokens(Struct, gc=False):
     joined_alternatives: str
     first: int
     stop: int
+    gaps: tuple[Span, ...] = ()
+    whole: bool = True
 
     def alternative_texts(self, token: int) -> list[str]:
         """The strings of one token's alternatives; none for a token whose strings were not kept."""
@@ -56,9 +60,12 @@ def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
     if not tokens:
         return NO_TOKENS
     texts = [token.token for token in tokens]
+    gaps: tuple[Span, ...] = ()
+    whole, spelling = True, SPELLINGS[0]
     if "".join(texts) != text:
-        tokens, lengths = align(tokens, text)
-        texts = [token.token for token in tokens]
+        kept, lengths, gaps, whole, spelling = align(tokens, text)
+        tokens = [tokens[i] for i in kept]
+        texts = _spelled([token.token for token in tokens], spelling)
     else:
         if "" in texts:  # an end-of-turn token emits nothing
             tokens = [token for token in tokens if token.token]
@@ -72,10 +79,17 @@ def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
         [token.logprob for token in tokens],
         list(map(len, alternatives)),
         _numbers([item.logprob for items in alternatives for item in items]),
-        _joined([item.token for items in alternatives[first:stop] for item in items]),
+        _joined(_spelled([item.token for items in alternatives[first:stop] for item in items], spelling)),
         first,
         stop,
+        gaps,
+        whole,
     )
+
+
+def _spelled(texts: list[str], spelling: Callable[[str], bytes]) -> list[str]:
+    """The tokens' strings without their vocabulary's spelling."""
+    return texts if spelling is plain else [spelling(text).decode(errors="replace") for text in texts]
 
 
 def _overlapping(lengths: Sequence[int], label: Span) -> tuple[int, int]:

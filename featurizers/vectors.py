@@ -2,17 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featurizers.labels import label_masses
 from featurizers.locate import Located, locator
+from featurizers.objects import Span
 from featurizers.ragged import Floats, Ints, Spans
 from featurizers.response import Response
 from featurizers.schema import LIKELY, SCHEMA, SPANS
-from featurizers.spec import OutcomeSpec
+from featurizers.spec import NO_SPEC, OutcomeSpec
 from featurizers.table import TokenTable, tabulate
+from featurizers.tokens import Tokens
+
+T = TypeVar("T")
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -22,13 +27,16 @@ class Vectors:
     """A batch of n answers.
 
     `values` is float32 [n, d], columns as in `SCHEMA`, NaN = missing; `outcomes` int8 [n], the code 0..3, or -1 where none
-    could be found, in which case `problems` says why; `llms` are the model names, where known.
+    could be found, in which case `problems` says why; `llms` are the model names and `categories` the LLMs' own words for the violation, where known; `specs` the names
+    of the specs that the answers were read by.
     """
 
     values: NDArray[np.float32]
     outcomes: NDArray[np.int8]
     problems: list[str | None]
     llms: list[str | None]
+    categories: list[str | None]
+    specs: list[str]
 
 
 def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
@@ -38,7 +46,9 @@ def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
     outcomes = np.array([item.outcome for item in located], dtype=np.int8)
     answers = [response.tokens for response in responses]
     table = tabulate(answers)
-    spans = {"answer": table.answers} | {span: table.spans(_chars(located, span)) for span in SPANS}
+    spans = {"answer": _answers(table, answers, located)}
+    gaps = [(row, tokens.gaps) for row, tokens in enumerate(answers) if tokens.gaps]
+    spans |= {span: table.spans(_chars(located, gaps, span)) for span in SPANS}
     columns = {
         **_sequence_columns(table, spans),
         **_label_columns(label_masses(table, answers, located, spans["outcome"], spec)),
@@ -52,12 +62,65 @@ def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
         outcomes=outcomes,
         problems=[item.problem for item in located],
         llms=[response.llm for response in responses],
+        categories=[item.category for item in located],
+        specs=[spec.name] * len(responses),
     )
 
 
-def _chars(located: Sequence[Located], span: str) -> Ints:
+def featurize_each(responses: Sequence[Response], specs: Sequence[OutcomeSpec]) -> Vectors:
+    """As `featurize`, each of the n answers by its own spec."""
+    rows: dict[int, list[int]] = {}
+    for row, spec in enumerate(specs):  # by identity: hashing a spec costs as much as reading an answer
+        rows.setdefault(id(spec), []).append(row)
+    if len(rows) <= 1:
+        return featurize(responses, specs[0] if specs else NO_SPEC)
+    parts = [featurize([responses[row] for row in group], specs[group[0]]) for group in rows.values()]
+    order = np.argsort([row for group in rows.values() for row in group])
+
+    def ordered(columns: list[list[T]]) -> list[T]:
+        joined = [item for column in columns for item in column]
+        return [joined[row] for row in order]
+
+    return Vectors(
+        values=np.concatenate([part.values for part in parts])[order],
+        outcomes=np.concatenate([part.outcomes for part in parts])[order],
+        problems=ordered([part.problems for part in parts]),
+        llms=ordered([part.llms for part in parts]),
+        categories=ordered([part.categories for part in parts]),
+        specs=ordered([part.specs for part in parts]),
+    )
+
+
+def _answers(table: TokenTable, answers: Sequence[Tokens], located: Sequence[Located]) -> Spans:
+    """The tokens of each answer, without its reasoning's; none where it is not known which are its own."""
+    whole = table.answers
+    partly = [
+        row
+        for row, item in enumerate(located)
+        if item.answer_span[0] > 0 or (answers[row].gaps and not answers[row].whole)
+    ]
+    if not partly:
+        return whole
+    parts = table.spans(_chars(located, [], "answer"))
+    starts, ends = whole.starts.copy(), whole.ends.copy()
+    for row in partly:
+        known = answers[row].whole and not _touches(answers[row].gaps, located[row].answer_span[:1] * 2)
+        starts[row], ends[row] = (parts.starts[row], parts.ends[row]) if known else (0, 0)
+    return Spans(starts, ends)
+
+
+def _chars(located: Sequence[Located], gaps: Sequence[tuple[int, tuple[Span, ...]]], span: str) -> Ints:
+    """The characters of one part of each answer; none where a gap in its row's tokens touches it."""
     index = Located._fields.index(f"{span}_span")
-    return np.array([item[index] for item in located], dtype=np.int64).reshape(-1, 2)
+    chars = np.array([item[index] for item in located], dtype=np.int64).reshape(-1, 2)
+    for row, around in gaps:
+        if _touches(around, chars[row].tolist()):
+            chars[row] = 0
+    return chars
+
+
+def _touches(gaps: Sequence[Span], span: Sequence[int]) -> bool:
+    return any(start < span[1] and end > span[0] for start, end in gaps)
 
 
 def _sequence_columns(table: TokenTable, spans: dict[str, Spans]) -> dict[str, Floats]:
@@ -80,7 +143,7 @@ def _sequence_columns(table: TokenTable, spans: dict[str, Spans]) -> dict[str, F
         columns[f"{prefix}sequence_margin_mean"] = means[2, index]
         columns[f"{prefix}token_count"] = sizes[span]
     answers, mean = spans["answer"], columns["sequence_logprob_mean"]
-    deviation = logprob - np.repeat(mean, answers.ends - answers.starts)
+    deviation = logprob - np.repeat(mean, table.answers.ends - table.answers.starts)
     with np.errstate(over="ignore"):  # cut to float32's range later
         perplexity = np.exp(-mean)
     return columns | {

@@ -5,6 +5,8 @@ formats that could not be told apart by its JSON type. Structs are invisible to 
 decoded JSON cannot hold cycles.
 """
 
+from typing import Any
+
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 
@@ -25,7 +27,7 @@ class Token(Struct, gc=False):
 
 
 class Logprobs(Struct, gc=False):
-    """OpenAI chat (`content`, `refusal`) or legacy completions (the three parallel lists)."""
+    """A list of tokens (`content`) or three parallel lists; servers use either under chat and under completions."""
 
     content: list[Token] | None = None
     refusal: list[Token] | None = None
@@ -35,9 +37,9 @@ class Logprobs(Struct, gc=False):
 
 
 class FunctionCall(Struct, gc=False):
-    """A call to a function: OpenAI gives `arguments` as a string of JSON, Gemini gives `args` as JSON."""
+    """A call to a function: OpenAI gives `arguments` as a string of JSON, Ollama as JSON; Gemini gives `args` as JSON."""
 
-    arguments: str | None = None
+    arguments: str | dict[str, Any] | None = None
     args: Raw = Raw(b"")
 
 
@@ -53,7 +55,8 @@ class Part(Struct, gc=False):
     refusal: str | None = None
     logprobs: list[Token] | None = None
     input: Raw = Raw(b"")
-    function_call: FunctionCall | None = field(default=None, name="functionCall")
+    camel_call: FunctionCall | None = field(default=None, name="functionCall")
+    snake_call: FunctionCall | None = field(default=None, name="function_call")
 
 
 class ToolCall(Struct, gc=False):
@@ -68,6 +71,7 @@ class Message(Struct, gc=False):
     content: str | list[Part] | None = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
+    function_call: FunctionCall | None = None
 
 
 class Choice(Struct, gc=False):
@@ -94,10 +98,16 @@ class IncompleteDetails(Struct, gc=False):
 
 
 class GeminiAlternative(Struct, gc=False):
-    """One candidate token of Gemini."""
+    """One candidate token of Gemini. Its client libraries write every name in snake case, here and below."""
 
     token: str = ""
-    logprob: float | None = field(default=None, name="logProbability")
+    camel_logprob: float | None = field(default=None, name="logProbability")
+    snake_logprob: float | None = field(default=None, name="log_probability")
+
+    @property
+    def logprob(self) -> float | None:
+        """In nats."""
+        return self.snake_logprob if self.camel_logprob is None else self.camel_logprob
 
 
 class GeminiCandidates(Struct, gc=False):
@@ -106,11 +116,13 @@ class GeminiCandidates(Struct, gc=False):
     candidates: list[GeminiAlternative] | None = None
 
 
-class LogprobsResult(Struct, gc=False, rename="camel"):
+class LogprobsResult(Struct, gc=False):
     """Gemini's log-probabilities: two lists with one entry a decoding step."""
 
-    chosen_candidates: list[GeminiAlternative] | None = None
-    top_candidates: list[GeminiCandidates] | None = None
+    camel_chosen: list[GeminiAlternative] | None = field(default=None, name="chosenCandidates")
+    snake_chosen: list[GeminiAlternative] | None = field(default=None, name="chosen_candidates")
+    camel_top: list[GeminiCandidates] | None = field(default=None, name="topCandidates")
+    snake_top: list[GeminiCandidates] | None = field(default=None, name="top_candidates")
 
 
 class GeminiContent(Struct, gc=False):
@@ -119,36 +131,45 @@ class GeminiContent(Struct, gc=False):
     parts: list[Part] | None = None
 
 
-class Candidate(Struct, gc=False, rename="camel"):
+class Candidate(Struct, gc=False):
     """One candidate answer of Gemini."""
 
     content: GeminiContent | None = None
-    finish_reason: str | None = None
-    logprobs_result: LogprobsResult | None = None
+    camel_finish: str | None = field(default=None, name="finishReason")
+    snake_finish: str | None = field(default=None, name="finish_reason")
+    camel_logprobs: LogprobsResult | None = field(default=None, name="logprobsResult")
+    snake_logprobs: LogprobsResult | None = field(default=None, name="logprobs_result")
 
 
-class PromptFeedback(Struct, gc=False, rename="camel"):
+class PromptFeedback(Struct, gc=False):
     """Gemini's word on a blocked prompt."""
 
-    block_reason: str | None = None
+    camel_reason: str | None = field(default=None, name="blockReason")
+    snake_reason: str | None = field(default=None, name="block_reason")
 
 
 class Body(Struct, gc=False):
     """A response body of any provider."""
 
     model: str | None = None
-    model_version: str | None = field(default=None, name="modelVersion")
+    camel_version: str | None = field(default=None, name="modelVersion")
+    snake_version: str | None = field(default=None, name="model_version")
     choices: list[Choice] | None = None
     output: list[OutputItem] | None = None
     incomplete_details: IncompleteDetails | None = None
     candidates: list[Candidate] | None = None
-    prompt_feedback: PromptFeedback | None = field(default=None, name="promptFeedback")
+    status: str | None = None
+    camel_feedback: PromptFeedback | None = field(default=None, name="promptFeedback")
+    snake_feedback: PromptFeedback | None = field(default=None, name="prompt_feedback")
     content: str | list[Part] | None = None
     stop_reason: str | None = None
 
 
 class Record(Body, gc=False):
-    """A response record; `body` left out or null, the bare provider body with the record's own fields beside it."""
+    """A response record, or a provider's bare body.
+
+    A record has a `body`; where it is null, the record's own fields stand beside the provider's.
+    """
 
     request_id: str | int | None = None
     provider: str | None = None

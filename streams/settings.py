@@ -105,6 +105,12 @@ class Settings:
     outcome_spec: str = _setting(
         "lpp", _name, "", "How the outcome stands in the LLM's answer: a preset's name or a TOML file."
     )
+    specs: Path | None = _setting(  # noqa: RUF009 - as above
+        None,
+        Path,
+        "path",
+        "Directory of outcome specs, in place of `outcome_spec`: each answer is read by the first whose `match` fits it.",
+    )
     cost_review: float = _setting(0.64, _positive, "any currency", "Cost of one human review.")
     cost_mistake: float = _setting(1.0, _positive, "same currency", "Cost of acting on one wrong verdict.")
     cost_accounting: str = _setting(

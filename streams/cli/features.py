@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from featurizers import PRESETS, PROVIDERS, SCHEMA, Explanation, ResponseError, SpecError, explain, load_spec
+from featurizers import PRESETS, PROVIDERS, SCHEMA, Explanation, ResponseError, SpecError, explain, fitting, load_spec
 
 _STYLES = {"outcome": "bold reverse green", "confidence": "bold cyan", "rationale": "dim", "": ""}
 _OUTCOMES = {0: "no violation", 1: "violation", 2: "evidence deficiency", 3: "policy gap"}
@@ -17,37 +18,71 @@ _OUTCOMES = {0: "no violation", 1: "violation", 2: "evidence deficiency", 3: "po
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--spec", default="lpp", show_default=True, help=f"{', '.join(PRESETS)}, or the path of a TOML file.")
+@click.option(
+    "--spec",
+    default="lpp",
+    show_default=True,
+    help=f"{', '.join(PRESETS)}, the path of a TOML file, or auto: the presets that fit.",
+)
 @click.option("--provider", type=click.Choice(PROVIDERS), help="The body's format; detected by default.")
-@click.option("--json", "as_json", is_flag=True, help='Print {"schema": ..., "values": {name: number or null}}.')
+@click.option("--json", "as_json", is_flag=True, help="Print outcome, problem, spec, provider and values as JSON.")
 def features(file: Path, spec: str, provider: str | None, as_json: bool) -> None:
     """Print the predictors of one LLM response saved in FILE.
 
     FILE holds a response record or a provider's bare response body, as JSON.
     """
+    value = read_saved(file)
     try:
-        value = file.read_bytes()
-    except OSError as error:
-        raise click.ClickException(f"{file} cannot be read: {error.strerror}") from None
-    try:
-        explanation = explain(value, load_spec(spec), provider)
+        fits = fitting(value, provider) if spec == "auto" else [explain(value, load_spec(spec), provider)]
     except ResponseError as error:
         raise click.ClickException(f"{file}: {error}") from None
     except SpecError as error:
         raise click.ClickException(str(error)) from None
+    if not fits:
+        raise click.ClickException(f"{file}: no preset finds an outcome in it: {', '.join(PRESETS)}")
+    names = [one.spec.name for one in fits]
     if as_json:
-        click.echo(orjson.dumps({"schema": SCHEMA.id, "values": explanation.values}).decode())
-    else:
-        _render(explanation, Console())
+        more = {"fits": names} if spec == "auto" else {}
+        click.echo(orjson.dumps(as_document(fits[0]) | more).decode())
+        return
+    if spec == "auto":
+        click.echo(f"presets that find an outcome: {', '.join(names)}; shown is {names[0]}")
+    render(fits[0], Console())
 
 
-def _render(explanation: Explanation, console: Console) -> None:
+def read_saved(file: Path) -> bytes:
+    """The bytes of a saved response."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise click.ClickException(f"{file} cannot be read: {error.strerror}") from None
+
+
+def as_document(explanation: Explanation) -> dict[str, Any]:
+    """What is said of a response, for machines."""
+    return {
+        "schema": SCHEMA.id,
+        "provider": explanation.response.provider,
+        "spec": explanation.spec.name,
+        "outcome": None if explanation.outcome < 0 else explanation.outcome,
+        "problem": explanation.problem,
+        "category": explanation.category,
+        "tokens_unread": explanation.response.tokens_unread,
+        "values": explanation.values,
+        "missing": explanation.missing,
+    }
+
+
+def render(explanation: Explanation, console: Console) -> None:
+    """Print what is said of a response."""
     response = explanation.response
     llm = response.llm or "an unnamed model"
     console.print(Text(f"{response.provider} answer of {llm}, read by spec {explanation.spec.name}"))
     console.print(_verdict(explanation))
     if explanation.tokens:
         console.print(_tokens(explanation))
+    elif response.tokens_unread:
+        console.print("This response has log-probabilities, in a shape that is not known: none were read.")
     else:
         console.print("No log-probabilities in this response: only the predictors that do without are there.")
     alternatives = _alternatives(explanation)
@@ -60,7 +95,9 @@ def _verdict(explanation: Explanation) -> Text:
     if explanation.outcome < 0:
         return Text(f"no outcome: {explanation.problem}", style="bold red")
     meaning = _OUTCOMES[explanation.outcome]
-    return Text(f"outcome {explanation.outcome} ({meaning}), said as {explanation.label!r}", style="bold")
+    category = "" if explanation.category is None else f", category {explanation.category!r}"
+    said = f", said as {explanation.label!r}" if explanation.label else ""
+    return Text(f"outcome {explanation.outcome} ({meaning}){said}{category}", style="bold")
 
 
 def _tokens(explanation: Explanation) -> Text:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "dead-letters": "streams.cli.dead_letters",
     "demo": "streams.cli.demo",
     "evaluate": "streams.cli.scoring",
+    "explain": "streams.cli.explain",
     "features": "streams.cli.features",
     "stress": "streams.cli.stress",
     "train": "streams.cli.scoring",

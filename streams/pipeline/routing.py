@@ -28,7 +28,7 @@ UNSCORED_PRIORITY: Final = 1.0
 class Verdict:
     """What the LLM said in one case, and how sure the model is that it is wrong (None: it could not be scored)."""
 
-    __slots__ = ("confidence", "drivers", "error_probability", "llm", "outcome", "reason")
+    __slots__ = ("category", "confidence", "drivers", "error_probability", "llm", "outcome", "reason", "spec")
 
     def __init__(self, reason: Reason | None = None) -> None:
         self.reason = reason
@@ -36,6 +36,8 @@ class Verdict:
         self.outcome: int | None = None
         self.confidence: float | None = None
         self.error_probability: float | None = None
+        self.category: str | None = None
+        self.spec: str | None = None
         self.drivers: list[dict[str, Any]] = []
 
 
@@ -90,7 +92,13 @@ def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided
         "threshold": threshold,
         "reasons": [reason],
         "drivers": verdict.drivers,
-        "llm": {"name": verdict.llm, "outcome": verdict.outcome, "confidence": verdict.confidence},
+        "llm": {
+            "name": verdict.llm,
+            "outcome": verdict.outcome,
+            "confidence": verdict.confidence,
+            "category": verdict.category,
+        },
+        "spec": verdict.spec,
         "model": {"name": controls.model.name, "sha256": controls.model.sha256},
         "control_version": controls.version,
         "decided_at": decided_at,

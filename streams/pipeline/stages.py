@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
-from featurizers import SCHEMA, OutcomeSpec, Vectors, featurize
+from featurizers import SCHEMA, OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
 from scoring import ModelError, Scores
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.controls import Controls
@@ -85,6 +85,7 @@ class Outbox:
 
     `touched` are the partitions whose store it changed; `deletable` the changelog offsets before which, by partition,
     nothing is needed once it is committed; `old` the records, by source, that came older than the response timeout.
+    `unread` counts, by provider, the answers whose log-probabilities are in no known shape.
     """
 
     ticket: Ticket
@@ -97,6 +98,7 @@ class Outbox:
     deletable: Mapping[int, int] = field(default_factory=dict)
     incidents: list[Incident] = field(default_factory=list)
     old: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
 
 
 class Pipeline:
@@ -108,13 +110,13 @@ class Pipeline:
     def __init__(
         self,
         matcher: Matcher,
-        spec: OutcomeSpec,
+        specs: OutcomeSpec | SpecBook,
         controls: Callable[[], Controls],
         topic_names: Mapping[str, str],
         now: Callable[[], int],
     ) -> None:
         self._matcher = matcher
-        self._spec = spec
+        self._specs = specs
         self._controls = controls
         self._topic_names = topic_names
         self._now = now
@@ -157,7 +159,11 @@ class Pipeline:
         return ScoredBatch(FeaturizedBatch(batch.ticket, batch.matched, answered, vectors), controls, scores)
 
     def _vectors(self, cases: list[Case]) -> Vectors:
-        return featurize([case.response for case in cases if case.response is not None], self._spec)
+        answered = [(case, case.response) for case in cases if case.response is not None]
+        responses = [response for _, response in answered]
+        if isinstance(self._specs, OutcomeSpec):
+            return featurize(responses, self._specs)
+        return featurize_each(responses, [_chosen(self._specs, case, response) for case, response in answered])
 
     def route(self, batch: ScoredBatch) -> Outbox:
         """Decisions, vectors, dead letters and changelog: everything this batch writes."""
@@ -194,7 +200,13 @@ class Pipeline:
             matched.deletable,
             matched.incidents,
             matched.old,
+            Counter(case.response.provider for case in matched.cases if case.response and case.response.tokens_unread),
         )
+
+
+def _chosen(specs: SpecBook, case: Case, response: Response) -> OutcomeSpec:
+    headers = [*((case.answer and case.answer.headers) or ()), *(case.request.headers or ())]
+    return specs.choose(provider=response.provider, llm=response.llm, policy=case.policy, headers=headers)
 
 
 def _sifted(cases: list[Case], work: Callable[[list[Case]], _T], matched: Matched, stage: str) -> tuple[_T, list[Case]]:
@@ -248,6 +260,7 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
     for row in range(rows):
         verdict = Verdict()
         verdict.llm, verdict.confidence = shortened(vectors.llms[row]), confidences[row]
+        verdict.category, verdict.spec = shortened(vectors.categories[row]), vectors.specs[row]
         if outcomes[row] < 0:
             verdict.reason = Reason.OUTCOME_MISSING
         else:
@@ -272,5 +285,6 @@ def _vector_output(case: Case, vectors: Vectors, row: int) -> Output:
         "values": vectors.values[row],
         "llm": shortened(vectors.llms[row]),
         "policy": case.policy,
+        "spec": vectors.specs[row],
     }
     return Output("vectors", case.request.key, orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY))

@@ -130,6 +130,12 @@ class Metrics:
             ["stage"],
             registry=registry,
         )
+        self._unread = Counter(
+            "secondlook_tokens_unread",
+            "Answers whose log-probabilities are in no known shape.",
+            ["provider"],
+            registry=registry,
+        )
         self._old = Counter(
             "secondlook_old_records",
             "Records older than the response timeout as they came.",
@@ -170,6 +176,8 @@ class Metrics:
             self._decisions.labels(route, reason, self.policy_label(policy, controls)).inc(count)
         for code, count in outbox.dead.items():
             self._dead.labels(code).inc(count)
+        for provider, count in outbox.unread.items():
+            self._unread.labels(provider).inc(count)
         for source, count in outbox.old.items():
             self._old.labels(source).inc(count)
 

@@ -15,7 +15,7 @@ import faust
 import mode
 from confluent_kafka import TopicPartition
 
-from featurizers import load_spec
+from featurizers import load_spec, load_specs
 from scoring import cost_threshold, load_model
 from streams.errors import DeliveryError, SettingsError, TopicError
 from streams.kafka.clients import base_config, topic_names
@@ -82,8 +82,8 @@ class Stream(mode.Service):
             else AtLeastOnce(settings, names, self.source.commit_offsets)
         )
         self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.prober.delete_before)
-        spec = load_spec(settings.outcome_spec)
-        pipeline = Pipeline(matcher, spec, lambda: self.controls.current, names, self.clock.now)
+        specs = load_spec(settings.outcome_spec) if settings.specs is None else load_specs(settings.specs)
+        pipeline = Pipeline(matcher, specs, lambda: self.controls.current, names, self.clock.now)
         self._human_decisions = HumanDecisions(settings, names)
         self._quality: Any = app.channel(maxsize=1)
         app.agent(self._quality, name="quality")(self._count_agreement)

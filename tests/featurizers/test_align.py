@@ -104,3 +104,56 @@ def test_separator_inside_a_token(body: Body) -> None:
     tokens = [('{"outcome": ', -0.1, {"a\0b": -1.0, "\0": -2.0}), ("1", -0.2, {"1": -0.2, "0": -2.0}), ("}", -0.3, {})]
     actual = vector(body(tokens))
     assert pytest.approx(math.exp(-0.2) + math.exp(-2.0)) == actual["outcome_coverage"]
+
+
+LOST = ("\ufffd", -0.5, {})
+LABEL = ("1", -0.2, {"1": -0.2, "0": -2.0})
+PLACED = [
+    ([('{"a": "', -0.1, {}), LOST, LOST, (' x", "outcome": ', -0.1, {}), LABEL, (', "b": "y', -0.1, {}), LOST, ('"}', -0.1, {})],
+     '{"a": "\U0001f600 x", "outcome": 1, "b": "y\U0001f600"}', 8),
+    ([("<think>", -5.0, {}), LOST, ("</think>", -5.0, {}), ('{"outcome": ', -0.1, {}), LABEL, (', "b": "', -0.1, {}), LOST, ('"}', -0.1, {}), ("<|end|>", -5.0, {})],
+     '{"outcome": 1, "b": "\U0001f600"}', 5),
+    ([('{"b": "', -0.1, {}), ("", -0.5, {}), ("hi", -0.1, {}), ("", -0.5, {}), ('", "outcome": ', -0.1, {}), LABEL, ("}", -0.1, {})],
+     '{"b": "\u201chi\u201d", "outcome": 1}', 5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("tokens", "text", "count"), PLACED, ids=["on both sides", "behind reasoning", "empty tokens"])
+def test_lost_characters(body: Body, tokens: list[Any], text: str, count: int) -> None:
+    """The label far from a lost character keeps its numbers, and the answer's own tokens are counted."""
+    actual = vector(body(tokens, text=text))
+    assert pytest.approx(-0.2) == actual["outcome_logprob"]
+    assert pytest.approx(math.exp(-0.2) + math.exp(-2.0)) == actual["outcome_coverage"]
+    assert count == actual["token_count"]
+
+
+def test_lost_label(body: Body) -> None:
+    """What a gap touches is missing, and nothing else is taken for it."""
+    tokens = [('{"outcome": ', -0.1, {}), LOST, ("}", -0.1, {})]
+    actual = vector(body(tokens, text='{"outcome": 1}'))
+    assert (1.0, 3.0) == (actual["outcome_is_violation"], actual["token_count"])
+    assert all(math.isnan(actual[name]) for name in ("outcome_logprob", "outcome_coverage", "outcome_token_count"))
+
+
+def test_unknown_beginning(body: Body) -> None:
+    """Where it is not known which tokens are the answer's own, the whole answer's numbers are missing."""
+    tokens = [("<think>so</think>", -5.0, {}), LOST, ('{"outcome": ', -0.1, {}), LABEL, ("}", -0.1, {})]
+    actual = vector(body(tokens, text='\U0001f600{"outcome": 1}'))
+    assert pytest.approx(-0.2) == actual["outcome_logprob"]
+    assert math.isnan(actual["sequence_logprob_mean"])
+    assert math.isnan(actual["token_count"])
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ["{\u0122", '"w":"caf\u00c3\u00a9', '","outcome":\u0120', "1", "}"],
+        ['{"w":"caf', "bytes:\\xc3", "bytes:\\xa9", '","outcome": ', "1", "}"],
+    ],
+    ids=["a character that is no byte", "bytes in words"],
+)
+def test_bytes_as_they_are_spelled(body: Body, tokens: list[str]) -> None:
+    """Bytes are read as servers spell them; a token that is spelled otherwise is a gap."""
+    spelled = [(token, -0.1, {"1": -0.1, "0": -2.5} if token == "1" else {}) for token in tokens]
+    actual = vector(body(spelled, provider="completions", text='{"w":"caf\u00e9","outcome": 1}'))
+    assert pytest.approx(-0.1) == actual["outcome_logprob"]

@@ -258,7 +258,7 @@ def test_any_json_ends_in_a_vector_or_in_the_documented_error(value: Any) -> Non
         (RECORDED[0][:500], "not_a_record", None),
         (b"[1]", "not_a_record", None),
         (b'{"request_id": "a", "body": {"choices": "upstream timeout"}}', "unreadable_answer", "a"),
-        (b'{"request_id": "a"}', "unreadable_answer", "a"),
+        (b'{"request_id": "a"}', "unreadable_answer", None),
     ],
 )
 def test_what_is_no_record_and_what_is_no_answer_are_told_apart(

@@ -22,16 +22,20 @@ ANSWERS = {
     "python": "{'outcome': 1, 'confidence': 80}",
     "other case": '{"Outcome": 1, "CONFIDENCE": 80}',
     "cut off": '```json\n{\n  "outcome": 1,\n  "confidence": 80\n',
-    "said twice": '{"outcome": 1, "confidence": 80} So {"outcome": 1, "confidence": 10}',
+    "said twice": 'Like {"outcome": 1, "confidence": 10}: {"outcome": 1, "confidence": 80}',
+    "comments and commas": '{"outcome": 1, /* "outcome": 0 */ "confidence": 80, // sure\n}',
+    "escaped": '{"\\u006futcome": "\\u0031", "confidence": "8\\u0030"}',
+    "nested beside it": '{"post": {"outcome": 0, "confidence": 1}, "outcome": 1, "confidence": 80}',
 }
 
 
 @pytest.mark.parametrize("text", ANSWERS.values(), ids=ANSWERS)
 def test_found(text: str) -> None:
     """The label and the confidence are found through fences, prose and sloppy JSON."""
-    located = locate(text, truncated=True)
+    located = locate(text)
     start, end = located.outcome_span
-    assert (1, None, "1", 0.8) == (located.outcome, located.problem, text[start:end], located.confidence)
+    assert (1, None, 0.8) == (located.outcome, located.problem, located.confidence)
+    assert text[start:end] in {"1", "\\u0031"}
 
 
 PROBLEMS = {

@@ -172,3 +172,109 @@ def test_foreign_fields(body: Body, verdict: list[Any]) -> None:
     expected = vector(body(verdict))
     foreign = {"output": "text", "candidates": 3, "promptFeedback": [], "model_version": 2, "incomplete_details": None}
     assert pytest.approx(expected, nan_ok=True) == vector(body(verdict) | foreign, "openai-chat")
+
+
+def listed(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Tokens as three parallel lists."""
+    return {
+        "content": None,
+        "tokens": [item["token"] for item in items],
+        "token_logprobs": [item["logprob"] for item in items],
+        "top_logprobs": [{one["token"]: one["logprob"] for one in item["top_logprobs"]} for item in items],
+    }
+
+
+def snake(document: Any) -> Any:
+    """The document with its keys in snake case."""
+    if isinstance(document, list):
+        return [snake(item) for item in document]
+    if not isinstance(document, dict):
+        return document
+    return {"".join(f"_{c.lower()}" if c.isupper() else c for c in key): snake(item) for key, item in document.items()}
+
+
+def test_same_vector_in_another_shape(body: Body, verdict: list[Any]) -> None:
+    """Each server's shape of log-probabilities gives the same vector, under whichever format it stands."""
+    expected = vector(body(verdict))
+    chat, completions = body(verdict), body(verdict, provider="completions")
+    content = chat["choices"][0]["logprobs"]["content"]
+    chat["choices"][0]["logprobs"] = listed(content)
+    completions["choices"][0]["logprobs"] = {"content": content}
+    for shape in (chat, completions, snake(body(verdict, provider="gemini"))):
+        assert pytest.approx(expected, nan_ok=True) == vector(shape)
+
+
+def test_tokens_unread(body: Body) -> None:
+    """Log-probabilities in no known shape are said to be there; nothing is said of none."""
+    shapes: list[Any] = [{"steps": [{"p": 0.5}]}, "yes", [{"token": 5}], None, {"content": None, "refusal": None}, {}]
+    found = []
+    for shape in shapes:
+        content = body(text='{"outcome": 1}')
+        content["choices"][0]["logprobs"] = shape
+        found.append(read(content).tokens_unread)
+    assert [True, True, True, False, False, False] == found
+
+
+@pytest.mark.parametrize(
+    "reason", ["length", "model_length", "content_filter", "error", "pause_turn", "OTHER", "unheard of", "", 7]
+)
+def test_cutting_reasons(reason: Any) -> None:
+    """Every finish reason but the known ways to end may have cut the answer off."""
+    choice = {"message": {"content": '{"outcome": 1, "confidence": 9'}, "finish_reason": reason}
+    actual = vector({"choices": [choice]})
+    assert (1.0, 1.0) == (actual["outcome_is_violation"], actual["stated_confidence_missing"])
+
+
+@pytest.mark.parametrize("status", ["incomplete", "failed", "in_progress"])
+def test_cutting_status(status: str) -> None:
+    """A response that is not completed may have been cut off."""
+    content = [{"type": "output_text", "text": '{"outcome": 1, "confidence": 9'}]
+    actual = vector({"status": status, "output": [{"type": "message", "content": content}]})
+    assert 1.0 == actual["stated_confidence_missing"]
+
+
+def test_odd_optional_fields() -> None:
+    """An odd value in a field that the answer can do without costs that field only."""
+    message = {"content": '{"outcome": 1}', "refusal": {"a": 1}}
+    choice = {"message": message, "logprobs": "x", "finish_reason": ["stop"]}
+    response = read({"model": 5, "choices": [choice]})
+    assert ('{"outcome": 1}', None, True) == (response.text, response.llm, response.truncated)
+
+
+def test_refusal_beside_a_verdict() -> None:
+    """What the provider marks as refused is no verdict."""
+    message = {"content": '{"outcome": 0}', "refusal": "I can't"}
+    assert ["refusal"] == featurize([read({"choices": [{"message": message}]})], PRESETS["lpp"]).problems
+
+
+def test_items_are_not_glued() -> None:
+    """Two messages of one response stay two."""
+    items = [{"type": "message", "content": [{"type": "output_text", "text": text}]} for text in ("safe", "unsafe")]
+    assert "safe\nunsafe" == read({"output": items}).text
+
+
+@pytest.mark.parametrize("provider", ["openai-chat", "openai-responses", "gemini", "none"])
+def test_text_before_a_tool_call(provider: str) -> None:
+    """The call is the answer, whatever is said before it."""
+    call = {"name": "f", "arguments": '{"outcome": 1}'}
+    text = {"type": "text", "text": 'I note "outcome": 0.'}
+    bodies: dict[str, Any] = {
+        "openai-chat": {"choices": [{"message": {"content": text["text"], "tool_calls": [{"function": call}]}}]},
+        "openai-responses": {"output": [{"type": "message", "content": [text]}, {"type": "function_call", **call}]},
+        "gemini": {"candidates": [{"content": {"parts": [text, {"function_call": {"args": {"outcome": 1}}}]}}]},
+        "none": {"content": [text, {"type": "tool_use", "input": {"outcome": 1}}]},
+    }
+    assert [1] == featurize([read(bodies[provider])], PRESETS["lpp"]).outcomes.tolist()
+
+
+def test_arguments_as_an_object() -> None:
+    """Ollama gives a call's arguments as JSON, not as a string of it."""
+    message = {"content": "", "tool_calls": [{"function": {"arguments": {"outcome": 1}}}]}
+    assert [1] == featurize([read({"choices": [{"message": message}]})], PRESETS["lpp"]).outcomes.tolist()
+
+
+def test_fields_of_a_bare_body_are_the_providers() -> None:
+    """A bare body's `provider` and `request_id` say nothing; a record's own count, and not those of its body."""
+    bare = {"provider": "DeepInfra", "request_id": "glm", "choices": [{"message": {"content": "0"}}]}
+    record = {"request_id": "r", "provider": "openai-chat", "body": bare}
+    assert [None, "r"] == [read(one).request_id for one in (bare, record)]

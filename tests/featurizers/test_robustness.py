@@ -110,8 +110,8 @@ def long_answer(body: Callable[..., Any], words: int) -> bytes:
     ).encode()
 
 
-@pytest.mark.parametrize("split", [False, True], ids=["aligned", "reasoning before"])
-def test_linear_time(body: Callable[..., Any], split: bool) -> None:
+@pytest.mark.parametrize("trouble", ["none", "reasoning before", "lost characters"])
+def test_linear_time(body: Callable[..., Any], trouble: str) -> None:
     """An answer of 10,000 tokens costs about what 100 answers of 100 tokens do."""
 
     def run(values: list[bytes]) -> Callable[[], object]:
@@ -119,11 +119,15 @@ def test_linear_time(body: Callable[..., Any], split: bool) -> None:
 
     def answer(words: int) -> bytes:
         value = long_answer(body, words)
-        if split:  # the tokens no longer add up to the text, which then has to be looked up among their bytes
-            document = json.loads(value)
-            document["choices"][0]["logprobs"]["content"].insert(0, {"token": "<think>", "logprob": -0.1})
-            value = json.dumps(document).encode()
-        return value
+        # The tokens no longer add up to the text, which then has to be looked up among their bytes.
+        document = json.loads(value)
+        tokens = document["choices"][0]["logprobs"]["content"]
+        if trouble == "reasoning before":
+            tokens.insert(0, {"token": "<think>", "logprob": -0.1})
+        elif trouble == "lost characters":
+            for token in tokens[2:-3:5]:
+                token |= {"token": "\ufffd", "bytes": []}
+        return json.dumps(document).encode()
 
     long, short = seconds(run([answer(10_000)])), seconds(run([answer(100)] * 100))
     assert long < 10 * short  # quadratic would be 100

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from featurizers import PRESETS, OutcomeSpec, SpecError, decode, featurize, load_spec
+from featurizers import PRESETS, SCHEMA, OutcomeSpec, SpecError, decode, featurize, load_spec
 
 
 def outcome(text: str, spec: OutcomeSpec) -> int:
@@ -89,6 +89,32 @@ def test_regex_spec(tmp_path: Path) -> None:
     assert 1 == outcome("After some thought the verdict is TOXIC, 90 % sure.", spec)
 
 
+def test_further_settings(tmp_path: Path) -> None:
+    """A file may name a score, words of confidence, a category, marks of reasoning, and several fields."""
+    text = """
+        where = "line"
+        any_of = ["user", "reply?"]
+        reasoning = ["<r>", "</r>"]
+        may_be_cut = true
+        [labels]
+        0 = ["ok"]
+        1 = ["bad"]
+        [confidence]
+        field = "sure"
+        [confidence_words]
+        high = 0.9
+        [category]
+        field = "kind"
+        """
+    spec = load_spec(write(tmp_path, text))
+    value = json.dumps({"body": "<r>user: bad</r>\nuser: ok\nreply: bad\nsure: HIGH\nkind: threat"}).encode()
+    vectors = featurize([decode(value)], spec)
+    assert ([1], ["threat"]) == (vectors.outcomes.tolist(), vectors.categories)
+    assert pytest.approx(0.9) == vectors.values[0, SCHEMA.names.index("stated_confidence")]
+    score = load_spec(write(tmp_path, '[score]\nfield = "p"\nviolation_at = 0.5'))
+    assert [1, 0] == [outcome(f'{{"p": {number}}}', score) for number in (0.5, 0.4)]
+
+
 def test_own_refusal_pattern() -> None:
     """A spec may say what a refusal looks like."""
     spec = OutcomeSpec(name="s", labels=(("0",), ("1",)), refusal="nope")
@@ -101,19 +127,32 @@ BROKEN = {
     "not TOML": ("= 1", "spec.toml"),
     "no labels": ('field = "x"', "labels"),
     "unknown setting": ('fild = "x"\n[labels]\n0 = ["a"]\n1 = ["b"]', "fild"),
-    "unknown code": ('[labels]\n0 = ["a"]\n1 = ["b"]\n4 = ["c"]', "4"),
-    "wrong type": ('[labels]\n0 = "a"\n1 = ["b"]', "labels"),
+    "unknown code": ('[labels]\n0 = ["a"]\n1 = ["b"]\n4 = ["c"]', "no code '4' .in `labels`"),
+    "wrong type": ('[labels]\n0 = "a"\n1 = ["b"]', "must be a list, not a text .in `labels`"),
+    "half a score": ('[score]\nfield = "x"', "must be `violation_at` .in `score`"),
+    "score and labels": (
+        '[labels]\n0 = ["a"]\n1 = ["b"]\n[score]\nfield = "x"\nviolation_at = 1',
+        "no labels beside it",
+    ),
+    "score of a word": ('where = "first-token"\n[score]\nfield = "x"\nviolation_at = 1', "need `where"),
+    "half a reasoning": ('reasoning = ["a"]\n[labels]\n0 = ["a"]\n1 = ["b"]', "a list of 2, not of 1"),
+    "unknown reasoning": ('reasoning = "x"\n[labels]\n0 = ["a"]\n1 = ["b"]', "auto, harmony, none, think"),
+    "word beyond 1": (
+        '[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "c"\n[confidence_words]\nhigh = 90',
+        "from 0 to 1",
+    ),
+    "words of nothing": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence_words]\nhigh = 0.9', "need a confidence"),
     "code without label": ('[labels]\n0 = ["a"]', "codes 0 and 1"),
     "label of two codes": ('[labels]\n0 = ["a"]\n1 = ["A"]', "both code 0 and code 1"),
     "blank label": ('[labels]\n0 = [" a"]\n1 = ["b"]', "blanks"),
-    "unknown place": ('where = "there"\n[labels]\n0 = ["a"]\n1 = ["b"]', "json-field, first-token, regex"),
+    "unknown place": ('where = "there"\n[labels]\n0 = ["a"]\n1 = ["b"]', "json-field, line, first-token, regex"),
     "regex without pattern": ('where = "regex"\n[labels]\n0 = ["a"]\n1 = ["b"]', "belong together"),
     "pattern without regex": ('pattern = "(a)"\n[labels]\n0 = ["a"]\n1 = ["b"]', "belong together"),
     "broken pattern": ('where = "regex"\npattern = "("\n[labels]\n0 = ["a"]\n1 = ["b"]', "regular expression"),
     "pattern without group": ('where = "regex"\npattern = "a"\n[labels]\n0 = ["a"]\n1 = ["b"]', "no group"),
     "scale 0": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "c"\nscale = 0', "positive"),
     "both ways": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "c"\npattern = "(c)"', "give one"),
-    "one key twice": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "Outcome"', "keys of their own"),
+    "one key twice": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "Outcome"', "fields of their own"),
     "empty key": ('field = ""\n[labels]\n0 = ["a"]\n1 = ["b"]', "empty"),
 }
 

@@ -56,7 +56,7 @@ def test_other_spec(saved: Path) -> None:
     [
         (None, [], "cannot be read"),
         ("{", [], "not JSON"),
-        ('{"error": {}}', [], "no known format"),
+        ('{"id": 1}', [], "no known format"),
         ('{"choices": []}', ["--provider", "gemini"], "candidates"),
         ("{}", ["--spec", "nowhere.toml"], "no such preset"),
     ],
@@ -70,3 +70,50 @@ def test_unusable_input(tmp_path: Path, content: str | None, arguments: list[str
     assert 1 == result.exit_code
     assert reason in result.output
     assert 1 == result.output.count("\n")
+
+
+def test_json_says_what_was_read(saved: Path) -> None:
+    """The JSON has the outcome or the problem, the spec, the provider, and why each missing predictor is."""
+    document = json.loads(run(saved, "--json").output)
+    assert (1, None, "lpp", "openai-chat") == tuple(document[key] for key in ("outcome", "problem", "spec", "provider"))
+    assert not document["tokens_unread"]
+    assert {name for name, value in document["values"].items() if value is None} == set(document["missing"])
+    document = json.loads(run(saved, "--json", "--spec", "yes-no").output)
+    assert (None, "outcome_missing") == (document["outcome"], document["problem"])
+
+
+def test_auto(saved: Path, tmp_path: Path) -> None:
+    """`--spec auto` says which presets fit; that none does is an error."""
+    assert ["lpp"] == json.loads(run(saved, "--json", "--spec", "auto").output)["fits"]
+    word = tmp_path / "word.json"
+    word.write_text('{"body": "Yes"}')
+    assert "yes-no" in run(word, "--spec", "auto").output.splitlines()[0]
+    word.write_text('{"body": "Perhaps"}')
+    result = run(word, "--spec", "auto")
+    assert (1, 1) == (result.exit_code, result.output.count("\n"))
+
+
+def test_unread_tokens(tmp_path: Path) -> None:
+    """Log-probabilities in an unknown shape are said to be there."""
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps({"choices": [{"message": {"content": "Yes"}, "logprobs": {"steps": [{"p": 0.5}]}}]}))
+    assert json.loads(run(path, "--json", "--spec", "yes-no").output)["tokens_unread"]
+    assert "not known" in run(path, "--spec", "yes-no").output
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"error": {"message": "overloaded"}}', "report of an error"),
+        ('{"object": "chat.completion.chunk", "choices": [{"delta": {"content": "0"}}]}', "chunk of a stream"),
+        ('data: {"choices": []}\n\ndata: [DONE]\n', "server-sent events"),
+        ('{"custom_id": "a", "response": {"status_code": 200, "body": {"choices": []}}}', "line of a batch"),
+    ],
+)
+def test_what_is_no_answer(tmp_path: Path, content: str, reason: str) -> None:
+    """What looks like something else than an answer is called by its name."""
+    path = tmp_path / "response.json"
+    path.write_text(content)
+    result = run(path)
+    assert 1 == result.exit_code
+    assert reason in result.output

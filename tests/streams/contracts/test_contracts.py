@@ -231,7 +231,7 @@ def test_the_decision_schema_knows_every_reason() -> None:
 
 def test_the_response_schema_knows_every_provider() -> None:
     """A new provider belongs into the schema too."""
-    assert [*PROVIDERS, None] == load_schema("response")["properties"]["provider"]["enum"]
+    assert [*PROVIDERS, None] == load_schema("response")["then"]["properties"]["provider"]["enum"]
 
 
 NAMES_ALMOST = st.one_of(st.sampled_from(["a", "*", "", "é" * 255, "x" * 255, "x" * 256]), st.none(), st.just(7))
@@ -298,17 +298,18 @@ def test_the_request_schema_is_what_matching_accepts(value: dict[str, Any]) -> N
     assert bool(matched.dead) != is_valid("request", value)
 
 
+SAID = {"content": "1"}
 BODIES = st.fixed_dictionaries(
     {},
     optional={
-        "choices": st.sampled_from(
-            [None, [], "x", [{}], [{"text": "1"}], [{"message": {"content": "1"}}], [{"message": 1}]]
-        ),
+        "choices": st.sampled_from([None, [], "x", [{}], [{"text": "1"}], [{"message": SAID}], [{"message": 1}]]),
         "output": st.sampled_from([None, [], 1, [{"content": [{"text": "1"}]}]]),
         "candidates": st.sampled_from([None, [], {}, [{"content": {"parts": [{"text": "1"}]}}]]),
         "promptFeedback": st.sampled_from([None, {}, {"blockReason": "SAFETY"}]),
         "content": st.sampled_from([None, "1", [{"text": "1"}], 5]),
         "outcome": st.just(1),
+        "provider": st.sampled_from(["DeepInfra", "none", None, 1]),
+        "request_id": st.sampled_from(["req_1", 7, None, {}]),
     },
 )
 ENVELOPES = st.fixed_dictionaries(
@@ -341,6 +342,7 @@ def test_every_readable_answer_keeps_the_contract(value: dict[str, Any]) -> None
         {"provider": "unknown", "body": RECORDED},
         {"provider": "unknown", "body": "0"},
         {"provider": "none", "body": None},
+        {"provider": "none", "outcome": 1},
         {"provider": "none", "body": None, "outcome": 1},
     ],
 )

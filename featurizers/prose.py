@@ -1,0 +1,70 @@
+"""What stands around the objects of a text: whether one is the answer's own, or what the prose quotes or is about."""
+
+import re
+from collections import Counter
+from typing import Literal
+
+from featurizers.caseless import in_word
+
+_INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
+_QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
+_INTRODUCING = re.compile(r"(?:[:\uff1a=]|<\w[\w-]*>)\Z")
+_MARKS = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f]')
+_SINGLE = str.maketrans("\u2018\u2019\u201a", "'''")
+_SINGLES = re.compile(r"(?P<opens>(?<![^\s(\[:=>])'(?=\S))|(?<=\S)'(?!\w)")  # what is between letters is an apostrophe
+_FENCE = re.compile(r"[^\S\n]*+(?:```+|~~~+)[^\S\n]*+\w*+[^\S\n]*+")
+_LEAD = re.compile(r"\s*+(?:(?:```+|~~~+)[^\S\n]*+\w*+\s*+|`)?+")
+_TAIL = re.compile(r"\s*+(?:(?:```+|~~~+|`)\s*+)?+\ufffd?+")  # a character that the end cut in two
+
+
+Standing = Literal["own", "aside", "quoted"]
+"""An object in the middle of a sentence stands aside: it may be what the sentence is about."""
+
+
+class Prose:
+    """Follows the quotation marks of a text's prose, piece by piece."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._straightened = text if text.isascii() else text.translate(_SINGLE)
+        self._seen: Counter[str] = Counter()
+        self._single = 0
+
+    def standing(self, start: int, stop: int) -> Standing:
+        """How what follows the prose [start, stop) stands in it. Ask once a piece, in order."""
+        piece = self._text[start:stop]
+        self._seen.update(_MARKS.findall(piece))
+        for mark in _SINGLES.finditer(self._straightened, start, stop):
+            self._single = max(self._single + (1 if mark["opens"] else -1), 0)
+        line = piece[piece.rfind("\n") + 1 :].strip(_INVISIBLE)
+        if _FENCE.fullmatch(line):
+            line = ""
+        begins_line = start == 0 or "\n" in piece
+        if self._open() or line.endswith(_QUOTES) or (begins_line and line.startswith(">")):
+            return "quoted"
+        line = line.rstrip("[ *_")
+        return "own" if _INTRODUCING.search(line) or not any(map(in_word, line)) else "aside"
+
+    def _open(self) -> bool:
+        """Whether some quotation has begun and not ended. The German closing mark is the English opening one."""
+        seen = self._seen
+        if not seen:
+            return self._single > 0
+        low, high = seen["\u201e"], seen["\u201c"]
+        return (
+            self._single > 0
+            or seen['"'] % 2 == 1
+            or low + high - 2 * min(low, high) > seen["\u201d"]
+            or seen["\u00ab"] != seen["\u00bb"]
+            or seen["\u300c"] + seen["\u300e"] > seen["\u300d"] + seen["\u300f"]
+        )
+
+
+def leads(text: str, start: int, stop: int) -> bool:
+    """Whether nothing but blanks and the beginning of a code fence stand in [start, stop)."""
+    return _LEAD.fullmatch(text, start, stop) is not None
+
+
+def trails(text: str, start: int, stop: int) -> bool:
+    """Whether nothing but blanks and the end of a code fence stand in [start, stop)."""
+    return _TAIL.fullmatch(text, start, stop) is not None

@@ -1,0 +1,176 @@
+"""`secondlook explain FILE|REQUEST_ID`: one answer through spec, predictors, model and threshold, as a worker decides it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from confluent_kafka import Consumer
+from rich.console import Console
+from rich.text import Text
+
+from featurizers import Explanation, OutcomeSpec, Response, ResponseError, SpecBook, decode, load_spec, load_specs
+from featurizers import explain as explained
+from streams.cli.features import as_document, read_saved, render
+from streams.cli.main import setting_options, settings_from
+from streams.errors import ControlError, TopicError
+from streams.kafka.clients import base_config, reader_config, topic_names
+from streams.kafka.reading import ends, read_to_end, read_values
+from streams.kafka.topics import existing_partitions, load_topics
+from streams.pipeline.assignment import Assignment
+from streams.pipeline.controls import EVERY_POLICY, Controls, apply_control, parse_control
+from streams.pipeline.ledger import Limits
+from streams.pipeline.matching import Arrivals, Matcher
+from streams.pipeline.pending import PartitionStore
+from streams.pipeline.records import REQUESTS, RESPONSES, Record
+from streams.pipeline.stages import Pipeline, Polled, Ticket
+from streams.settings import Settings
+from streams.worker.run import initial_controls
+
+_HOUR = 3_600_000
+
+
+@click.command()
+@click.argument("what", metavar="FILE|REQUEST_ID")
+@click.option("--policy", help="The request's policy, for a saved response.  [default: the model's first]")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@setting_options(
+    "broker", "topic_prefix", "model", "outcome_spec", "specs", "cost_review", "cost_mistake", "cost_accounting"
+)
+def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> None:
+    """Say what a worker makes of one answer: outcome, missing predictors, P(error), threshold, route and reason.
+
+    FILE is a saved response; the threshold is then the one that the costs give. Anything else is the id of a request, which is
+    looked for in the topics, and the controls in force decide.
+    """
+    settings = settings_from(options)
+    controls = initial_controls(settings)
+    if _is_file(what):
+        policy = policy or next(iter(sorted(controls.model.policies)), EVERY_POLICY)
+        request, response = _saved(Path(what), policy)
+    else:
+        request, response = _found(settings, what)
+        controls = _in_force(settings, controls)
+    specs = load_spec(settings.outcome_spec) if settings.specs is None else load_specs(settings.specs)
+    decision = _decide(settings, request, response, specs, controls)
+    said = _said(request, response, specs, decision["policy"])
+    missing = said.missing if said is not None else {}
+    lacking = [name for name in controls.model.card["inputs"]["never_missing"] if name in missing]
+    if as_json:
+        shown = {key: value for key, value in decision.items() if key != "request"}
+        answer = None if said is None else as_document(said)
+        click.echo(orjson.dumps({"answer": answer, "lacking": lacking, "decision": shown}).decode())
+        return
+    console = Console()
+    if said is not None:
+        render(said, console)
+    for reason in sorted(set(missing.values())):
+        names = ", ".join(name for name, why in missing.items() if why == reason)
+        console.print(Text(f"missing, as {reason}: {names}", style="dim"))
+    if lacking:
+        console.print(Text(f"never missing where the model learned, so not scored: {', '.join(lacking)}"))
+    _show(decision, console)
+
+
+def _is_file(what: str) -> bool:
+    try:
+        return Path(what).is_file()
+    except OSError:  # an id may be longer than a file's name
+        return False
+
+
+def _saved(file: Path, policy: str) -> tuple[Record, Record]:
+    value = read_saved(file)
+    try:
+        request_id = decode(value).request_id
+    except ResponseError as error:
+        if error.code == "not_a_record":
+            raise click.ClickException(f"{file}: {error}") from None
+        request_id = error.request_id
+    key = request_id or "saved"
+    request = orjson.dumps({"request_id": key, "policy": policy})
+    return _record(REQUESTS, key.encode(), request, None), _record(RESPONSES, key.encode(), value, None)
+
+
+def _record(source: str, key: bytes, value: bytes | None, headers: Any) -> Record:
+    return Record(source, 0, 0, 0, key, value, headers)
+
+
+def _found(settings: Settings, request_id: str) -> tuple[Record, Record]:
+    """The first request and the first response of an id, as they stand in the topics."""
+    every = load_topics(settings.topic_prefix)
+    topics = {role: every[role] for role in (REQUESTS, RESPONSES, "control")}
+    partitions = existing_partitions(base_config(settings), topics)
+    found = []
+    for role in (REQUESTS, RESPONSES):
+        topic = topics[role].name
+        consumer = Consumer(reader_config(settings))
+        try:
+            until = ends(settings, topic, partitions[role])
+            of_id = (one for one in read_to_end(consumer, topic, until) if one.key() == request_id.encode())
+            message = next(of_id, None)
+        finally:
+            consumer.close()
+        if message is None:
+            hint = "and there is no such file" if role == REQUESTS else "its request is there"
+            raise TopicError(f"{topic} holds no record of {request_id!r} ({hint})")
+        found.append(_record(role, request_id.encode(), message.value(), message.headers()))
+    request, response = found
+    return request, response
+
+
+def _in_force(settings: Settings, controls: Controls) -> Controls:
+    """The controls after every message of the control topic; as in a worker, what is refused changes nothing."""
+    from scoring import load_model
+
+    topic = load_topics(settings.topic_prefix)["control"].name
+    for value in read_values(settings, topic, [0]):
+        try:
+            controls = apply_control(controls, parse_control(value), lambda sha256: load_model(settings.model / sha256))
+        except ControlError:
+            continue
+    return controls
+
+
+def _decide(
+    settings: Settings, request: Record, response: Record, specs: OutcomeSpec | SpecBook, controls: Controls
+) -> dict[str, Any]:
+    """The decision that the stages make of the two records."""
+    limits = Limits(settings.max_pending, settings.max_pending_bytes, settings.max_remembered)
+    matcher = Matcher(response_timeout=_HOUR, limits=limits, max_bytes=settings.max_record_bytes)
+    assignment = Assignment(1, frozenset({0}), None, stores={0: PartitionStore(0, dedup_window=_HOUR)})
+    pipeline = Pipeline(matcher, specs, lambda: controls, topic_names(load_topics()), lambda: _HOUR)
+    polled = Polled(Ticket(1, assignment, {}, 0.0), Arrivals([request, response], {}, {}))
+    outbox = pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled))))
+    for output in outbox.outputs:
+        if output.topic in {"auto_action", "human_review"}:
+            decision: dict[str, Any] = orjson.loads(output.value or b"")
+            return decision
+    raise click.ClickException(f"it gets no decision: {', '.join(outbox.dead) or 'its request waits for an answer'}")
+
+
+def _said(request: Record, record: Record, specs: OutcomeSpec | SpecBook, policy: str) -> Explanation | None:
+    """What the featurizer makes of the answer; None if it cannot be read."""
+    try:
+        response: Response = decode(record.value or b"")
+    except ResponseError:
+        return None
+    if isinstance(specs, SpecBook):
+        specs = specs.choose(
+            provider=response.provider,
+            llm=response.llm,
+            policy=policy,
+            headers=[*(record.headers or ()), *(request.headers or ())],
+        )
+    return explained(record.value or b"", specs)
+
+
+def _show(decision: dict[str, Any], console: Console) -> None:
+    probability, threshold = decision["error_probability"], decision["threshold"]
+    console.print(Text(f"P(error): {'not scored' if probability is None else f'{probability:.4f}'}", style="bold"))
+    for driver in decision["drivers"]:
+        console.print(Text(f"  {driver['push']:+.3f}  {driver['predictor']}"))
+    console.print(Text(f"threshold: {'none was asked' if threshold is None else f'{threshold:g}'}"))
+    model, version = decision["model"], decision["control_version"]
+    console.print(Text(f"model: {model['name']} {model['sha256'][:12]}, controls version {version}"))
+    console.print(Text(f"{decision['route']}: {decision['action']}, as {', '.join(decision['reasons'])}", style="bold"))
