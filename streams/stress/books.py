@@ -32,7 +32,8 @@ class Findings:
     counts records that belong to no request of this run. Dead letters are counted by code; `dead_unexpected` are those
     beyond what was expected. `foreign` counts the changelog's records that are not its own: sent, still standing, and
     passed by when workers read it anew; `own_passed_by` those of its own that were passed by with them. `stored_apart`
-    counts requests whose answer the broker stored so long before or after them (an outage does that) that they timed out.
+    counts requests whose answer the broker stored so long before or after them (an outage does that) that they timed out,
+    `never_stored` those of the unanswered whose answer is not in Kafka, although the sender was told that it is.
     """
 
     expected: int
@@ -49,6 +50,7 @@ class Findings:
     dead_unexpected: dict[str, int]
     foreign: dict[str, int]
     stored_apart: int
+    never_stored: int
     throughput: float
     latencies: npt.NDArray[np.float64]
     examples: list[str]
@@ -64,6 +66,7 @@ class Books:
         self._reason = np.full(count, _NONE, np.uint8)
         self._wrong = np.zeros(count, bool)
         self._timed_out = np.zeros(count, bool)
+        self._never_stored = 0
         self._dead = np.zeros(count, np.uint16)
         self._returned: dict[int, list[str]] = {}
         self._apart: frozenset[int] = frozenset()
@@ -165,6 +168,10 @@ class Books:
         """
         self._apart = frozenset(one for one in self.unanswered & frozenset(indices) if self._adds_up(one))
 
+    def stored(self, answers: Collection[int]) -> None:
+        """Which answers are in Kafka: what is not there, no worker can have lost."""
+        self._never_stored = sum(bool(self._plan.answered[one]) for one in self.unanswered.difference(answers))
+
     def _adds_up(self, index: int) -> bool:
         copied = self._plan.faults[index] == Fault.DUPLICATE_RESPONSE
         set_aside = len(self._returned.get(index, ())) + (self._dead[index] if copied else 0)
@@ -205,6 +212,7 @@ class Books:
             dead_unexpected=dict(sorted((self._unexpected + returned).items())),
             foreign=self._foreign,
             stored_apart=len(self._apart),
+            never_stored=self._never_stored,
             throughput=self._throughput(),
             latencies=self._latencies(),
             examples=[*self._noted(), *self._contradictions(contradicts), *self._absent(missing)],

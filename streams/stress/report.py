@@ -85,6 +85,7 @@ def figures(result: Result, *, delivery: str) -> dict[str, Any]:
         },
         "foreign": found.foreign,
         "stored_apart": found.stored_apart,
+        "never_stored": found.never_stored,
         "options": asdict(options),
         "examples": found.examples,
         "last_words": damage.last_words,
@@ -198,6 +199,8 @@ def _ends(result: dict[str, Any]) -> Table:
         )
     if result["stored_apart"]:
         table.add_row("timed out rightly: an outage of the broker kept the answer away", str(result["stored_apart"]))
+    if result["never_stored"]:
+        table.add_row("not answered: the answer is not in Kafka", str(result["never_stored"]))
     if sent := result["foreign"]["sent"]:
         standing = result["foreign"]["standing"]
         table.add_row(

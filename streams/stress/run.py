@@ -26,7 +26,7 @@ from streams.stress.chaos import Chaos, Fleet, schedule
 from streams.stress.oracle import recorded
 from streams.stress.plan import Plan, Shares
 from streams.stress.report import Progress, Result, progress_panel
-from streams.stress.traffic import Reader, Sender, changelog_keys, stored_apart
+from streams.stress.traffic import Reader, Sender, answers_stored, changelog_keys, stored_apart
 
 RESPONSE_TIMEOUT = 20.0
 _LATE_AFTER = RESPONSE_TIMEOUT + 5
@@ -142,6 +142,7 @@ class _Run:
                 self._await(self._reader.caught_up, live)
                 if self._books.unanswered:
                     self._books.stored_apart(stored_apart(self._settings, RESPONSE_TIMEOUT))
+                    self._books.stored(answers_stored(self._settings))
             finally:
                 self._chaos_over.set()
                 self._reader.stop()

@@ -197,6 +197,11 @@ def stored_apart(settings: Settings, seconds: float) -> set[int]:
     }
 
 
+def answers_stored(settings: Settings) -> set[int]:
+    """The requests whose answer stands in Kafka. Raises BrokerError."""
+    return set(_stored_at(settings, RESPONSES))
+
+
 def _stored_at(settings: Settings, role: str) -> dict[int, int]:
     """When the broker stored the first record of each request in this topic (ms)."""
     times: dict[int, int] = {}

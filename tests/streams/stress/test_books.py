@@ -263,6 +263,17 @@ def test_a_request_whose_answer_the_broker_stored_too_late_may_time_out(fault: F
         assert int(passes) == found.stored_apart
 
 
+def test_an_answer_that_never_reached_kafka_is_told_apart() -> None:
+    """It is wrong all the same, but no worker lost it."""
+    stream = Stream()
+    index = answer_kept_away(stream, Fault.NONE)
+    stream.play()
+    for answers, absent in (({index}, 0), (set[int](), 1)):
+        stream.books.stored(answers)
+        found = stream.books.findings()
+        assert (absent, 1) == (found.never_stored, found.wrong_reason)
+
+
 def test_an_answer_that_was_used_and_set_aside_is_told_even_if_stored_late() -> None:
     """One response comes to one end."""
     stream = Stream()

@@ -10,6 +10,7 @@ import pytest
 from streams.kafka.clients import topic_names
 from streams.kafka.restore import Restorer
 from streams.kafka.topics import load_topics
+from streams.pipeline.ledger import Limits
 from streams.pipeline.pending import PartitionStore
 from streams.settings import Settings
 from streams.stress import chaos
@@ -126,7 +127,7 @@ def test_stopping_twice_counts_nobody_twice(fleet: Fleet) -> None:
 def test_what_a_worker_passes_by_is_found_in_its_log(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
     """As restoring itself says it."""
     settings = Settings(broker="127.0.0.1:1")
-    restorer = Restorer(settings, topic_names(load_topics("a.")), lambda *_: None, lambda: 0)
+    restorer = Restorer(settings, topic_names(load_topics("a.")), Limits(1, 1, 1), lambda *_: None, lambda: 0)
     with caplog.at_level(logging.ERROR):
         restorer._apply(PartitionStore(3, dedup_window=1), 17, b"another's", b"")
     StandIn.made[0].said += [{"message": record.getMessage()} for record in caplog.records]
