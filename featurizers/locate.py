@@ -171,8 +171,10 @@ class Locator:
                 continue
             # A number or word that the end cut off may have gone on.
             cut = truncated and item.ending != "complete" and span[1] >= item.end
-            listed = value is None and key == self._parts.get("category") and item.ending == "complete"
-            found = text[slice(*span)] if listed else None if cut else value
+            category = key == self._parts.get("category")
+            listed = value is None and category and item.ending == "complete"
+            nothing = category and bare and value == "null"
+            found = text[slice(*span)] if listed else None if cut or nothing else value
             fields.setdefault(key, []).append(None if found is None else (found, span))
             if untrusted and key == self._parts.get("rationale"):
                 break

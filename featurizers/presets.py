@@ -9,14 +9,14 @@ def _first_word(name: str, no_violation: str, violation: str) -> OutcomeSpec:
     return OutcomeSpec(name=name, labels=((no_violation,), (violation,)), where="first-token")
 
 
-def _any_line(name: str, category: str | None) -> OutcomeSpec:
+def _any_line(name: str, category: str | None = None) -> OutcomeSpec:
     where: Where = "line"
     return OutcomeSpec(
         name=name,
         labels=(("no", "n/a"), ("yes",)),
         where=where,
         any_of=("Harmful request", "Harmful response"),
-        category_field=category,
+        category_pattern=category,
     )
 
 
@@ -50,8 +50,11 @@ PRESETS: dict[str, OutcomeSpec] = {
             confidence_pattern=r"(?i)<confidence>\s*(\w+)\s*</confidence>\s*\Z",
             confidence_words=(("high", 0.9), ("low", 0.3)),
         ),
-        _any_line("wildguard", None),
-        _any_line("polyguard", "Request Safety Violations"),
+        _any_line("wildguard"),
+        # Request and response have a line of categories each; the one that has no violation says "None".
+        _any_line(
+            "polyguard", r"(?im)^[ \t]*+re(?:quest|sponse) safety violations:[ \t]*+(?!none[^\S\n]*+$)([^\n]*\S)"
+        ),
         OutcomeSpec(
             name="qwen3guard",
             labels=(("safe",), ("unsafe",), ("controversial",)),

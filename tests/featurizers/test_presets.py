@@ -12,7 +12,7 @@ from featurizers.locate import Located, locator
 
 HARMONY = "<|channel|>analysis<|message|>It threatens.<|end|><|start|>assistant<|channel|>final<|message|>"
 GPT_OSS = '{"violation": 1, "policy_category": "H2.f", "rule_ids": ["H2.f"], "confidence": "high", "rationale": "It threatens."}'
-POLY = "Harmful request: {}\nRequest Safety Violations: {}\nResponse refusal: no\nHarmful response: {}"
+POLY = "Harmful request: {}\nRequest safety violations: {}\nResponse refusal: no\nHarmful response: {}\nResponse safety violations: {}"
 
 # preset, answer, outcome, category, confidence (None: not stated)
 ANSWERS = [
@@ -25,14 +25,16 @@ ANSWERS = [
     ("granite-guardian", "No\n<confidence> High </confidence>", 0, None, 0.9),
     ("granite-guardian", "<think>\nIt may be no harm.\n</think>\n\n<score> yes </score>", 1, None, None),
     ("granite-guardian", "<score> no </score>", 0, None, None),
+    ("granite-guardian", "<think>\n</think>\n<score> no </score>", 0, None, None),
     ("granite-guardian", "<score> no </score><score> yes </score>", -1, None, None),
     ("wildguard", "Harmful request: yes\nResponse refusal: no\nHarmful response: no", 1, None, None),
     ("wildguard", "Harmful request: no\nResponse refusal: yes\nHarmful response: yes", 1, None, None),
     ("wildguard", "Harmful request: no\nResponse refusal: n/a\nHarmful response: n/a", 0, None, None),
     ("wildguard", "Harmful request: no", -1, None, None),
     ("wildguard", "Harmful request: no\nHarmful request: yes\nHarmful response: no", -1, None, None),
-    ("polyguard", POLY.format("yes", "S2, S5", "no"), 1, "S2, S5", None),
-    ("polyguard", POLY.format("no", "None", "no"), 0, "None", None),
+    ("polyguard", POLY.format("yes", "S2, S5", "no", "None"), 1, "S2, S5", None),
+    ("polyguard", POLY.format("no", "None", "yes", "S1"), 1, "S1", None),
+    ("polyguard", POLY.format("no", "None", "no", "None"), 0, None, None),
     ("qwen3guard", "Safety: Unsafe\nCategories: Violent\nRefusal: No", 1, "Violent", None),
     ("qwen3guard", "Safety: Safe\nCategories: None", 0, "None", None),
     ("qwen3guard", "Safety: Controversial\nCategories: Politically Sensitive Topics", 2, "Politically Sensitive Topics", None),
@@ -41,9 +43,11 @@ ANSWERS = [
     ("nemoguard", '{"User Safety": "safe", "Response Safety": "unsafe", "Safety Categories": "Hate"}', 1, "Hate", None),
     ("nemoguard", '{"Response Safety": "safe"}', -1, None, None),
     ("gpt-oss-safeguard", HARMONY + GPT_OSS, 1, "H2.f", 0.9),
+    ("gpt-oss-safeguard", '{"violation": 0, "policy_category": null}', 0, None, None),
     ("gpt-oss-safeguard", '{"violation": 0, "confidence": "unheard of"}', 0, None, None),
     ("cope", "1", 1, None, None),
     ("zero-one", "0", 0, None, None),
+    ("zero-one", HARMONY + "1", 1, None, None),
     ("yes-no", "Yes.", 1, None, None),
     ("allow-block", "ALLOW", 0, None, None),
     ("true-false", "true", 1, None, None),
@@ -120,4 +124,5 @@ def test_category_of_several_words() -> None:
     """A list of categories is carried as it stands, and a long one cut."""
     spec = OutcomeSpec(name="s", labels=(("0",), ("1",)), category_field="tags")
     assert '["a", "b"]' == locate('{"outcome": 1, "tags": ["a", "b"]}', spec).category
+    assert "null" == locate('{"outcome": 1, "tags": "null"}', spec).category
     assert 200 == len(locate(json.dumps({"outcome": 1, "tags": "x" * 999}), spec).category or "")
