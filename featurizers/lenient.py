@@ -34,6 +34,7 @@ _DISPENSABLE: dict[str, Any] = {
     "incomplete_details": {"reason": _ODD_END},
 }
 _REQUEST_ID = re.compile(rb'"request_id"\s*+:\s*+"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_STREAM_EVENTS = frozenset({"message_start", "content_block_delta", "response.output_text.delta"})
 _STEP = re.compile(r"\.([^.\[`]+)|\[(\d+)\]")
 _decoder = msgspec.json.Decoder(Record, strict=False)
 
@@ -95,7 +96,8 @@ def what_it_is(document: dict[str, Any]) -> str | None:
         return "it is a chunk of a stream; put the answer together before you send it"
     if isinstance(body.get("response"), dict) and "body" in body["response"]:
         return "it is a line of a batch; send its `response.body` as the record's `body`"
-    if body.get("type") in {"message_start", "content_block_delta", "response.output_text.delta"}:
+    kind = body.get("type")
+    if isinstance(kind, str) and kind in _STREAM_EVENTS:
         return "it is an event of a stream; put the answer together before you send it"
     return None
 

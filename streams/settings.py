@@ -55,7 +55,7 @@ def _batch_size(text: str) -> int:
 def _port(text: str) -> int:
     value = int(text)
     if not 0 <= value <= _LAST_PORT:
-        raise ValueError("must be a port, 0 to 65535 (0: any free one)")
+        raise ValueError("must be a port, 0 to 65535 (0: no pages)")
     return value
 
 
@@ -164,7 +164,7 @@ class Settings:
     )
     stall_timeout: float = _setting(60.0, _positive, "s", "Lag without any commit for this long fails /live.")
     web_host: str = _setting("127.0.0.1", _name, "", "Address of /metrics, /live and /ready.")
-    web_port: int = _setting(6066, _port, "", "Port of /metrics, /live and /ready.")
+    web_port: int = _setting(6066, _port, "", "Port of /metrics, /live and /ready; 0 for none.")
     log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "", "Least level logged.")
     kafka: Mapping[str, str] = field(default_factory=dict)
 
