@@ -1,6 +1,7 @@
 """Topics on a real broker: created, found again, and refused when they don't fit."""
 
 import dataclasses
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,10 +12,14 @@ from streams.kafka.topics import ConfigFindings, Topic, check_configs, check_top
 
 
 def grow(bootstrap: str, topic: Topic, partitions: int) -> None:
-    """Give an existing topic more partitions, as kafka-topics.sh does."""
+    """Give an existing topic more partitions, as kafka-topics.sh does, and wait: brokers tell of them a little later."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for answer in admin.create_partitions([NewPartitions(topic.name, partitions)]).values():
         answer.result()
+    deadline = time.monotonic() + 60
+    while len(admin.list_topics(topic.name, timeout=10).topics[topic.name].partitions) != partitions:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_created_topics_pass_the_checks(kafka: str, topics: dict[str, Topic]) -> None:
