@@ -9,7 +9,7 @@ from confluent_kafka import Consumer
 from rich.console import Console
 from rich.text import Text
 
-from featurizers import Explanation, OutcomeSpec, Response, ResponseError, SpecBook, decode, load_spec, load_specs
+from featurizers import Explanation, OutcomeSpec, Response, ResponseError, SpecBook, decode
 from featurizers import explain as explained
 from streams.cli.features import as_document, read_saved, render
 from streams.cli.main import setting_options, settings_from
@@ -25,7 +25,7 @@ from streams.pipeline.pending import PartitionStore
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import Settings
-from streams.worker.run import initial_controls
+from streams.worker.run import initial_controls, outcome_specs
 
 _HOUR = 3_600_000
 
@@ -41,7 +41,7 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
     """Say what a worker makes of one answer: outcome, missing predictors, P(error), threshold, route and reason.
 
     FILE is a saved response; the threshold is then the one that the costs give. Anything else is the id of a request, which is
-    looked for in the topics, and the controls in force decide.
+    looked for in the topics, and the controls in force decide: it says what would be decided now, not what was.
     """
     settings = settings_from(options)
     controls = initial_controls(settings)
@@ -51,7 +51,7 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
     else:
         request, response = _found(settings, what)
         controls = _in_force(settings, controls)
-    specs = load_spec(settings.outcome_spec) if settings.specs is None else load_specs(settings.specs)
+    specs = outcome_specs(settings)
     decision = _decide(settings, request, response, specs, controls)
     said = _said(request, response, specs, decision["policy"])
     missing = said.missing if said is not None else {}

@@ -180,6 +180,7 @@ class _Producing:
                 self._timed(call)
             except KafkaException as problem:
                 if not kafka_error(problem).retriable():
+                    self._waiting = False
                     raise
                 self._waiting = True
                 self._refuse_when_stopping()

@@ -15,7 +15,7 @@ import faust
 import mode
 from confluent_kafka import TopicPartition
 
-from featurizers import load_spec, load_specs
+from featurizers import OutcomeSpec, SpecBook, load_spec, load_specs
 from scoring import cost_threshold, load_model
 from streams.errors import DeliveryError, SettingsError, TopicError
 from streams.kafka.clients import base_config, topic_names
@@ -43,6 +43,7 @@ from streams.worker.web import add_pages
 log = logging.getLogger(__name__)
 
 _HANG_MARGIN = 2.0
+"""Seconds beyond the transaction timeout after which a call into the client counts as hung: some come back at the timeout itself."""
 _EXIT_MARGIN = 5.0
 """Seconds beyond the drain timeout after which the process ends whatever still hangs."""
 
@@ -82,8 +83,7 @@ class Stream(mode.Service):
             else AtLeastOnce(settings, names, self.source.commit_offsets)
         )
         self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.prober.delete_before)
-        specs = load_spec(settings.outcome_spec) if settings.specs is None else load_specs(settings.specs)
-        pipeline = Pipeline(matcher, specs, lambda: self.controls.current, names, self.clock.now)
+        pipeline = Pipeline(matcher, outcome_specs(settings), lambda: self.controls.current, names, self.clock.now)
         self._human_decisions = HumanDecisions(settings, names)
         self._quality: Any = app.channel(maxsize=1)
         app.agent(self._quality, name="quality")(self._count_agreement)
@@ -221,6 +221,11 @@ def check_for_worker(settings: Settings, topics: Mapping[str, Topic]) -> None:
             log.warning("%s", warning)
     if problems:
         raise TopicError("\n".join(problems))
+
+
+def outcome_specs(settings: Settings) -> OutcomeSpec | SpecBook:
+    """How outcomes stand in answers: by one spec, or by a directory of them. Raises SpecError."""
+    return load_spec(settings.outcome_spec) if settings.specs is None else load_specs(settings.specs)
 
 
 def check_port(settings: Settings) -> None:
