@@ -22,8 +22,8 @@ def demo(json_path: Path | None, rate: float, limit: int | None, **options: Any)
 
     Without --broker it runs on a broker embedded in this program and needs nothing else.
     """
-    from streams.demo import run_demo
-    from streams.demo.run import write_figures
+    from streams.trials.demo import run_demo
+    from streams.trials.demo.run import write_figures
 
     embedded = options["broker"] is None
     settings = replace(settings_from(options), web_port=0)

@@ -90,7 +90,7 @@ def stress(
     anything was decided twice exactly once, when a worker ended by itself (unless the Kafka client hung), or beyond the limits
     given.
     """
-    from streams.stress import Limits, Options, Shares, breaches, closing_tables, figures, run_stress
+    from streams.trials.stress import Limits, Options, Shares, breaches, closing_tables, figures, run_stress
 
     if local_kafka == (options["broker"] is not None):
         raise click.UsageError("Say where: either --broker HOST:PORT or --local-kafka.")

@@ -80,13 +80,16 @@ def read_to_end(
                 progress.read()
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 reached[partition] = message.offset()
-            elif error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):  # noqa: SLF001
-                continue
-            else:
+            elif not mends_itself(error):
                 raise BrokerError(f"cannot read {topic}: {error.str()}")
             if reached[partition] >= until[partition]:
                 missing.discard(partition)
         progress.check({partition: (reached[partition], until[partition]) for partition in missing})
+
+
+def mends_itself(error: KafkaError) -> bool:
+    """Whether a consumer that meets this error reads on by itself once the brokers are well."""
+    return error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)  # noqa: SLF001
 
 
 class _Progress:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 from click.testing import CliRunner
 
-from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.controls import EVERY_POLICY, ControlMessage, SetModel, parse_control
 from streams.settings import load_settings
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 TOPICS = load_topics()
 MODEL = "a" * 64

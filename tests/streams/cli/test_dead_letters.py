@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
 from streams.pipeline.dead_letters import CYCLES
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import RESPONSES, Headers
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 OWN: Headers = [("traceparent", b"00-ab"), ("empty", b""), ("none", None), ("traceparent", b"\xff")]
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
 from scoring import RECORDING, read_recording
-from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 ITEM = read_recording(RECORDING)[0]
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from streams.brokers.embedded import EmbeddedBroker
 from streams.errors import BrokerError, TopicError
 from streams.kafka.topics import CO_PARTITIONED, Topic, check_configs, check_topics, load_topics
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 
 def with_partitions(**counts: int) -> dict[str, Topic]:

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.brokers.embedded import EmbeddedBroker
-from streams.worker.processes import WorkerProcess
+from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.worker_process import WorkerProcess
 from tests.driving import IDS, ITEMS, TRACE, await_waiting, decisions, ids, read, send
 
 FAULTY = Path(__file__).parent / "faulty_worker.py"

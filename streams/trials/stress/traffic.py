@@ -1,11 +1,10 @@
-"""The stress test's two ends of Kafka: what sends the plan, and what reads all that comes of it into the books."""
+"""The stress test's two ends of Kafka: what sends the plan, and what enters all that comes of it into the books."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer
 
 from streams.errors import StreamError
 from streams.kafka.clients import Consumed, base_config, reader_config, topic_names
@@ -14,10 +13,9 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.pending import CHANGELOG
 from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.settings import Settings
-from streams.stress.books import Books
-from streams.stress.plan import FURTHEST, Kind, Plan, index_of, key
+from streams.trials.stress.books import Books
+from streams.trials.stress.plan import FURTHEST, Kind, Plan, index_of, key
 
-_OUTPUTS = ("auto_action", "human_review", "dead_letter")
 _LONG_PAUSE = 2.0
 _WAIT = 0.02
 _FLUSH_TIMEOUT = 120.0
@@ -131,55 +129,16 @@ class Sender:
             raise StreamError(f"{len(self._failed)} records could not be sent, the first: {self._failed[0]}")
 
 
-class Reader:
-    """Reads committed decisions and dead letters, all of them from the first one on."""
+def into(books: Books) -> Callable[[str, Consumed, float], None]:
+    """Enters what was read from an output topic into the books."""
 
-    def __init__(self, settings: Settings, books: Books) -> None:
-        topics = load_topics(settings.topic_prefix)
-        self._settings = settings
-        self._books = books
-        self._roles = {topics[role].name: role for role in _OUTPUTS}
-        self._partitions = {topics[role].name: range(topics[role].partitions) for role in _OUTPUTS}
-        self._reached = {(name, partition): 0 for name, numbers in self._partitions.items() for partition in numbers}
-        self._stop = threading.Event()
-        self.last_read = time.monotonic()
-
-    def run(self) -> None:
-        """Read until told to stop. Raises StreamError on an error that waiting does not mend."""
-        consumer = Consumer({"reconnect.backoff.max.ms": 500, **reader_config(self._settings), "fetch.wait.max.ms": 10})
-        consumer.assign([TopicPartition(name, partition, OFFSET_BEGINNING) for name, partition in self._reached])
-        while not self._stop.is_set():
-            for message in consumer.consume(1000, timeout=0.05):
-                self._take(message)
-        consumer.close()
-
-    def stop(self) -> None:
-        """End `run`."""
-        self._stop.set()
-
-    def caught_up(self) -> bool:
-        """Whether everything that stands in the topics now has been read."""
-        return all(
-            self._reached[name, partition] >= end
-            for name, numbers in self._partitions.items()
-            for partition, end in ends(self._settings, name, numbers).items()
-        )
-
-    def _take(self, message: Any) -> None:
-        error, now = message.error(), time.monotonic()
-        if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                self._reached[message.topic(), message.partition()] = message.offset()
-            elif not (error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)):  # noqa: SLF001
-                raise StreamError(f"cannot read what was decided: {error.str()}")
-            return
-        self.last_read = now
-        role = self._roles[message.topic()]
+    def take(role: str, message: Consumed, at: float) -> None:
         if role == "dead_letter":
-            self._books.dead_letter(message.key(), message.value(), message.headers())
+            books.dead_letter(message.key(), message.value(), message.headers())
         else:
-            self._books.decision(role, message.key(), message.value(), message.headers(), now)
-        self._reached[message.topic(), message.partition()] = message.offset() + 1
+            books.decision(role, message.key(), message.value(), message.headers(), at)
+
+    return take
 
 
 def changelog_keys(settings: Settings) -> dict[tuple[int, int], bytes | None]:

@@ -9,24 +9,24 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from streams.demo.ledger import Ledger
+from streams.trials.demo.books import Books
 
 
-def progress(ledger: Ledger, seconds: float, *, swapped: bool) -> Panel:
+def progress(books: Books, seconds: float, *, swapped: bool) -> Panel:
     """The live picture."""
-    total, decided = len(ledger.script.items), len(ledger.decisions)
-    latencies = sorted(ledger.latencies[-200:])
+    total, decided = len(books.script.items), len(books.decisions)
+    latencies = sorted(books.latencies[-200:])
     table = Table.grid(padding=(0, 2))
     table.add_row("decided", f"{decided} of {total}", ProgressBar(total, decided, width=30))
     table.add_row("rate", f"{decided / max(seconds, 0.1):.0f}/s", "")
-    routes = [one["route"] for one in list(ledger.decisions.values())]
+    routes = [one["route"] for one in list(books.decisions.values())]
     table.add_row("auto-action", str(routes.count("auto-action")), "")
     table.add_row("human-review", str(routes.count("human-review")), "")
-    latest = next((one["threshold"] for one in reversed(list(ledger.decisions.values())) if one["threshold"]), None)
+    latest = next((one["threshold"] for one in reversed(list(books.decisions.values())) if one["threshold"]), None)
     note = "swapped by a control message" if swapped else "from the costs"
     table.add_row("threshold", "-" if latest is None else f"{latest:.3f}", note)
     for label, swap in (("escalated before", False), ("escalated after", True)):
-        share = ledger.escalation(swapped=swap)
+        share = books.escalation(swapped=swap)
         table.add_row(label, "-" if share is None else f"{share:.0%}", "")
     if latencies:
         p50, p99 = latencies[len(latencies) // 2], latencies[int(len(latencies) * 0.99)]

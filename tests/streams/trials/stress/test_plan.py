@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.pipeline.records import Headers
-from streams.stress.chaos import Event, schedule
-from streams.stress.plan import (
+from streams.trials.stress.chaos import Event, schedule
+from streams.trials.stress.plan import (
     FURTHEST,
     Fault,
     Kind,

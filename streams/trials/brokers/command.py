@@ -1,4 +1,4 @@
-"""`python -m streams.brokers.command start|status|stop`: a local Kafka that runs on between commands."""
+"""`python -m streams.trials.brokers.command start|status|stop`: a local Kafka that runs on between commands."""
 
 import contextlib
 import fcntl
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import click
 
-from streams.brokers.distribution import cache_folder
-from streams.brokers.local_kafka import LocalKafka
 from streams.errors import BrokerError
+from streams.trials.brokers.distribution import cache_folder
+from streams.trials.brokers.local_kafka import LocalKafka
 
 _DEFAULT_PORT = 19092
 _STOP_TIMEOUT = 60.0

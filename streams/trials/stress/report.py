@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from streams.stress.books import Findings
-    from streams.stress.chaos import Damage
-    from streams.stress.run import Options
+    from streams.trials.stress.books import Findings
+    from streams.trials.stress.chaos import Damage
+    from streams.trials.stress.run import Options
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
 from streams.pipeline.gate import ENVELOPE
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Headers
-from streams.stress.plan import Fault, Kind, Plan, index_in_trace, index_of
+from streams.trials.stress.plan import Fault, Kind, Plan, index_in_trace, index_of
 
 _REASONS = tuple(reason.value for reason in Reason)
 _NUMBER = {reason: number for number, reason in enumerate(_REASONS)}

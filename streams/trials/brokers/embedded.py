@@ -56,7 +56,7 @@ class EmbeddedBroker:
     def __init__(self, topics: Iterable[Topic] | None = None, *, brokers: int = 1) -> None:
         wanted = load_topics().values() if topics is None else topics
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "streams.brokers.embedded"],
+            [sys.executable, "-m", "streams.trials.brokers.embedded"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
 from streams.pipeline.records import Headers
-from streams.stress.books import Books, Findings
-from streams.stress.chaos import Damage
-from streams.stress.plan import Fault, Kind, Plan, Recorded, Shares, key
-from streams.stress.report import Limits, Result, breaches, closing_tables, figures
-from streams.stress.run import Options
+from streams.trials.stress.books import Books, Findings
+from streams.trials.stress.chaos import Damage
+from streams.trials.stress.plan import Fault, Kind, Plan, Recorded, Shares, key
+from streams.trials.stress.report import Limits, Result, breaches, closing_tables, figures
+from streams.trials.stress.run import Options
 
 REQUESTS = 400
 RECORDED = [

@@ -1,6 +1,6 @@
 """A real Apache Kafka on this machine, from Java and Maven: what Docker gives elsewhere.
 
-`LocalKafka` is for programs and tests; `python -m streams.brokers.command start|status|stop` keeps one running.
+`LocalKafka` is for programs and tests; `python -m streams.trials.brokers.command start|status|stop` keeps one running.
 """
 
 import base64
@@ -22,8 +22,8 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from streams.brokers.distribution import fetch_libraries, find_java
 from streams.errors import BrokerError
+from streams.trials.brokers.distribution import fetch_libraries, find_java
 
 HOST = "127.0.0.1"
 # Below the ports that the system gives to outgoing connections: else, while a node is down, a client that keeps trying
@@ -114,7 +114,7 @@ class LocalKafka:
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
-                        # It outlives `streams.brokers.command`, and a Ctrl-C here is not for it.
+                        # It outlives `streams.trials.brokers.command`, and a Ctrl-C here is not for it.
                         start_new_session=True,
                     )
         self._await_answer()
@@ -165,7 +165,7 @@ class LocalKafka:
         node.folder.mkdir(parents=True, exist_ok=True)
         replicas = min(len(self._nodes), _MAX_REPLICAS)
         template = Template(
-            resources.files("streams.brokers").joinpath("local_kafka.properties").read_text(encoding="utf-8")
+            resources.files("streams.trials.brokers").joinpath("local_kafka.properties").read_text(encoding="utf-8")
         )
         filled = template.substitute(
             node=node.number,

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from streams.demo.traffic import Script
+from streams.trials.demo.traffic import Script
 
 REVIEW_COST = 0.64
 MISTAKE_COST = 1.0
 
 
 @dataclass(slots=True)
-class Ledger:
+class Books:
     """Filled in by the demo's threads; `figures` is the whole result."""
 
     script: Script

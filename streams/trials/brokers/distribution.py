@@ -46,7 +46,7 @@ def fetch_libraries() -> Path:
 
     Raises BrokerError if Maven is missing or the download fails.
     """
-    pom = resources.files("streams.brokers").joinpath("local_kafka.pom.xml").read_bytes()
+    pom = resources.files("streams.trials.brokers").joinpath("local_kafka.pom.xml").read_bytes()
     # Named after what it was made from: another pinned version is another folder.
     libraries = cache_folder() / "kafka" / f"libraries-{hashlib.sha256(pom).hexdigest()[:12]}"
     if not libraries.is_dir():

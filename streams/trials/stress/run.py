@@ -4,29 +4,28 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.live import Live
 
 from scoring import RECORDING, read_recording
-from streams.brokers.local_kafka import LocalKafka
 from streams.errors import StreamError
-from streams.kafka.clients import base_config
-from streams.kafka.topics import create_topics, load_topics
 from streams.settings import Settings
-from streams.stress.books import Books
-from streams.stress.chaos import Chaos, Fleet, schedule
-from streams.stress.oracle import recorded
-from streams.stress.plan import Plan, Shares
-from streams.stress.report import Progress, Result, progress_panel
-from streams.stress.traffic import Reader, Sender, answers_stored, changelog_keys, stored_apart
+from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.outputs import OutputReader
+from streams.trials.stress.books import Books
+from streams.trials.stress.chaos import Chaos, Fleet, schedule
+from streams.trials.stress.oracle import recorded
+from streams.trials.stress.plan import Plan, Shares
+from streams.trials.stress.report import Progress, Result, progress_panel
+from streams.trials.stress.traffic import Sender, answers_stored, changelog_keys, into, stored_apart
+from streams.trials.topics import own_topics
 
 RESPONSE_TIMEOUT = 20.0
 _LATE_AFTER = RESPONSE_TIMEOUT + 5
@@ -61,7 +60,7 @@ def run_stress(settings: Settings, options: Options, *, local_kafka: bool, conso
             settings = replace(settings, broker=kafka.bootstrap)
             restarts = [partial(kafka.restart, node) for node in kafka.pids]
         settings = replace(settings, topic_prefix=f"stress-{uuid.uuid4().hex[:8]}.", web_port=0)
-        stack.enter_context(_own_topics(settings))
+        stack.enter_context(own_topics(settings))
         plan = Plan(
             recorded(read_recording(RECORDING), settings),
             requests=options.requests,
@@ -90,19 +89,6 @@ def _worker_settings(settings: Settings) -> dict[str, Any]:
     return {**{name: getattr(settings, name) for name in names}, "response_timeout": RESPONSE_TIMEOUT}
 
 
-@contextlib.contextmanager
-def _own_topics(settings: Settings) -> Iterator[None]:
-    """Topics of this run's own, removed afterwards."""
-    topics = load_topics(settings.topic_prefix)
-    create_topics(base_config(settings), topics)
-    try:
-        yield
-    finally:
-        admin = AdminClient(base_config(settings))  # must outlive the answers
-        for deleted in admin.delete_topics([topic.name for topic in topics.values()]).values():
-            deleted.result(30)
-
-
 class _Run:
     """The calling thread sends and draws; one thread reads, another makes chaos."""
 
@@ -113,7 +99,7 @@ class _Run:
         self._settings = settings
         self._plan = plan
         self._books = Books(plan)
-        self._reader = Reader(settings, self._books)
+        self._reader = OutputReader(settings, into(self._books))
         self._sender = Sender(
             settings, plan, self._books, rate=options.rate, window=options.window, late_after=_LATE_AFTER
         )

@@ -13,8 +13,8 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.ledger import Limits
 from streams.pipeline.pending import PartitionStore
 from streams.settings import Settings
-from streams.stress import chaos
-from streams.stress.chaos import Chaos, Due, Event, Fleet
+from streams.trials.stress import chaos
+from streams.trials.stress.chaos import Chaos, Due, Event, Fleet
 
 ASSIGNED = {"level": "info", "message": "assigned"}
 HANG = {"level": "critical", "message": "a call into the Kafka client has hung for 15 s: the worker stops"}

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.brokers.distribution import cache_folder, fetch_libraries, find_java
 from streams.errors import BrokerError
+from streams.trials.brokers.distribution import cache_folder, fetch_libraries, find_java
 
 
 @pytest.fixture

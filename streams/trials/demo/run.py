@@ -2,33 +2,34 @@
 
 import contextlib
 import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
 from rich.console import Console
 from rich.live import Live
 
 from scoring import RECORDING, is_held_out, load_model, read_recording
-from streams.brokers.embedded import EmbeddedBroker
-from streams.demo.ledger import MISTAKE_COST, REVIEW_COST, Ledger
-from streams.demo.traffic import Script, write_script
-from streams.demo.view import progress, result
 from streams.errors import StreamError
-from streams.kafka.clients import Consumed, base_config, reader_config, topic_names
+from streams.kafka.clients import Consumed, base_config, topic_names
 from streams.kafka.publishing import publish_control
-from streams.kafka.topics import create_topics, load_topics
+from streams.kafka.topics import load_topics
 from streams.pipeline.controls import EVERY_POLICY, SetThreshold
 from streams.pipeline.dead_letters import ERROR_CODE
 from streams.settings import Settings
-from streams.worker.processes import WorkerProcess
+from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.demo.books import MISTAKE_COST, REVIEW_COST, Books
+from streams.trials.demo.traffic import Script, write_script
+from streams.trials.demo.view import progress, result
+from streams.trials.outputs import OutputReader
+from streams.trials.topics import own_topics
+from streams.trials.worker_process import WorkerProcess
 
 THRESHOLD_AFTER = 0.05
 """Set half-way, as after an incident: act only on verdicts that are almost certainly right."""
@@ -54,7 +55,7 @@ def run_demo(settings: Settings, *, embedded: bool, rate: float, limit: int | No
             where = "the embedded broker"
         else:
             where = settings.broker
-            stack.enter_context(_borrowed_topics(settings, prefix))
+            stack.enter_context(own_topics(replace(settings, topic_prefix=prefix)))
         settings = replace(settings, topic_prefix=prefix)
         console.print(
             f"Replaying {len(script.items)} recorded LLM answers, none of which the model was trained on, through a "
@@ -62,9 +63,9 @@ def run_demo(settings: Settings, *, embedded: bool, rate: float, limit: int | No
         )
         worker = stack.enter_context(WorkerProcess(_worker_settings(settings), kafka=settings.kafka))
         worker.wait_for("assigned")
-        ledger = _Demo(settings, script, worker).run(console)
+        books = _Demo(settings, script, worker).run(console)
         console.print(f"The worker ended with exit code {worker.terminate()}.\n")
-    figures = ledger.figures()
+    figures = books.figures()
     console.print(result(figures))
     return figures
 
@@ -80,19 +81,6 @@ def _worker_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def _borrowed_topics(settings: Settings, prefix: str) -> Iterator[None]:
-    """Topics of the demo's own on somebody's cluster, removed again."""
-    topics = load_topics(prefix)
-    create_topics(base_config(settings), topics)
-    try:
-        yield
-    finally:
-        admin = AdminClient(base_config(settings))  # must outlive the answers
-        for deleted in admin.delete_topics([topic.name for topic in topics.values()]).values():
-            deleted.result(30)
-
-
 class _Demo:
     """One run: the calling thread sends and draws, another reads what comes out."""
 
@@ -101,35 +89,36 @@ class _Demo:
         self._names = topic_names(load_topics(settings.topic_prefix))
         self._script = script
         self._worker = worker
-        self._ledger = Ledger(script)
-        self._failure: Exception | None = None
-        self._done = threading.Event()
+        self._books = Books(script)
+        self._reader = OutputReader(settings, self._take)
         self._swapped = False
 
-    def run(self, console: Console) -> Ledger:
+    def run(self, console: Console) -> Books:
         """Send everything, wait for everything, and return the books."""
-        reader = threading.Thread(target=self._guarded, args=(self._read,), daemon=True)
-        reader.start()
         started = time.monotonic()
-        with Live(console=console, refresh_per_second=1 / _REDRAW, transient=True) as live:
-            self._send(lambda: self._draw(live, started))
-            deadline = time.monotonic() + RESPONSE_TIMEOUT + _QUIET
-            while self._ledger.lost and time.monotonic() < deadline:
-                time.sleep(_REDRAW)
-                self._draw(live, started)
-            time.sleep(1)  # what would be decided twice shows itself now
-        self._done.set()
-        reader.join()
-        if self._failure is not None:
-            raise self._failure
-        return self._ledger
+        with (
+            ThreadPoolExecutor(1) as pool,
+            Live(console=console, refresh_per_second=1 / _REDRAW, transient=True) as live,
+        ):
+            reading = pool.submit(self._reader.run)
+            try:
+                self._send(lambda: self._draw(live, started, reading))
+                deadline = time.monotonic() + RESPONSE_TIMEOUT + _QUIET
+                while self._books.lost and time.monotonic() < deadline:
+                    time.sleep(_REDRAW)
+                    self._draw(live, started, reading)
+                time.sleep(1)  # what would be decided twice shows itself now
+            finally:
+                self._reader.stop()
+            reading.result()
+        return self._books
 
-    def _draw(self, live: Live, started: float) -> None:
+    def _draw(self, live: Live, started: float, reading: Future[None]) -> None:
         if self._worker.exit_code is not None:
             raise StreamError(f"the worker ended with exit code {self._worker.exit_code}: {self._worker.last_words()}")
-        if self._failure is not None:
-            raise self._failure
-        live.update(progress(self._ledger, time.monotonic() - started, swapped=self._swapped))
+        if reading.done():
+            reading.result()
+        live.update(progress(self._books, time.monotonic() - started, swapped=self._swapped))
 
     def _send(self, draw: Callable[[], None]) -> None:
         producer = Producer({**base_config(self._settings), "linger.ms": 5, "compression.type": "lz4"})
@@ -143,42 +132,19 @@ class _Demo:
                 publish_control(
                     self._settings, SetThreshold(policy=EVERY_POLICY, threshold=THRESHOLD_AFTER, issued_by="demo")
                 )
-            self._ledger.sent(send.key.decode(), time.monotonic())
+            self._books.sent(send.key.decode(), time.monotonic())
             producer.produce(self._names[send.topic], send.value, send.key)
             if time.monotonic() - drawn > _REDRAW:
                 drawn = time.monotonic()
                 draw()
         producer.flush(10)
 
-    def _read(self) -> None:
-        consumer = Consumer({**reader_config(self._settings), "fetch.wait.max.ms": 10})
-        topics = load_topics(self._settings.topic_prefix)
-        consumer.assign(
-            [
-                TopicPartition(topics[key].name, partition)
-                for key in ("auto_action", "human_review", "dead_letter")
-                for partition in range(topics[key].partitions)
-            ]
-        )
-        while not self._done.is_set():
-            message: Consumed
-            for message in consumer.consume(100, timeout=0.01):
-                error = message.error()
-                if error is not None:
-                    if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-                        raise StreamError(f"cannot read the decisions: {error.str()}")
-                elif message.topic() == topics["dead_letter"].name:
-                    code = dict(message.headers() or [])[ERROR_CODE]
-                    self._ledger.dead.append((message.key().decode(), code.decode()))
-                else:
-                    self._ledger.decided(orjson.loads(message.value()), time.monotonic())
-        consumer.close()
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception as problem:  # noqa: BLE001 - raised again in the thread that waits
-            self._failure = problem
+    def _take(self, role: str, message: Consumed, at: float) -> None:
+        if role == "dead_letter":
+            code = dict(message.headers() or [])[ERROR_CODE]
+            self._books.dead.append((message.key().decode(), code.decode()))
+        else:
+            self._books.decided(orjson.loads(message.value()), at)
 
 
 def write_figures(figures: dict[str, Any], path: Path) -> None:

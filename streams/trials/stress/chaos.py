@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from streams.errors import StreamError
-from streams.worker.processes import WorkerProcess
+from streams.trials.worker_process import WorkerProcess
 
 _RECOVERY_LIMIT = 120.0
 _MOST_ENDED = 20
