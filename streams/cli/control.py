@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from streams.cli.main import setting_options, settings_from
 from streams.errors import ControlError
-from streams.kafka.clients import Consumed, reader_config, topic_names
+from streams.kafka.clients import consume, reader_config, topic_names
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import ends
 from streams.kafka.topics import load_topics
@@ -127,10 +127,9 @@ def _answers(settings: Settings, topic: str, start: int, offset: int, wait: floa
     answers: list[Mapping[str, Any]] = []
     deadline = time.monotonic() + wait
     while time.monotonic() < deadline:
-        message: Consumed
-        for message in consumer.consume(100, timeout=0.1):
+        for message in consume(consumer, 100, 0.1):
             if message.error() is None:
-                answer = orjson.loads(message.value())
+                answer = orjson.loads(message.value() or b"")
                 if answer.get("offset") == offset:
                     answers.append(answer)
                     deadline = min(deadline, time.monotonic() + 1)

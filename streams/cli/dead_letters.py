@@ -115,11 +115,12 @@ def show(position: Position, *, raw: bool, **options: Any) -> None:
     """Show one letter whole: why it is here, its headers, and its value."""
     (message,) = letters_at(settings_from(options), [position])
     if raw:
-        if message.value() is None:
+        value = message.value()
+        if value is None:
             raise LetterError(
                 f"dead letter {position} has no value: {_whence(read_letter(message.headers()))} is its source"
             )
-        click.get_binary_stream("stdout").write(message.value())
+        click.get_binary_stream("stdout").write(value)
     else:
         _echo_letter(message)
 

@@ -3,16 +3,48 @@
 import uuid
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, cast
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from streams.errors import SettingsError
 from streams.kafka.client_log import client_log
+from streams.pipeline.records import Headers
 from streams.settings import Settings
 
-Consumed: TypeAlias = Any
-"""A `confluent_kafka.Message`: its type hints call optional what a consumed record always has."""
+
+class Consumed(Protocol):
+    """A consumed `confluent_kafka.Message`, whose own type hints call optional what such a record always has."""
+
+    def topic(self) -> str:
+        """Its topic, by its name on the broker."""
+
+    def partition(self) -> int:
+        """Its partition."""
+
+    def offset(self) -> int:
+        """Its offset, or where the event stands."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """The kind of its time, and the time (ms)."""
+
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    def value(self) -> bytes | None:
+        """Its value."""
+
+    def headers(self) -> Headers | None:
+        """Its headers. Raises UnicodeDecodeError on a name that is not UTF-8."""
+
+    def error(self) -> KafkaError | None:
+        """None, unless it is an event."""
+
+
+def consume(consumer: Consumer, most: int, timeout: float) -> list[Consumed]:
+    """What the client has or gets within `timeout` seconds: records, and events in their guise."""
+    return cast("list[Consumed]", consumer.consume(most, timeout=timeout))
+
 
 _OURS: Final = {
     "auto.offset.reset": "a position that is gone must be said, not passed by: see on_data_loss and new_group_from",

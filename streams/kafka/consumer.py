@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_END, TIMESTAMP_LOG_APPEND_TIME, Consumer, Kaf
 
 from streams.errors import BrokerError, MembershipError, TopicError
 from streams.kafka.client_log import client_log
-from streams.kafka.clients import Consumed, consumer_config
+from streams.kafka.clients import Consumed, consume, consumer_config
 from streams.pipeline.assignment import Place
 from streams.pipeline.records import Record
 from streams.settings import Settings
@@ -76,10 +76,10 @@ class GroupConsumer:
         Raises MembershipError when this client can be no member any more, TopicError or BrokerError on what else waiting does
         not mend.
         """
-        messages: list[Consumed] = self._client.consume(1, timeout=_IDLE_WAIT)
+        messages = consume(self._client, 1, _IDLE_WAIT)
         more = self._settings.batch_size - len(messages)
         if messages and more:
-            messages += self._client.consume(more, timeout=self._settings.batch_linger)
+            messages += consume(self._client, more, self._settings.batch_linger)
         fetched = Fetched()
         for message in messages:
             self._take(message, fetched)

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 from scoring import ErrorModel
 from streams.errors import ControlError
-from streams.kafka.clients import Consumed, base_config, reader_config
+from streams.kafka.clients import Consumed, base_config, consume, reader_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.reading import ends, read_to_end
 from streams.pipeline.controls import Controls, apply_control, parse_control
@@ -79,8 +79,7 @@ class ControlReader:
     def _follow(self) -> None:
         try:
             while not self._stopping.is_set():
-                message = self._consumer.poll(0.1)
-                if message is not None:
+                for message in consume(self._consumer, 100, 0.1):
                     self._read(message)
                 if time.monotonic() - self._echoed_at > _ALIVE_EVERY:
                     self._echo({"event": "alive", "applied": True})
@@ -128,7 +127,7 @@ class ControlReader:
         }
         sent_at = time.time()
 
-        def stored(error: KafkaError | None, message: Consumed) -> None:
+        def stored(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 kind, stamp = message.timestamp()
                 self._clock.stamped(kind, stamp, sent_at, time.time())

@@ -65,7 +65,7 @@ class Delivery(Protocol):
         Raises BatchAborted when it must be redone, DeliveryStopped after `close`, DeliveryError when the worker must stop.
         """
 
-    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: object) -> None:
         """Write records, and commit offsets of a group with them. Raises as `deliver` does."""
 
     @property
@@ -121,7 +121,7 @@ class _Producing:
         """Stop waiting for the broker, wherever the delivering thread is."""
         self._stopping.set()
 
-    def _on_failure(self, error: KafkaError | None, _message: Any) -> None:
+    def _on_failure(self, error: KafkaError | None, _message: object) -> None:
         if error is not None and (self._failed is None or self._failed.code() in _PURGED):
             self._failed = error
 
@@ -224,7 +224,7 @@ class ExactlyOnce(_Producing):
         ticket = outbox.ticket
         self.commit(chain(outbox.outputs, outbox.changelog), _offsets(ticket, self._names), ticket.assignment.group)
 
-    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: object) -> None:
         """Steps 1 to 4."""
         self._failed = None  # what an aborted batch left unsent is reported as failed too: it says nothing of this one
         try:
@@ -275,7 +275,7 @@ class AtLeastOnce(_Producing):
         # Only now: a delta that outlived a crash which its decisions did not would lose requests.
         self.commit(outbox.changelog, _offsets(outbox.ticket, self._names), outbox.ticket.assignment.group)
 
-    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:  # noqa: ARG002 - the consumer knows its group
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: object) -> None:  # noqa: ARG002 - the consumer knows its group
         """Steps 2 and 3."""
         self._write(outputs)
         if not offsets:

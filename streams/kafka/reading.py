@@ -8,7 +8,7 @@ from types import MappingProxyType
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.errors import BrokerError
-from streams.kafka.clients import Consumed, kafka_error, reader_config
+from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -71,8 +71,7 @@ def read_to_end(
     missing = {partition for partition, end in until.items() if end > reached[partition]}
     progress = _Progress(topic, patience)
     while missing and not stopping():
-        message: Consumed
-        for message in consumer.consume(_AT_ONCE, timeout=0.1):
+        for message in consume(consumer, _AT_ONCE, 0.1):
             error, partition = message.error(), message.partition()
             if error is None:
                 yield message

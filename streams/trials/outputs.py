@@ -7,7 +7,7 @@ from collections.abc import Callable
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from streams.errors import StreamError
-from streams.kafka.clients import Consumed, reader_config
+from streams.kafka.clients import Consumed, consume, reader_config
 from streams.kafka.reading import ends, mends_itself
 from streams.kafka.topics import load_topics
 from streams.settings import Settings
@@ -34,8 +34,7 @@ class OutputReader:
         try:
             consumer.assign([TopicPartition(name, partition, OFFSET_BEGINNING) for name, partition in self._reached])
             while not self._stop.is_set():
-                message: Consumed
-                for message in consumer.consume(1000, timeout=0.05):
+                for message in consume(consumer, 1000, 0.05):
                     self._read(message)
         finally:
             consumer.close()

@@ -142,9 +142,9 @@ class _Demo:
     def _take(self, role: str, message: Consumed, at: float) -> None:
         if role == "dead_letter":
             code = dict(message.headers() or [])[ERROR_CODE]
-            self._books.dead.append((message.key().decode(), code.decode()))
+            self._books.dead.append(((message.key() or b"").decode(), (code or b"").decode()))
         else:
-            self._books.decided(orjson.loads(message.value()), at)
+            self._books.decided(orjson.loads(message.value() or b""), at)
 
 
 def write_figures(figures: dict[str, Any], path: Path) -> None:

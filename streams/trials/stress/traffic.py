@@ -136,7 +136,7 @@ def into(books: Books) -> Callable[[str, Consumed, float], None]:
         if role == "dead_letter":
             books.dead_letter(message.key(), message.value(), message.headers())
         else:
-            books.decision(role, message.key(), message.value(), message.headers(), at)
+            books.decision(role, message.key(), message.value() or b"", message.headers(), at)
 
     return take
 
