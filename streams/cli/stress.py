@@ -87,8 +87,7 @@ def stress(
     """Send requests and answers, break things, and count what was lost, decided twice or decided wrongly.
 
     It makes topics of its own and removes them. Exit code 1 when anything was lost or decided for a wrong reason, when
-    anything was decided twice exactly once, when a worker ended by itself (unless the Kafka client hung), or beyond the limits
-    given.
+    anything was decided twice exactly once, when a worker ended by itself, or beyond the limits given.
     """
     from streams.trials.stress import Limits, Options, Shares, breaches, closing_tables, figures, run_stress
 

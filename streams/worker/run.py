@@ -17,7 +17,7 @@ from confluent_kafka import TopicPartition
 
 from featurizers import OutcomeSpec, SpecBook, load_spec, load_specs
 from scoring import cost_threshold, load_model
-from streams.errors import DeliveryError, SettingsError, TopicError
+from streams.errors import SettingsError, TopicError
 from streams.kafka.clients import base_config, topic_names
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
@@ -42,8 +42,6 @@ from streams.worker.web import add_pages
 
 log = logging.getLogger(__name__)
 
-_HANG_MARGIN = 2.0
-"""Seconds beyond the transaction timeout after which a call into the client counts as hung: some come back at the timeout itself."""
 _EXIT_MARGIN = 5.0
 """Seconds beyond the drain timeout after which the process ends whatever still hangs."""
 
@@ -119,25 +117,6 @@ class Stream(mode.Service):
                     await self._put(polled)
         except Exception as problem:  # noqa: BLE001 - whatever it is, it is said, and the worker ends
             await self._end(problem)
-
-    @mode.Service.task
-    async def _watch(self) -> None:
-        """End a worker whose Kafka client does not come back from a call: it holds up its group until it ends.
-
-        A call may take `transaction_timeout`, whatever it is given. After that the broker has aborted the transaction anyway;
-        the restarted worker redoes the batch.
-        """
-        limit = self.settings.transaction_timeout + _HANG_MARGIN
-        while not self.should_stop:
-            await self.sleep(1.0)
-            if self.sink.hung_for > limit:
-                problem = DeliveryError(
-                    f"a call into the Kafka client has hung for {limit:g} s, although it was given one second: "
-                    "the worker stops, a restart redoes the batch"
-                )
-                _end_process_after(_EXIT_MARGIN, exit_code=1)  # the hung thread can't be joined
-                await self._end(problem)
-                return
 
     async def _end(self, problem: BaseException) -> None:
         """End the worker, in one line: what fails while it ends anyway is not why."""

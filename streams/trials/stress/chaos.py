@@ -16,7 +16,6 @@ from streams.trials.worker_process import WorkerProcess
 
 _RECOVERY_LIMIT = 120.0
 _MOST_ENDED = 20
-_HANG = "a call into the Kafka client has hung"
 _PASSED_BY = re.compile(r"a record that is not secondlook's .*, partition (\d+), offset (\d+)")
 _GUEST = "guest"
 _FIRST, _LAST = 0.03, 0.93
@@ -60,14 +59,13 @@ def schedule(*, kills: int, rebalances: int, broker_restarts: int, seed: int) ->
 class Damage:
     """What was done, and what it cost. `recoveries` are seconds from a SIGKILL until the restarted worker reads again.
 
-    `ended_by_themselves` counts exits that nobody asked for; those in which the Kafka client hung are `ended_in_a_hang`.
+    `ended_by_themselves` counts exits that nobody asked for.
     """
 
     kills: int = 0
     rebalances: int = 0
     broker_restarts: int = 0
     ended_by_themselves: int = 0
-    ended_in_a_hang: int = 0
     unclean_stops: int = 0
     recoveries: list[float] = field(default_factory=list)
     last_words: list[str] = field(default_factory=list)
@@ -164,12 +162,9 @@ class Fleet:
     def _ended(self, name: str, worker: WorkerProcess) -> None:
         """Count an exit that nobody asked for."""
         words = f"{name} ended by itself with exit code {worker.exit_code}: {_why(worker)}"
-        if _HANG in words:
-            self.damage.ended_in_a_hang += 1
-        else:
-            self.damage.ended_by_themselves += 1
+        self.damage.ended_by_themselves += 1
         self.damage.last_words.append(words)
-        if self.damage.ended_by_themselves + self.damage.ended_in_a_hang > _MOST_ENDED:
+        if self.damage.ended_by_themselves > _MOST_ENDED:
             raise StreamError(f"more than {_MOST_ENDED} workers ended by themselves, the last one: {words}")
 
     def _stop(self, name: str, worker: WorkerProcess) -> None:
@@ -188,13 +183,9 @@ class Fleet:
 
 
 def _why(worker: WorkerProcess) -> str:
-    """The critical line that a worker ended with; without one, its last lines.
-
-    A hang leaves the worker in pieces, so whatever is said after it is no reason.
-    """
+    """The critical line that a worker ended with; without one, its last lines."""
     said = [str(line["message"]) for line in worker.lines() if line.get("level") == "critical"]
-    hung = [line for line in said if _HANG in line]
-    return (hung or said or [worker.last_words()])[-1]
+    return (said or [worker.last_words()])[-1]
 
 
 def _assigned(worker: WorkerProcess) -> bool:

@@ -70,7 +70,6 @@ def figures(result: Result, *, delivery: str) -> dict[str, Any]:
         "rebalances": damage.rebalances,
         "broker_restarts": damage.broker_restarts,
         "ended_by_themselves": damage.ended_by_themselves,
-        "ended_in_a_hang": damage.ended_in_a_hang,
         "unclean_stops": damage.unclean_stops,
         "recovery_seconds": percentiles(damage.recoveries, digits=2),
         "seconds": round(result.seconds, 1),
@@ -153,7 +152,7 @@ def progress_panel(progress: Progress, damage: Damage) -> Panel:
     table.add_row(
         "kills, rebalances", f"{damage.kills}, {damage.rebalances}", f"broker restarts {damage.broker_restarts}"
     )
-    table.add_row("ended by themselves", str(damage.ended_by_themselves), f"in a hang {damage.ended_in_a_hang}")
+    table.add_row("ended by themselves", str(damage.ended_by_themselves), "")
     return Panel(table, title="secondlook stress", expand=False)
 
 
@@ -173,7 +172,7 @@ def _summary(result: dict[str, Any]) -> Table:
             name.replace("_", " "), Text(str(result[name]), style="bold red" if result[name] else "bold green")
         )
     table.add_section()
-    for name in ("kills", "rebalances", "broker_restarts", "ended_by_themselves", "ended_in_a_hang", "unclean_stops"):
+    for name in ("kills", "rebalances", "broker_restarts", "ended_by_themselves", "unclean_stops"):
         table.add_row(name.replace("_", " "), str(result[name]))
     table.add_section()
     table.add_row("throughput", f"{result['throughput']:.0f} requests/s")

@@ -308,19 +308,16 @@ def test_the_changelog_read_anew_must_pass_by_what_is_foreign_and_nothing_else(
     assert {"sent": PLAN.foreign, "standing": 1} == {name: found.foreign[name] for name in ("sent", "standing")}
 
 
-def test_a_worker_that_ends_by_itself_is_a_breach_unless_the_client_hung() -> None:
-    """Both are shown."""
-    result = figures(
-        Result(Options(REQUESTS), Stream().play(), Damage(ended_by_themselves=1, ended_in_a_hang=2), 1.0),
-        delivery="exactly_once",
-    )
+def test_a_worker_that_ends_by_itself_is_a_breach() -> None:
+    """And is shown."""
+    damage = Damage(ended_by_themselves=1)
+    result = figures(Result(Options(REQUESTS), Stream().play(), damage, 1.0), delivery="exactly_once")
     assert ["1 workers ended by themselves"] == breaches(result, Limits())
     assert [] == breaches({**result, "ended_by_themselves": 0}, Limits())
     console = Console(file=StringIO(), width=200)
     console.print(closing_tables(result, []))
     shown = console.file.getvalue()  # type: ignore[attr-defined] # a StringIO
     assert re.search(r"ended by themselves\W+1\b", shown)
-    assert re.search(r"ended in a hang\W+2\b", shown)
 
 
 @pytest.mark.parametrize(
