@@ -86,6 +86,16 @@ def read_to_end(
         progress.check({partition: (reached[partition], until[partition]) for partition in missing})
 
 
+def holds_records(settings: Settings, topic: str, partition: int, start: int, end: int) -> bool:
+    """Whether a reader of committed records finds any from `start` to before `end`. Raises BrokerError."""
+    consumer = Consumer(reader_config(settings))
+    try:
+        found = read_to_end(consumer, topic, {partition: end}, {partition: start}, patience=_CALL_TIMEOUT)
+        return any(message.offset() < end for message in found)
+    finally:
+        consumer.close()
+
+
 def mends_itself(error: KafkaError) -> bool:
     """Whether a consumer that meets this error reads on by itself once the brokers are well."""
     return error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)  # noqa: SLF001
