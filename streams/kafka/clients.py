@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.errors import SettingsError
 from streams.kafka.client_log import client_log
-from streams.settings import Settings
+from streams.settings import KAFKA_PREFIX, Settings
 
 Consumed: TypeAlias = Any
 """A `confluent_kafka.Message`: its type hints call optional what a consumed record always has."""
@@ -53,10 +53,24 @@ def base_config(settings: Settings) -> dict[str, Any]:
 @lru_cache
 def _try_options(options: tuple[tuple[str, str], ...]) -> None:
     """Ask the client itself, which knows every option; without an address it goes nowhere."""
+    given = dict(options)
+    refusal = _refusal(given)
+    if refusal is None:
+        return
+    # Its words may name an option by its other name, or none: it is the one without which the rest would do.
+    culprit = next((name for name in given if _refusal({key: given[key] for key in given if key != name}) is None), "")
+    about = "" if culprit in refusal else f"{culprit}: "
+    raise SettingsError(
+        f"the Kafka client refuses its options (-X, {KAFKA_PREFIX}..., [kafka] in the file): {about}{refusal}"
+    )
+
+
+def _refusal(options: Mapping[str, str]) -> str | None:
     try:
-        Producer({**dict(options), "log_level": 0})
+        Producer({**options, "log_level": 0})
     except KafkaException as problem:
-        raise SettingsError(f"the Kafka client refuses its options (-X, kafka): {kafka_error(problem).str()}") from None
+        return kafka_error(problem).str().strip()
+    return None
 
 
 def consumer_config(settings: Settings) -> dict[str, Any]:
@@ -120,9 +134,12 @@ def producer_config(settings: Settings, **more: Any) -> dict[str, Any]:
 
 
 def transactional_id(settings: Settings) -> str:
-    """Stable for a named instance, so that its restart fences what its last life left open."""
+    """Stable for a named instance, so that its restart fences what its last life left open.
+
+    No two instances share one, however they and their groups are called: names hold no colon (see `streams.settings`).
+    """
     instance = settings.instance_id or uuid.uuid4().hex
-    return f"{settings.topic_prefix}{settings.group}-{instance}"
+    return f"{group_name(settings)}:{instance}"
 
 
 def kafka_error(problem: KafkaException) -> KafkaError:
