@@ -34,6 +34,8 @@ THRESHOLD_AFTER = 0.05
 """Set half-way, as after an incident: act only on verdicts that are almost certainly right."""
 
 RESPONSE_TIMEOUT = 4.0
+_SWAP_WITHIN = 2.0
+"""Seconds that sending waits for the swap at most: no answer must become late over it."""
 _QUIET = 3.0
 """Seconds beyond the response timeout to wait for decisions that may still come."""
 
@@ -104,6 +106,7 @@ class _Demo:
         self._ledger = Ledger(script)
         self._failure: Exception | None = None
         self._done = threading.Event()
+        self._in_force = threading.Event()
         self._swapped = False
 
     def run(self, console: Console) -> Ledger:
@@ -139,10 +142,8 @@ class _Demo:
             while (wait := started + send.at - time.monotonic()) > 0:
                 producer.poll(min(wait, 0.02))
             if not self._swapped and send.at >= half:
-                self._swapped = True
-                publish_control(
-                    self._settings, SetThreshold(policy=EVERY_POLICY, threshold=THRESHOLD_AFTER, issued_by="demo")
-                )
+                producer.flush(10)
+                started += self._swap(self._script.answered_before(half))
             self._ledger.sent(send.key.decode(), time.monotonic())
             producer.produce(self._names[send.topic], send.value, send.key)
             if time.monotonic() - drawn > _REDRAW:
@@ -150,13 +151,32 @@ class _Demo:
                 draw()
         producer.flush(10)
 
+    def _swap(self, answered: set[str]) -> float:
+        """Change the threshold between two records; the seconds that it took.
+
+        What was answered before is decided under the old one and all else under the new one, so that every run comes to the
+        same figures.
+        """
+        began = time.monotonic()
+        self._wait(lambda: self._ledger.decisions.keys() >= answered)
+        self._swapped = True
+        publish_control(self._settings, SetThreshold(policy=EVERY_POLICY, threshold=THRESHOLD_AFTER, issued_by="demo"))
+        self._wait(self._in_force.is_set)
+        return time.monotonic() - began
+
+    @staticmethod
+    def _wait(done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _SWAP_WITHIN / 2
+        while not done() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
     def _read(self) -> None:
         consumer = Consumer({**reader_config(self._settings), "fetch.wait.max.ms": 10})
         topics = load_topics(self._settings.topic_prefix)
         consumer.assign(
             [
                 TopicPartition(topics[key].name, partition)
-                for key in ("auto_action", "human_review", "dead_letter")
+                for key in ("auto_action", "human_review", "dead_letter", "control_status")
                 for partition in range(topics[key].partitions)
             ]
         )
@@ -170,6 +190,9 @@ class _Demo:
                 elif message.topic() == topics["dead_letter"].name:
                     code = dict(message.headers() or [])[ERROR_CODE]
                     self._ledger.dead.append((message.key().decode(), code.decode()))
+                elif message.topic() == topics["control_status"].name:
+                    if orjson.loads(message.value())["control_version"] >= self._ledger.swap_version:
+                        self._in_force.set()
                 else:
                     self._ledger.decided(orjson.loads(message.value()), time.monotonic())
         consumer.close()
