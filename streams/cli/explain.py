@@ -38,7 +38,7 @@ _HOUR = 3_600_000
     "broker", "topic_prefix", "model", "outcome_spec", "specs", "cost_review", "cost_mistake", "cost_accounting"
 )
 def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> None:
-    """Say what a worker makes of one answer: outcome, missing predictors, P(error), threshold, route and reason.
+    """Say what a worker makes of one answer. Outcome, missing predictors, P(error), threshold, route and reason.
 
     FILE is a saved response; the threshold is then the one that the costs give. Anything else that does not look like a path is
     the id of a request, which is looked for in the topics, and the controls in force decide: it says what would be decided now,

@@ -1,5 +1,6 @@
 """The command line. Each command validates, does one thing through the package, and says in one line what went wrong."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,8 +67,27 @@ def _fail(text: str) -> NoReturn:
     sys.exit(_EXIT_FAILURE)
 
 
-def setting_options(*names: str) -> Callable[[_F], _F]:
-    """Options for the named settings (all of them when none is named), plus `--config` and `-X`."""
+class ResultFile(click.Path):
+    """A file that is written at the end: that this will fail is said before the work begins."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click.Path."""
+        file = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not (file.parent.is_dir() and os.access(file.parent, os.W_OK)):
+            self.fail(
+                f"{str(file)!r} cannot be written: {str(file.parent)!r} is no folder that may be written to", param, ctx
+            )
+        return file
+
+
+def setting_options(*names: str, **defaults: str) -> Callable[[_F], _F]:
+    """Options for the named settings (all of them when none is named), plus `--config` and `-X`.
+
+    `defaults` says what a command does without a setting, where that is not the setting's own default.
+    """
 
     def decorate(command: _F) -> _F:
         for setting in reversed(SETTINGS):
@@ -75,7 +95,8 @@ def setting_options(*names: str) -> Callable[[_F], _F]:
                 continue
             about = setting.metadata
             unit = f" [{about['unit']}]" if about["unit"] else ""
-            default = f" Default: {text}." if (text := default_text(setting)) else ""
+            text = defaults.get(setting.name, default_text(setting))
+            default = f" Default: {text}." if text else ""
             command = click.option(flag(setting), setting.name, metavar="VALUE", help=about["help"] + unit + default)(
                 command
             )
@@ -115,7 +136,7 @@ def main() -> None:
 @main.command()
 @setting_options()
 def worker(**options: Any) -> None:
-    """Run a worker; more workers of one group share the partitions."""
+    """Run a worker. More workers of one group share the partitions."""
     from streams.worker.run import run_worker
 
     run_worker(settings_from(options))
@@ -123,7 +144,7 @@ def worker(**options: Any) -> None:
 
 @main.command("settings")
 def show_settings() -> None:
-    """List every setting with its environment variable, default and meaning (Markdown)."""
+    """List every setting, in Markdown. With its environment variable, default and meaning."""
     click.echo(settings_markdown())
 
 
@@ -141,7 +162,7 @@ def topics() -> None:
 )
 @click.option("--replication-factor", type=int, default=-1, show_default="the broker's own")
 def create(partitions: int | None, replication_factor: int, **options: Any) -> None:
-    """Create the topics that are missing, check those that exist. What exists is not changed."""
+    """Create the topics that are missing. Those that exist are checked, and left as they are."""
     from streams.kafka.clients import base_config
     from streams.kafka.topics import CO_PARTITIONED, create_topics, existing_partitions, load_topics, other_than_wanted
 
@@ -164,7 +185,7 @@ def create(partitions: int | None, replication_factor: int, **options: Any) -> N
 @topics.command("check")
 @setting_options("broker", "topic_prefix", "max_record_bytes")
 def check(**options: Any) -> None:
-    """Check that the topics exist, fit together and are kept as they must be."""
+    """Check the topics. Whether they exist, fit together and are kept as they must be."""
     from streams.errors import TopicError
     from streams.kafka.clients import base_config
     from streams.kafka.topics import check_configs, check_topics, load_topics
