@@ -1,5 +1,6 @@
 """Configurations of the Kafka clients: ours where a guarantee hangs on them, the user's everywhere else."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from functools import lru_cache
@@ -13,6 +14,9 @@ from streams.settings import KAFKA_PREFIX, Settings
 
 Consumed: TypeAlias = Any
 """A `confluent_kafka.Message`: its type hints call optional what a consumed record always has."""
+
+_QUOTED_SECRET: Final = re.compile(r"(sasl\.oauthbearer\.config)\b.*", re.DOTALL)
+"""The one secret that the client quotes in what it says: the part of it that it does not understand."""
 
 _OURS: Final = {
     "auto.offset.reset": "a position that is gone must be said, not passed by: see on_data_loss and new_group_from",
@@ -150,7 +154,7 @@ def kafka_error(problem: KafkaException) -> KafkaError:
 
 def _log_error(error: KafkaError) -> None:
     """Connection troubles: librdkafka mends them itself or fails the call that needs the broker."""
-    client_log.warning("kafka: %s", error.str(), extra={"code": error.name()})
+    client_log.warning("kafka: %s", _QUOTED_SECRET.sub(r"\1 ***", error.str()), extra={"code": error.name()})
 
 
 def topic_names(topics: Mapping[str, Any]) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """Settings: three sources, one table."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from confluent_kafka import Producer
 
 from streams.cli.main import main
 from streams.errors import SettingsError
@@ -222,6 +224,22 @@ def test_secrets_are_masked_by_what_they_are(option: str) -> None:
     """Under whichever of the client's names they are given."""
     masked = load_settings(kafka_flags={option: "hunter2", "sasl.username": "ann"}, environ={}).masked()
     assert {option: "***", "sasl.username": "ann"} == masked["kafka"]
+
+
+def test_a_secret_that_the_client_quotes_is_masked(caplog: pytest.LogCaptureFixture) -> None:
+    """It says the part of `sasl.oauthbearer.config` that it does not understand; the log does not."""
+    options = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "OAUTHBEARER",
+        "enable.sasl.oauthbearer.unsecure.jwt": "true",
+        "sasl.oauthbearer.config": "principal=ann password=hunter2",
+    }
+    producer = Producer(base_config(load_settings({"broker": "127.0.0.1:1"}, kafka_flags=options, environ={})))
+    deadline = time.monotonic() + 10
+    while "oauthbearer" not in caplog.text and time.monotonic() < deadline:
+        producer.poll(0.1)
+    assert "Unrecognized sasl.oauthbearer.config ***" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def test_transactional_ids_tell_instances_apart() -> None:
