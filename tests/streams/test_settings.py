@@ -128,7 +128,7 @@ def test_options_that_the_client_refuses_are_said_with_its_words(option: str, va
     """One line, not a traceback, that names the option also when others are right."""
     with pytest.raises(SettingsError, match=f"^the Kafka client refuses its options.*{option}.*") as refused:
         base_config(load_settings(kafka_flags={"client.rack": "a", option: value}, environ={}))
-    assert 1 == len(str(refused.value).splitlines())
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
