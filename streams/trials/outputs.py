@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
@@ -12,18 +13,20 @@ from streams.kafka.reading import ends, mends_itself
 from streams.kafka.topics import load_topics
 from streams.settings import Settings
 
-_OUTPUTS = ("auto_action", "human_review", "dead_letter")
+OUTPUTS: Final = ("auto_action", "human_review", "dead_letter")
 
 
 class OutputReader:
     """Hands each record on as `take(role, message, seconds of the clock)`, on the thread that runs it."""
 
-    def __init__(self, settings: Settings, take: Callable[[str, Consumed, float], None]) -> None:
+    def __init__(
+        self, settings: Settings, take: Callable[[str, Consumed, float], None], roles: Iterable[str] = OUTPUTS
+    ) -> None:
         topics = load_topics(settings.topic_prefix)
         self._settings = settings
         self._take = take
-        self._roles = {topics[role].name: role for role in _OUTPUTS}
-        self._partitions = {topics[role].name: range(topics[role].partitions) for role in _OUTPUTS}
+        self._roles = {topics[role].name: role for role in roles}
+        self._partitions = {name: range(topics[role].partitions) for name, role in self._roles.items()}
         self._reached = {(name, partition): 0 for name, numbers in self._partitions.items() for partition in numbers}
         self._stop = threading.Event()
         self.last_read = time.monotonic()

@@ -1,5 +1,6 @@
 """Worker processes started by the demo, the stress test and the tests."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any, Self
 import orjson
 
 from streams.errors import StreamError
+from streams.settings import KAFKA_PREFIX, is_secret
 
 _LAST_LINES = 5
 
@@ -31,11 +33,16 @@ class WorkerProcess:
         program: Sequence[str] = ("-m", "streams"),
     ) -> None:
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if value is not None]
-        flags += [word for name, value in (kafka or {}).items() for word in ("-X", f"{name}={value}")]
+        # Arguments are for every user of the machine to see; the environment is not.
+        secrets = {name: value for name, value in (kafka or {}).items() if is_secret(name)}
+        flags += [
+            word for name, value in (kafka or {}).items() if name not in secrets for word in ("-X", f"{name}={value}")
+        ]
         with tempfile.NamedTemporaryFile(prefix="secondlook-worker-", suffix=".log", delete=False) as log:
             self.log = Path(log.name)
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, *program, "worker", *flags],
+                env=_environment(secrets),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # A Ctrl-C in the terminal is for the program that started us, which ends its workers in order.
@@ -100,3 +107,10 @@ class WorkerProcess:
         """SIGKILL, as a crash would end it."""
         self._process.kill()
         self._process.wait()
+
+
+def _environment(secrets: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment with these options of the Kafka client in it, in whatever way it had them."""
+    variables = {KAFKA_PREFIX + name.upper().replace(".", "_"): value for name, value in secrets.items()}
+    own = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in variables}
+    return {**own, **variables}

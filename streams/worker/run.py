@@ -42,6 +42,7 @@ from streams.worker.web import add_pages
 
 log = logging.getLogger(__name__)
 
+_PORT_ADVICE = "give each worker of a machine a port of its own (--web-port) or none (0), and an address of this machine (--web-host)"
 _EXIT_MARGIN = 5.0
 """Seconds beyond the drain timeout after which the process ends whatever still hangs."""
 
@@ -215,9 +216,10 @@ def check_port(settings: Settings) -> None:
         with socket.create_server((settings.web_host, settings.web_port)):
             pass
     except OSError as problem:
+        # The text of a name that no address is known for is not among the system's errors.
+        why = problem.strerror if isinstance(problem, socket.gaierror) else os.strerror(problem.errno or 0)
         raise SettingsError(
-            f"web_port {settings.web_port} on {settings.web_host}: {os.strerror(problem.errno or 0)}; give each worker of a machine its own "
-            "(--web-port), or none (0)"
+            f"web_port {settings.web_port} on web_host {settings.web_host}: {why}; {_PORT_ADVICE}"
         ) from None
 
 

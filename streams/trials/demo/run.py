@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from streams.trials.brokers.embedded import EmbeddedBroker
 from streams.trials.demo.books import MISTAKE_COST, REVIEW_COST, Books
 from streams.trials.demo.traffic import Script, write_script
 from streams.trials.demo.view import progress, result
-from streams.trials.outputs import OutputReader
+from streams.trials.outputs import OUTPUTS, OutputReader
 from streams.trials.topics import own_topics
 from streams.trials.worker_process import WorkerProcess
 
@@ -35,6 +36,8 @@ THRESHOLD_AFTER = 0.05
 """Set half-way, as after an incident: act only on verdicts that are almost certainly right."""
 
 RESPONSE_TIMEOUT = 4.0
+_SWAP_WITHIN = 2.0
+"""Seconds that sending waits for the swap at most: no answer must become late over it."""
 _QUIET = 3.0
 """Seconds beyond the response timeout to wait for decisions that may still come."""
 
@@ -90,7 +93,8 @@ class _Demo:
         self._script = script
         self._worker = worker
         self._books = Books(script)
-        self._reader = OutputReader(settings, self._take)
+        self._reader = OutputReader(settings, self._take, (*OUTPUTS, "control_status"))
+        self._in_force = threading.Event()
         self._swapped = False
 
     def run(self, console: Console) -> Books:
@@ -128,10 +132,8 @@ class _Demo:
             while (wait := started + send.at - time.monotonic()) > 0:
                 producer.poll(min(wait, 0.02))
             if not self._swapped and send.at >= half:
-                self._swapped = True
-                publish_control(
-                    self._settings, SetThreshold(policy=EVERY_POLICY, threshold=THRESHOLD_AFTER, issued_by="demo")
-                )
+                producer.flush(10)
+                started += self._swap(self._script.answered_before(half))
             self._books.sent(send.key.decode(), time.monotonic())
             producer.produce(self._names[send.topic], send.value, send.key)
             if time.monotonic() - drawn > _REDRAW:
@@ -139,12 +141,35 @@ class _Demo:
                 draw()
         producer.flush(10)
 
+    def _swap(self, answered: set[str]) -> float:
+        """Change the threshold between two records; the seconds that it took.
+
+        What was answered before is decided under the old one and all else under the new one, so that every run comes to the
+        same figures.
+        """
+        began = time.monotonic()
+        self._wait(lambda: self._books.decisions.keys() >= answered)
+        self._swapped = True
+        publish_control(self._settings, SetThreshold(policy=EVERY_POLICY, threshold=THRESHOLD_AFTER, issued_by="demo"))
+        self._wait(self._in_force.is_set)
+        return time.monotonic() - began
+
+    @staticmethod
+    def _wait(done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _SWAP_WITHIN / 2
+        while not done() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
     def _take(self, role: str, message: Consumed, at: float) -> None:
         if role == "dead_letter":
             code = dict(message.headers() or [])[ERROR_CODE]
             self._books.dead.append(((message.key() or b"").decode(), (code or b"").decode()))
-        else:
-            self._books.decided(orjson.loads(message.value() or b""), at)
+            return
+        content = orjson.loads(message.value() or b"")
+        if role != "control_status":
+            self._books.decided(content, at)
+        elif content["control_version"] >= self._books.swap_version:
+            self._in_force.set()
 
 
 def write_figures(figures: dict[str, Any], path: Path) -> None:

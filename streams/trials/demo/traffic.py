@@ -55,6 +55,15 @@ class Script:
         """How long sending takes."""
         return self.sends[-1].at
 
+    def answered_before(self, at: float) -> set[str]:
+        """The requests that can be decided from what is sent before that time."""
+        sent = {(send.topic, send.key.decode()) for send in self.sends if send.at < at}
+        return {
+            one
+            for one in self.items
+            if {(REQUESTS, one), (RESPONSES, one)} <= sent and self.faults.get(one) is not Fault.TRUNCATED_RESPONSE
+        }
+
 
 def write_script(items: Sequence[Item], *, rate: float) -> Script:
     """Requests at `rate` per second; responses after the LLM's delay, some of them before their request."""

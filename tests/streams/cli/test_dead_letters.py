@@ -142,6 +142,15 @@ def test_wrong_usage(arguments: list[str], why: str) -> None:
     assert why in result.stderr
 
 
+def test_options_that_do_not_go_together(desk: Any) -> None:
+    """What the Kafka client says of them only once a consumer is made is one line as well."""
+    result = desk.run("list", "-X", "fetch.max.bytes=10")
+    assert (1, 1) == (result.exit_code, result.output.count("\n")), result.output
+    assert (
+        "`fetch.max.bytes` must be >= `message.max.bytes`; look at what is given to the Kafka client" in result.output
+    )
+
+
 def test_a_topic_that_is_missing(cluster: EmbeddedBroker) -> None:
     """The error gives the command that creates it."""
     result = CliRunner().invoke(

@@ -136,7 +136,7 @@ def test_a_broker_without_transactions_is_told_with_the_setting_that_does_withou
     """The embedded broker of the demo is one."""
     way, producer = exactly_once()
     producer.faults.on("init", problem(KafkaError.UNSUPPORTED_VERSION, "no such request"))
-    with pytest.raises(DeliveryError, match=r"'secondlook-pod-1'.*no such request.*delivery = at_least_once"):
+    with pytest.raises(DeliveryError, match=r"'secondlook:pod-1'.*no such request.*delivery = at_least_once"):
         way.start()
 
 
