@@ -16,13 +16,7 @@ from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streams.errors import BrokerError, DeliveryError
-from streams.kafka.clients import Consumed, group_name, kafka_error, reader_config, topic_names
-from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
-from streams.kafka.letters import Position, below, dead_letter_topic, letter_ends, letters_at
-from streams.kafka.reading import read_to_end
-from streams.kafka.topics import load_topics
-from streams.pipeline.dead_letters import (
+from streams.dead_letters.format import (
     Progress,
     Refusal,
     put_back,
@@ -31,6 +25,12 @@ from streams.pipeline.dead_letters import (
     refusal,
     write_progress,
 )
+from streams.dead_letters.reading import Spot, below, dead_letter_topic, letter_ends, letters_at
+from streams.errors import BrokerError, DeliveryError
+from streams.kafka.clients import Consumed, group_name, kafka_error, reader_config, topic_names
+from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
+from streams.kafka.reading import read_to_end
+from streams.kafka.topics import load_topics
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, RESPONSES, Output
 from streams.settings import Settings
@@ -56,7 +56,7 @@ def redrive_group(settings: Settings) -> str:
     return f"{group_name(settings)}-redrive"
 
 
-def redrive_positions(settings: Settings, positions: Iterable[Position], *, max_cycles: int, dry_run: bool) -> Tally:
+def redrive_spots(settings: Settings, positions: Iterable[Spot], *, max_cycles: int, dry_run: bool) -> Tally:
     """Put these letters back, all or none of them. Raises LetterError when one is not there."""
     sorting = _Sorting(settings, max_cycles)
     outputs = [output for message in letters_at(settings, positions) if (output := sorting.put_back(message))]

@@ -12,8 +12,8 @@ from streams.kafka.topics import Topic, existing_partitions, load_topics
 from streams.settings import Settings
 
 
-class Position(NamedTuple):
-    """Where a letter stands in the dead-letter topic."""
+class Spot(NamedTuple):
+    """Where a letter stands in the dead-letter topic: partition and offset."""
 
     partition: int
     offset: int
@@ -22,9 +22,9 @@ class Position(NamedTuple):
         return f"{self.partition}:{self.offset}"
 
 
-def position_of(message: Consumed) -> Position:
+def spot_of(message: Consumed) -> Spot:
     """Where a consumed letter stands."""
-    return Position(message.partition(), message.offset())
+    return Spot(message.partition(), message.offset())
 
 
 def dead_letter_topic(settings: Settings) -> Topic:
@@ -49,7 +49,7 @@ def read_letters(settings: Settings) -> Iterator[Consumed]:
         consumer.close()
 
 
-def letters_at(settings: Settings, positions: Iterable[Position]) -> list[Consumed]:
+def letters_at(settings: Settings, positions: Iterable[Spot]) -> list[Consumed]:
     """The letters at these positions, each once. Raises LetterError when there is none at one of them."""
     until = letter_ends(settings)
     consumer = Consumer(reader_config(settings))
@@ -64,7 +64,7 @@ def below(until: Mapping[int, int], messages: Iterable[Consumed]) -> Iterator[Co
     return (message for message in messages if message.offset() < until[message.partition()])
 
 
-def _letter_at(consumer: Consumer, topic: Topic, position: Position, until: dict[int, int]) -> Consumed:
+def _letter_at(consumer: Consumer, topic: Topic, position: Spot, until: dict[int, int]) -> Consumed:
     partition, offset = position
     if partition not in until:
         raise LetterError(f"no dead letter {position}: {topic.name} has the partitions 0 to {len(until) - 1}")
@@ -73,7 +73,7 @@ def _letter_at(consumer: Consumer, topic: Topic, position: Position, until: dict
             f"no dead letter {position}: partition {partition} of {topic.name} ends at {until[partition]}"
         )
     messages = read_to_end(consumer, topic.name, {partition: offset + 1}, {partition: offset})
-    found = [message for message in messages if position_of(message) == position]
+    found = [message for message in messages if spot_of(message) == position]
     if not found:
         raise LetterError(
             f"no dead letter {position} in {topic.name}: it has expired, or a transaction's mark has that offset; "
