@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from featurizers.attribution import disowned, doubted, speaker, withdrawn
 from featurizers.caseless import caseless
 from featurizers.objects import Object, Span, read_objects
 from featurizers.prose import Prose, leads, trails
@@ -123,15 +124,20 @@ class Locator:
     def _objects(self, text: str, answer: Span, truncated: bool) -> tuple[list[Fields], str | None]:
         """The fields of every object that is the answer's own, and why none can be taken.
 
-        An object that does not end, and any object of an answer that was cut off, is the answer's own only if nothing but
-        blanks precede it: what comes behind may have said that it was quoted. One that stands aside may contradict it.
+        Where the spec refuses prose, nothing but a fence may stand around one object. An object that does not end, and any object of an answer that was cut off, is the answer's own only if nothing but
+        blanks precede it: what comes behind may have said that it was quoted. One that stands aside, or behind it as somebody else's, may
+        contradict it, and prose may take it back.
         """
         start, stop = answer
         prose: Prose | None = None
         position = start
         own: list[Fields] = []
         aside: list[Fields] = []
-        for item in read_objects(text, start, stop):
+        own_end = start
+        items = read_objects(text, start, stop)
+        if self._spec.prose == "refused" and items and not _stands_alone(text, answer, items):
+            return [], "outcome_ambiguous"
+        for item in items:
             first = leads(text, start, item.start)
             if not first and prose is None:
                 prose = Prose(text)
@@ -140,19 +146,21 @@ class Locator:
             if standing != "own" or (not first and (truncated or item.ending != "complete")):
                 if truncated or item.ending != "complete":
                     return own, "answer_truncated" if truncated else "outcome_ambiguous" if own else None
-                if standing == "aside":
+                if standing == "aside" or (standing == "foreign" and own):
                     aside.append(self._own_fields(text, item, truncated))
                 continue
             if truncated and item.ending == "complete" and not trails(text, item.end, stop):
                 return [], "answer_truncated"
             own.append(self._own_fields(text, item, truncated))
+            own_end = item.end
             if item.ending == "broken" and self._names_outcome(text[item.end : stop]):
                 return own, "outcome_ambiguous"
         # A key behind the last object belongs to an object that some quotation has closed before its end.
         rest = text[position:stop]
         if (own and rest and self._keys.search(caseless(rest))) or (aside and self._contradicted(own, aside)):
             return own, "outcome_ambiguous"
-        return own, None
+        taken_back = own and not trails(text, own_end, stop) and doubted(text[own_end:stop])
+        return own, "outcome_ambiguous" if taken_back else None
 
     def _contradicted(self, own: list[Fields], aside: list[Fields]) -> bool:
         """Whether what stands aside says something that the answer's own last object does not."""
@@ -271,6 +279,13 @@ def split_reasoning(text: str, forms: Reasoning) -> tuple[Span, bool]:
 def _openings(forms: Reasoning) -> re.Pattern[str]:
     openings = "|".join(re.escape(opening) for opening, _ in forms)
     return re.compile(rf"\s*+({openings})" if forms else r"(?!)")
+
+
+def _stands_alone(text: str, answer: Span, items: list[Object]) -> bool:
+    """Whether the text is one object, with nothing but blanks and a fence around it."""
+    item, *others = items
+    after = item.ending == "cut" or trails(text, item.end, answer[1])
+    return not others and leads(text, answer[0], item.start) and after
 
 
 def _matches(pattern: re.Pattern[str], text: str, answer: Span) -> list[Value]:
