@@ -86,7 +86,7 @@ _POINTING_BACK = re.compile(
 )
 _OF_INPUT = re.compile(rf"\s+(?:the|from|in|part of)\b.*\b{_INPUTS}\b")
 _REASON = re.compile(r"\b(?:because|since|which|as)\b")
-_GOES_ON = re.compile(r"[\s`\"')\]*_]*+(?=[a-z,;:(\u2013\u2014-])[^.!?\n]*")
+_GOES_ON = re.compile(r"[^\S\n]*+[`\"')\]*_]*+(?=[a-z,;:(\u2013\u2014-])[^.!?\n]*")
 
 
 def speaker(prose: str) -> bool | None:

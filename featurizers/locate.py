@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from featurizers.attribution import disowned, doubted, speaker, withdrawn
+from featurizers.attribution import doubted, withdrawn
 from featurizers.caseless import caseless
 from featurizers.objects import Object, Span, read_objects
 from featurizers.prose import Prose, leads, trails
@@ -19,6 +19,8 @@ from featurizers.words import Value, Words, read_lines
 NOWHERE: Span = (0, 0)
 NAN = float("nan")
 LONGEST_CATEGORY = 200
+NOTHING = frozenset({"", "none", "n/a", "na", "null", "-"})
+"""What a field says that has nothing to say."""
 
 # Verdicts without a rationale repeat all the time: an answer as short as this is read once.
 SHORT = 128
@@ -60,7 +62,8 @@ class Locator:
             for name, listed in zip(spec.outcome_fields(), spec.any_of or spec.outcome_fields(), strict=True)
         }
         self._parts = {part: caseless(name) for part, name in spec.part_fields().items()}
-        self._names = {name: name for name in (*self._fields, *self._parts.values())}
+        self._names = {*self._fields, *self._parts.values()}
+        self._beside = {caseless(name) for name in spec.beside}
         self._keys = re.compile(rf"""["'](?:{"|".join(map(re.escape, self._fields))})["']\s*+:""")
         self._confidence_words = {caseless(word): number for word, number in spec.confidence_words}
         patterns = {part: getattr(spec, f"{part}_pattern") for part in ("confidence", "rationale", "category")}
@@ -86,6 +89,8 @@ class Locator:
         confidence, confidence_span = self._confidence(text, answer, fields, truncated)
         rationale = self._part("rationale", text, answer, fields)
         category = self._part("category", text, answer, fields)
+        if outcome == 0 and self._spec.where == "line" and category is not None and not _is_nothing(category):
+            outcome, problem, span = -1, "outcome_ambiguous", NOWHERE
         return Located(
             outcome,
             problem,
@@ -110,16 +115,42 @@ class Locator:
         fields: Fields = objects[-1] if objects else {}
         cut = truncated and not self._spec.may_be_cut
         if self._spec.where == "line":
-            lines = read_lines(text, *answer, self._names)
-            fields = {name: list(values) for name, values in lines.items()}
-            decision = self._decide(fields) if self._fields.keys() & fields.keys() else (-1, None, NOWHERE)
+            fields, decision = self._lines(text, answer)
+        elif self._pattern is not None:
+            decision = self._same([self._code(value) for value in _matches(self._pattern, text, answer)])
         else:
-            if self._pattern is None:
-                values = self._words.first(text, *answer)
-            else:
-                values = _matches(self._pattern, text, answer)
-            decision = self._same([self._code(value) for value in values])
+            decision = self._first_word(text, answer)
         return fields, (-1, None, NOWHERE) if cut and decision[0] >= 0 else decision
+
+    def _first_word(self, text: str, answer: Span) -> Decision:
+        values = self._words.first(text, *answer)
+        decision = self._same([self._code(value) for value in values])
+        behind = text[decision[2][1] : answer[1]]
+        return (-1, "outcome_ambiguous", NOWHERE) if decision[0] >= 0 and withdrawn(behind) else decision
+
+    def _lines(self, text: str, answer: Span) -> tuple[Fields, Decision]:
+        """The fields that stand as lines, and the outcome: none if another line, or the prose around them, says otherwise."""
+        start, stop = answer
+        fields: Fields = {}
+        known: list[Span] = []
+        others: list[Value] = []
+        for name, value in read_lines(text, start, stop):
+            if name in self._names:
+                fields.setdefault(name, []).append(value)
+            if name in self._names or name in self._beside:
+                known.append(value[1])
+            else:
+                others.append(value)
+        if not self._fields.keys() & fields.keys():
+            return fields, (-1, None, NOWHERE)
+        decision = self._decide(fields)
+        first = text.rfind("\n", start, known[0][0]) + 1 or start
+        if Prose(text).standing(start, first) != "own":
+            return fields, (-1, None, NOWHERE)
+        said = {self._code(label)[0] for _, span in others for label in self._words.first(text, *span)}
+        if decision[0] >= 0 and (said - {decision[0]} or doubted(text[known[-1][1] : stop])):
+            return fields, (-1, "outcome_ambiguous", NOWHERE)
+        return fields, decision
 
     def _objects(self, text: str, answer: Span, truncated: bool) -> tuple[list[Fields], str | None]:
         """The fields of every object that is the answer's own, and why none can be taken.
@@ -202,8 +233,8 @@ class Locator:
         """The outcome of all fields that it stands in: a violation if one says so, else what all say."""
         decisions = [
             self._same([(-1, NOWHERE) if value is None else self._code(value) for value in fields[name]])
-            for name in self._fields
-            if name in fields
+            for name, required in self._fields.items()
+            if name in fields and (required or not all(map(_is_nothing, fields[name])))
         ]
         for decision in decisions:
             if decision[0] == 1:
@@ -296,6 +327,10 @@ def _matches(pattern: re.Pattern[str], text: str, answer: Span) -> list[Value]:
         for match in pattern.finditer(text[start:stop])
         if match[group] is not None
     ]
+
+
+def _is_nothing(value: Value | None) -> bool:
+    return value is not None and caseless(value[0].strip()) in NOTHING
 
 
 def _number(value: str) -> float:

@@ -81,12 +81,6 @@ class OutcomeSpec:
     def __post_init__(self) -> None:
         if self.where not in get_args(Where):
             raise self._error(f"`where` is {self.where!r}; it must be one of {', '.join(get_args(Where))}")
-        if self.prose not in get_args(Around):
-            raise self._error(f"`prose` is {self.prose!r}; it must be one of {', '.join(get_args(Around))}")
-        if self.prose == "refused" and self.where != "json-field":
-            raise self._error('`prose` needs `where = "json-field"`')
-        if self.beside and self.where != "line":
-            raise self._error('`beside` needs `where = "line"`')
         if (self.where == "regex") != (self.pattern is not None):
             raise self._error('`pattern` and `where = "regex"` belong together')
         if self.named and not all(self.outcome_fields()):
@@ -99,6 +93,7 @@ class OutcomeSpec:
         keys = [caseless(key) for key in (*self.outcome_fields(), *self.part_fields().values())]
         if len(keys) != len(set(keys)):
             raise self._error("outcome, confidence, rationale and category need fields of their own")
+        self._check_around()
         self._check_confidence()
         for pattern in (self.pattern, *(getattr(self, f"{part}_pattern") for part in PARTS)):
             self._check_pattern(pattern)
@@ -122,6 +117,14 @@ class OutcomeSpec:
         """The names that confidence, rationale and category stand under."""
         fields = {part: getattr(self, f"{part}_field") for part in PARTS}
         return {part: field for part, field in fields.items() if field is not None}
+
+    def _check_around(self) -> None:
+        if self.prose not in get_args(Around):
+            raise self._error(f"`prose` is {self.prose!r}; it must be one of {', '.join(get_args(Around))}")
+        if self.prose == "refused" and self.where != "json-field":
+            raise self._error('`prose` needs `where = "json-field"`')
+        if self.beside and self.where != "line":
+            raise self._error('`beside` needs `where = "line"`')
 
     def _check_confidence(self) -> None:
         if not (self.confidence_scale > 0 and math.isfinite(self.confidence_scale)):
