@@ -48,6 +48,10 @@ class Located(NamedTuple):
     answer_span: Span
     spelled: bool
 
+    def without_outcome(self, problem: str) -> "Located":
+        """The same, where something else says that the outcome cannot be acted on."""
+        return self if self.outcome < 0 else self._replace(outcome=-1, problem=problem, outcome_span=NOWHERE, spelled=False)
+
 
 class Locator:
     """An outcome spec, compiled. Takes time linear in the text, except where a user's own pattern does not."""
