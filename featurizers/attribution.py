@@ -8,6 +8,10 @@ import re
 
 from featurizers.caseless import caseless
 
+ANSWER_TAGS = (
+    "answer|final|final_answer|output|result|response|json|verdict|decision|classification|assessment|tool_call"
+)
+_OF_ANSWER = rf"(?:{ANSWER_TAGS})"
 _PEOPLE = r"(?:users?|humans?|authors?|posters?|writers?|senders?|commenters?|attackers?|customers?|system)"
 _INPUTS = (
     r"(?:posts?|texts?|inputs?|contents?|messages?|comments?|conversations?|transcripts?|prompts?|requests?|(?<!in )questions?"
@@ -54,6 +58,7 @@ _CONDITION = re.compile(r"\b(?:if|unless|suppos\w+|imagin\w+|pretend\w*|hypothet
 _CLAUSE_END = re.compile(r"[,;]|\band\b|\s[-\u2013\u2014]\s")
 _CONCLUDING = re.compile(r"\s*(?:(?P<surely>so|therefore|thus|hence)|i|my|the|here|final)\b")
 _SENTENCE_END = re.compile(r"[.!?\u3002]['\"\u201d)\]*_]*\s+")
+_OPENED = re.compile(rf"<(?!/|{_OF_ANSWER}>)[^<>\n]+>\W*\Z", re.IGNORECASE)  # a tag of something that is no answer
 _FINISHED = re.compile(r"(?:[.!?\u3002]['\"\u201d)\]*_]*|</\w+>)\Z")
 _POINTING = re.compile(
     r"\b(?:follow(?:s|ing)|below|here|next|this)\W*\Z|\b(?:follows|following|below|here)\b|\A\W*(?:this|ignore|disregard)\b"
@@ -77,7 +82,7 @@ _CONTRASTING = re.compile(
     # Another verdict, or another's turn to speak; the end of what was quoted in a tag.
     r"|^[^\w\n]*+(?:(?:the|final|correct(?:ed)?|real|actual|true|my)\s+)*(?:answer|verdict|decision|outcome|label|classification)\s*(?:is\b|[:=])"
     r"|^[^\w\n]*+(?:user|human|assistant|system)\s*:"
-    r"|</(?!(?:answer|final|final_answer|output|result|response|json|verdict|decision|classification|assessment|tool_call)>)\w",
+    rf"|</(?!{_OF_ANSWER}>)\w",
     re.MULTILINE,
 )
 _POINTING_BACK = re.compile(
@@ -102,17 +107,17 @@ def speaker(prose: str) -> bool | None:
 
 
 def disowned(prose: str, *, ended: bool) -> bool:
-    """Whether the prose before a verdict says that it is not the answer's own: its last line, or a heading right above.
+    """Whether the prose before a verdict says that it is not the answer's own: its last words, or a heading right above.
 
     `ended` says that the verdict begins a line of its own; "Post: ..." then ends with its own.
     """
-    last = prose.rstrip()
-    last = last[last.rfind("\n") + 1 :]
+    last = next(filter(_WORD.search, reversed(prose.split("\n"))), "")
     above = list(_HEADING.finditer(prose, max((blank.end() for blank in _BLANK_LINE.finditer(prose)), default=0)))
     if above and _DISOWNING.search(_plain(above[-1]["name"] or above[-1]["title"])):
         return True
     heading = _HEADING.match(last) if ended else None
-    return _disowns(heading["value"] if heading is not None and _WORD.search(heading["value"] or "") else last)
+    introduction = heading["value"] if heading is not None and _WORD.search(heading["value"] or "") else last
+    return _OPENED.search(last) is not None or _disowns(introduction)
 
 
 def withdrawn(prose: str) -> bool:

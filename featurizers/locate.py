@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from featurizers.attribution import doubted, withdrawn
+from featurizers.attribution import doubted, speaker, withdrawn
 from featurizers.caseless import caseless
 from featurizers.objects import Object, Span, read_objects
 from featurizers.prose import Prose, leads, trails
@@ -50,7 +50,11 @@ class Located(NamedTuple):
 
     def without_outcome(self, problem: str) -> "Located":
         """The same, where something else says that the outcome cannot be acted on."""
-        return self if self.outcome < 0 else self._replace(outcome=-1, problem=problem, outcome_span=NOWHERE, spelled=False)
+        return (
+            self
+            if self.outcome < 0
+            else self._replace(outcome=-1, problem=problem, outcome_span=NOWHERE, spelled=False)
+        )
 
 
 class Locator:
@@ -149,7 +153,8 @@ class Locator:
             return fields, (-1, None, NOWHERE)
         decision = self._decide(fields)
         first = text.rfind("\n", start, known[0][0]) + 1 or start
-        if Prose(text).standing(start, first) != "own":
+        before = text[start:first].split("\n")
+        if Prose(text).standing(start, first) != "own" or any(map(speaker, before)):
             return fields, (-1, None, NOWHERE)
         said = {self._code(label)[0] for _, span in others for label in self._words.first(text, *span)}
         if decision[0] >= 0 and (said - {decision[0]} or doubted(text[known[-1][1] : stop])):

@@ -4,19 +4,17 @@ import re
 from collections import Counter
 from typing import Literal
 
-from featurizers.attribution import disowned, speaker
+from featurizers.attribution import ANSWER_TAGS, disowned, speaker
 from featurizers.caseless import in_word
 
 _INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
-_TAGS = "answer|final|final_answer|output|result|response|json|verdict|decision|classification|assessment|tool_call"
-_INTRODUCING = re.compile(rf"(?:[:\uff1a=]|<(?:{_TAGS})>)\Z", re.IGNORECASE)
+_INTRODUCING = re.compile(rf"(?:[:\uff1a=]|<(?:{ANSWER_TAGS})>)\Z", re.IGNORECASE)
 _MARKS = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f]')
 _SINGLE = str.maketrans("\u2018\u2019\u201a", "'''")
 _SINGLES = re.compile(r"(?P<opens>(?<![^\s(\[:=>])'(?=\S))|(?<=\S)'(?!\w)")  # what is between letters is an apostrophe
 _FENCE = re.compile(r"[^\S\n]*+(?:```+|~~~+)[^\S\n]*+\w*+[^\S\n]*+")
 _FENCE_LINE = re.compile(rf"^{_FENCE.pattern}(?:\n|\Z)", re.MULTILINE)
-_OPENED = re.compile(rf"<(?!/|(?:{_TAGS})>)[^<>\n]+>\s*+\Z", re.IGNORECASE)  # a tag of something that is no answer
 _LEAD = re.compile(r"\s*+(?:(?:```+|~~~+)[^\S\n]*+\w*+\s*+|`)?+")
 _TAIL = re.compile(r"\s*+(?:(?:```+|~~~+|`)\s*+)?+\ufffd?+")  # a character that the end cut in two
 
@@ -61,7 +59,7 @@ class Prose:
         if any(map(in_word, prose)):
             told = speaker(prose)
             self._heading_foreign = self._heading_foreign if told is None else told
-            self._foreign = self._heading_foreign or disowned(prose, ended=ended) or _OPENED.search(prose) is not None
+            self._foreign = self._heading_foreign or disowned(prose, ended=ended)
         return self._foreign
 
     def _open(self) -> bool:

@@ -31,7 +31,17 @@ class Verdict:
     `missing` are the predictors without which it is not scored, where that is the reason.
     """
 
-    __slots__ = ("category", "confidence", "drivers", "error_probability", "llm", "missing", "outcome", "reason", "spec")
+    __slots__ = (
+        "category",
+        "confidence",
+        "drivers",
+        "error_probability",
+        "llm",
+        "missing",
+        "outcome",
+        "reason",
+        "spec",
+    )
 
     def __init__(self, reason: Reason | None = None) -> None:
         self.reason = reason
