@@ -36,15 +36,21 @@ _DISOWNING = re.compile(
     r"|(?<!\bi )would|might|could|ignor(?:e|ed|es|ing)|disregard\w*|inject\w*|fake\w*|forged|malicious|adversar\w+|jailbreak\w*"
     r"|trick\w*|untrusted|alleged\w*|instead|rather than|alternativ\w+|incorrect\w*|wrong\w*|mistak\w+|invalid|previous\w*"
     r"|earlier|former\w*|initial\w*|drafts?|expected|rejected|placeholder|template|schema"
-    r"|(?:output|answer|response|reply) format)\b"
+    r"|(?:output|answer|response|reply) format|(?:respond|reply|return|print|output|use) (?:with|this|the following|only|exactly))\b"
     r"|\blike(?: this)?\W*\Z"
+)
+# What a colon may introduce a verdict with. Whose it is behind any other word, nobody knows: a name, a title, another language.
+_INTRODUCING = re.compile(
+    rf"\b(?:{_OWN}|here|so|therefore|thus|hence|i|i'\w+|we|final|below|following|follows|finally|overall|conclu\w+|summary|sure|certainly"
+    rf"|of course|okay|yes|done|got it|as requested|policy|(?:review|moderat|evaluat|analy[sz]|assess|classif|judg|rat(?:e|ed)\b|{_JUDGED})\w*)\b"
 )
 _OWN_WORD = re.compile(rf"\b{_OWN}\b")
 _PERSON = re.compile(rf"\b{_PEOPLE}\b")
 # "JSON for this post", "the post's classification": what the verdict is about, not where it comes from.
 _ABOUT = re.compile(
-    rf"\b{_OWN}(?:\s+\w+){{0,2}}?\s+(?:for|of|on|about|regarding|concerning)\s+(?:[\w']+\s+){{0,3}}?{_INPUTS}\b"
-    rf"|\b{_INPUTS}(?:'s)?\s+(?:(?:moderation|safety|policy|final)\s+)?{_OWN}\b"
+    rf"\b{_OWN}(?:\s+\w+){{0,2}}?\s+(?:for|of|on|about|regarding|concerning|to)\s+(?:[\w']+\s+){{0,3}}?{_INPUTS}\b"
+    rf"|\b{_INPUTS}(?:'s)?\s+(?:(?:moderation|safety|policy|final)\s+)?(?:{_OWN}|moderat\w+)\b"
+    rf"|\b(?:classif|assess|evaluat|review|judg)\w+\s+(?:the|this)\s+(?:\w+\s+)?{_INPUTS}\b"
 )
 _FROM_INPUT = re.compile(
     rf"\b{_INPUTS}\b(?!\s+(?:is|are|does|do|has|clearly|violates|breaks|promotes|threatens|attacks|insults|incites|seems|appears)"
@@ -54,7 +60,7 @@ _NAMED = re.compile(
     rf"\A(?:[\w'-]+\s+){{0,3}}?(?:{_PEOPLE}|{_INPUTS})\b(?:\s+(?:to|of|from|by|in|for|under|being)\b.*)?[^a-z]*\Z"
 )
 # "..., so the answer is:" speaks for itself, whatever the sentence reported before.
-_CONDITION = re.compile(r"\b(?:if|unless|suppos\w+|imagin\w+|pretend\w*|hypothetical\w*)\b")
+_CONDITION = re.compile(r"\b(?:if|unless|suppos\w+|imagin\w+|pretend\w*|hypothetical\w*|were (?:it|i|this))\b")
 _CLAUSE_END = re.compile(r"[,;]|\band\b|\s[-\u2013\u2014]\s")
 _CONCLUDING = re.compile(r"\s*(?:(?P<surely>so|therefore|thus|hence)|i|my|the|here|final)\b")
 _SENTENCE_END = re.compile(r"[.!?\u3002]['\"\u201d)\]*_]*\s+")
@@ -71,14 +77,15 @@ _WORD = re.compile(r"[^\W_]")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 _WITHDRAWING = re.compile(
-    r"\b(?:wait|actually|correction|corrected|(?:second|further) thoughts?|on reflection|scratch that|strike that|never ?mind"
+    r"\b(?:wait|actually|correction|corrected|(?:second|further) thoughts?|(?:up)?on reflection|(?:scratch|strike|scrap) that|not really|kidding|hm+|never ?mind"
     r"|o+ps|whoops|hold on|reconsider\w*|retract\w*|withdraw\w*|take (?:it|that|this) back|chang(?:e|ed|ing) my mind|my mistake"
-    r"|my bad|my error|i was wrong|not my|not the answer|(?:wrote|said|posted|sent|quoted|claimed) (?:this|that|it))\b"
+    r"|my bad|my error|i was wrong|not my|not the answer|(?:wrote|said|posted|sent|quoted|claimed|supplied|provided|gave)"
+    r" (?:this|that|it|the (?:json|object|above)))\b"
     r"|(?:\A|(?<=[.!?\n]))[^\w.!?\n]*+no\s*[,.:;!\u2013\u2014-]"
 )
 _CONTRASTING = re.compile(
     r"\b(?:but|however|sorry|mistak\w+|wrong\w*|incorrect\w*|instead|although|though|rather|in fact|in truth|in reality"
-    r"|apologi\w+|should (?:be|have)|nevertheless|nonetheless|ignore|disregard|inject\w*)\b"
+    r"|apologi\w+|should (?:be|have)|nevertheless|nonetheless|still|yet|except|other hand|ignore|disregard|inject\w*)\b"
     # Another verdict, or another's turn to speak; the end of what was quoted in a tag.
     r"|^[^\w\n]*+(?:(?:the|final|correct(?:ed)?|real|actual|true|my)\s+)*(?:answer|verdict|decision|outcome|label|classification)\s*(?:is\b|[:=])"
     r"|^[^\w\n]*+(?:user|human|assistant|system)\s*:"
@@ -87,9 +94,9 @@ _CONTRASTING = re.compile(
 )
 _POINTING_BACK = re.compile(
     r"(?:\A|(?<=[.!?\n]))[^\w.!?\n]*+(?:this|that|it|above|the)(?:\s+(?:above|json|object|verdict|answer|output|result|text)){0,2}"
-    r"(?:\s+(?:is|was|are|were|came|comes)\b|'s\b|\s+(?=isn't|wasn't))(?!\s+because)([^.!?\n]*)"
+    r"(?=\s+(?:is|was|are|were|came|comes|isn't|wasn't)\b|'s\b)(?!\S*\s+\w+\s+because)([^.!?\n]*)"
 )
-_OF_INPUT = re.compile(rf"\s+(?:the|from|in|part of)\b.*\b{_INPUTS}\b")
+_OF_INPUT = re.compile(rf"\b(?:from|in|of|is|was) (?:the|a|this|that) (?:\w+ )?{_INPUTS}\b")
 _REASON = re.compile(r"\b(?:because|since|which|as)\b")
 _GOES_ON = re.compile(r"[^\S\n]*+[`\"')\]*_]*+(?=[a-z,;:(\u2013\u2014-])[^.!?\n]*")
 
@@ -124,7 +131,7 @@ def withdrawn(prose: str) -> bool:
     """Whether the prose behind a verdict takes it back, or says that it is somebody else's."""
     prose = _plain(prose)
     return _WITHDRAWING.search(prose) is not None or any(
-        _DISOWNING.search(said) or _PERSON.search(said) or _OF_INPUT.match(said)
+        _DISOWNING.search(said) or _PERSON.search(said) or _OF_INPUT.search(said)
         for said in (_REASON.split(sentence[1], 1)[0] for sentence in _POINTING_BACK.finditer(prose))
     )
 
@@ -135,7 +142,7 @@ def doubted(prose: str) -> bool:
         return True
     going_on = _GOES_ON.match(prose)
     rest = "" if going_on is None else _plain(going_on[0])
-    return bool(_DISOWNING.search(rest) or _PERSON.search(rest))
+    return any(found.search(rest) for found in (_DISOWNING, _PERSON, _OF_INPUT))
 
 
 def _disowns(line: str) -> bool:
@@ -145,7 +152,7 @@ def _disowns(line: str) -> bool:
     if _FINISHED.search(sentence) and not _POINTING.search(sentence.rstrip(".!? ")):
         return False
     clause = sentence[max((end.end() for end in _CLAUSE_END.finditer(sentence)), default=0) :]
-    if _CONDITION.search(sentence):
+    if _CONDITION.search(sentence) or (sentence.endswith((":", "=", "->", "=>")) and not _INTRODUCING.search(sentence)):
         return True
     concluding = _CONCLUDING.match(clause)
     if concluding is None or not (concluding["surely"] or _OWN_WORD.search(clause)):

@@ -9,7 +9,7 @@ from featurizers.caseless import in_word
 
 _INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
-_INTRODUCING = re.compile(rf"(?:[:\uff1a=]|<(?:{ANSWER_TAGS})>)\Z", re.IGNORECASE)
+_INTRODUCING = re.compile(rf"(?:[:\uff1a=]|[=-]>|<(?:{ANSWER_TAGS})>)\Z", re.IGNORECASE)
 _MARKS = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f]')
 _SINGLE = str.maketrans("\u2018\u2019\u201a", "'''")
 _SINGLES = re.compile(r"(?P<opens>(?<![^\s(\[:=>])'(?=\S))|(?<=\S)'(?!\w)")  # what is between letters is an apostrophe
