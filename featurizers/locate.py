@@ -50,11 +50,9 @@ class Located(NamedTuple):
 
     def without_outcome(self, problem: str) -> "Located":
         """The same, where something else says that the outcome cannot be acted on."""
-        return (
-            self
-            if self.outcome < 0
-            else self._replace(outcome=-1, problem=problem, outcome_span=NOWHERE, spelled=False)
-        )
+        if self.outcome < 0:
+            return self
+        return self._replace(outcome=-1, problem=problem, outcome_span=NOWHERE, spelled=False)
 
 
 class Locator:
@@ -164,9 +162,10 @@ class Locator:
     def _objects(self, text: str, answer: Span, truncated: bool) -> tuple[list[Fields], str | None]:
         """The fields of every object that is the answer's own, and why none can be taken.
 
-        Where the spec refuses prose, nothing but a fence may stand around one object. An object that does not end, and any object of an answer that was cut off, is the answer's own only if nothing but
-        blanks precede it: what comes behind may have said that it was quoted. One that stands aside, or behind it as somebody else's, may
-        contradict it, and prose may take it back.
+        Where the spec refuses prose, nothing but a fence may stand around one object. An object that does not end, and any
+        object of an answer that was cut off, is the answer's own only if nothing but blanks precede it: what comes behind may
+        have said that it was quoted. One that stands aside, or follows as somebody else's, may contradict it, and prose may
+        take it back.
         """
         start, stop = answer
         prose: Prose | None = None
@@ -239,7 +238,10 @@ class Locator:
         return (-1, "outcome_ambiguous", NOWHERE) if others and outcome >= 0 else (outcome, problem, span)
 
     def _decide(self, fields: Fields) -> Decision:
-        """The outcome of all fields that it stands in: a violation if one says so, else what all say."""
+        """The outcome of all fields that it stands in: a violation if one says so, else what all say.
+
+        A field that may be absent is so if it says "none".
+        """
         decisions = [
             self._same([(-1, NOWHERE) if value is None else self._code(value) for value in fields[name]])
             for name, required in self._fields.items()
@@ -248,7 +250,7 @@ class Locator:
         for decision in decisions:
             if decision[0] == 1:
                 return decision
-        if any(required and name not in fields for name, required in self._fields.items()):
+        if not decisions or any(required and name not in fields for name, required in self._fields.items()):
             return -1, None, NOWHERE
         worst = min(decisions, key=lambda decision: decision[0])
         if worst[0] < 0 or len(decisions) == 1:

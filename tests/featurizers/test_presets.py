@@ -138,6 +138,13 @@ def test_several_fields_that_say_no(values: Callable[..., dict[str, float]]) -> 
     assert math.isnan(actual["q_violation"])
 
 
+def test_fields_that_say_none() -> None:
+    """A field that may be absent is so where it says "none"; where all are, there is no outcome."""
+    spec = OutcomeSpec(name="s", labels=(("no",), ("yes",)), any_of=("a?", "b?"))
+    texts = ['{"a": "None", "b": "no"}', '{"a": null, "b": "yes"}', '{"a": "n/a", "b": ""}']
+    assert [0, 1, -1] == [locate(text, spec).outcome for text in texts]
+
+
 def test_score() -> None:
     """A score has a cut from which on it is a violation; what is no number is no outcome."""
     spec = OutcomeSpec(name="s", field="toxicity", violation_at=0.5)
