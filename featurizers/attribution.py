@@ -7,7 +7,7 @@ takes time linear in the prose.
 
 import re
 
-from featurizers.caseless import caseless
+from featurizers.caseless import WORD, caseless
 
 ANSWER_TAGS = (
     "answer|final|final_answer|output|result|response|json|verdict|decision|classification|assessment|tool_call"
@@ -74,7 +74,6 @@ _HEADING = re.compile(
     r"^(?:(?:[^\w\n]|_)*+(?P<name>[^\W_][^\n:\uff1a.!?{}\"]{0,60})[:\uff1a](?P<value>[^\n]*)|#{1,6}[^\S\n]+(?P<title>[^\n]{1,60})$)",
     re.MULTILINE,
 )
-_WORD = re.compile(r"[^\W_]")
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 
 _WITHDRAWING = re.compile(
@@ -107,7 +106,7 @@ def speaker(prose: str) -> bool | None:
     told = None
     for heading in _HEADING.finditer(prose):
         name = _plain(heading["name"] or heading["title"])
-        if not _WORD.search(heading["value"] or "") and _NAMED.match(_ABOUT.sub("", name)):
+        if not WORD.search(heading["value"] or "") and _NAMED.match(_ABOUT.sub("", name)):
             told = True
         elif _OWN_WORD.search(name):
             told = False
@@ -119,12 +118,12 @@ def disowned(prose: str, *, ended: bool) -> bool:
 
     `ended` says that the verdict begins a line of its own; "Post: ..." then ends with its own.
     """
-    last = next(filter(_WORD.search, reversed(prose.split("\n"))), "")
+    last = next(filter(WORD.search, reversed(prose.split("\n"))), "")
     above = list(_HEADING.finditer(prose, max((blank.end() for blank in _BLANK_LINE.finditer(prose)), default=0)))
     if above and _DISOWNING.search(_plain(above[-1]["name"] or above[-1]["title"])):
         return True
     heading = _HEADING.match(last) if ended else None
-    introduction = heading["value"] if heading is not None and _WORD.search(heading["value"] or "") else last
+    introduction = heading["value"] if heading is not None and WORD.search(heading["value"] or "") else last
     return _OPENED.search(last) is not None or _disowns(introduction)
 
 

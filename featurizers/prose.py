@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Literal
 
 from featurizers.attribution import ANSWER_TAGS, disowned, speaker
-from featurizers.caseless import in_word
+from featurizers.caseless import WORD
 
 _INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
@@ -48,7 +48,7 @@ class Prose:
         if self._open() or line.endswith(_QUOTES) or (begins_line and line.startswith(">")):
             return "quoted"
         line = line.rstrip("[ *_")
-        goes_on = any(map(in_word, line))
+        goes_on = WORD.search(line) is not None
         if goes_on and not _INTRODUCING.search(line):
             return "aside"
         return "foreign" if self._is_foreign(piece, ended=not goes_on) else "own"
@@ -56,7 +56,7 @@ class Prose:
     def _is_foreign(self, piece: str, *, ended: bool) -> bool:
         """What nothing but blanks, marks and fences part from the object before stands as that one does."""
         prose = _FENCE_LINE.sub("", piece)
-        if any(map(in_word, prose)):
+        if WORD.search(prose):
             told = speaker(prose)
             self._heading_foreign = self._heading_foreign if told is None else told
             self._foreign = self._heading_foreign or disowned(prose, ended=ended)
