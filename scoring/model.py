@@ -51,7 +51,8 @@ class ErrorModel:
             self.policies: frozenset[str] = frozenset(self.card["policies"])
             self.terms: tuple[str, ...] = tuple(self.card["terms"])
             self._inputs = Inputs(tuple(self.card["inputs"]["policies"]))
-            self._needed = [schema.names.index(name) for name in self.card["inputs"]["never_missing"]]
+            self._never_missing: list[str] = self.card["inputs"]["never_missing"]
+            self._needed = [schema.names.index(name) for name in self._never_missing]
         except (KeyError, TypeError) as error:
             raise ModelError(f"The model's card lacks or garbles {error}: retrain with `secondlook train`.") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -72,6 +73,11 @@ class ErrorModel:
             named.get(CONTRIBUTIONS, np.zeros((len(values), 0), dtype=np.float32)),
             np.asarray(~np.isnan(values[:, self._needed]).any(axis=1)),
         )
+
+    def lacking(self, vector: NDArray[np.float32]) -> list[str]:
+        """The predictors that one LPP vector float32 [d] lacks and no training answer lacked: those that make it not supported."""
+        missing = np.isnan(vector[self._needed]).tolist()
+        return [name for name, gone in zip(self._never_missing, missing, strict=True) if gone]
 
 
 def load_model(path: Path, *, schema: FeatureSchema = SCHEMA) -> ErrorModel:

@@ -267,6 +267,7 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
             verdict.outcome = outcomes[row]
             if outcomes[row] <= 1 and not supported[row]:
                 verdict.reason = Reason.PREDICTORS_MISSING
+                verdict.missing = batch.controls.model.lacking(vectors.values[row])
             elif outcomes[row] <= 1:
                 verdict.error_probability, verdict.drivers = probabilities[row], drivers[row]
         verdicts.append(verdict)

@@ -172,4 +172,7 @@ def test_an_answer_that_lacks_what_no_training_answer_lacked_is_not_supported(ho
     """Without log-probabilities the model would judge on means alone: it says so."""
     bare = recording.values[:2].copy()
     bare[1, [place for place, name in enumerate(SCHEMA.names) if "logprob" in name]] = np.nan
-    assert [True, False] == load_model(home).score(bare, recording.policies[:2]).supported.tolist()
+    model = load_model(home)
+    assert [True, False] == model.score(bare, recording.policies[:2]).supported.tolist()
+    assert [] == model.lacking(bare[0])
+    assert model.lacking(bare[1]) == [name for name in model.card["inputs"]["never_missing"] if "logprob" in name] != []
