@@ -24,7 +24,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 .PHONY: install
 install: $(VENV)/.installed ## Install into .venv, with every dependency as locked
 
-$(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.py)
+$(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.py scoring/*/*.py)
 	$(BIN)/secondlook train --data $(RECORDING) --out models
 
 .PHONY: model

@@ -10,11 +10,11 @@ import pytest
 
 from featurizers import SCHEMA
 from scoring import ModelError, load_model
-from scoring.cold_start import single_estimator_model
-from scoring.dataset import Dataset
+from scoring.data.dataset import Dataset
 from scoring.model import METADATA_KEY, ErrorModel
 from scoring.store import write_model
 from scoring.training import Trained
+from scoring.training.cold_start import single_estimator_model
 
 
 @pytest.fixture

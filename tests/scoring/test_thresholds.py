@@ -18,7 +18,7 @@ from scoring import (
     review_budget_threshold,
     risk_bound_threshold,
 )
-from scoring.metrics import item_costs
+from scoring.evaluation.metrics import item_costs
 from scoring.thresholds import cheapest_threshold, clopper_pearson_upper
 
 COSTS = st.floats(0.01, 100)

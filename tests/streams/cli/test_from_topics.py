@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from featurizers import SCHEMA
 from scoring import RECORDING, load_model
-from scoring.loading import load
+from scoring.data.loading import load
 from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
 from streams.kafka.topics import load_topics

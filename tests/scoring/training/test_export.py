@@ -8,12 +8,12 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from scoring.calibration import METHODS, Method, fit_calibrator
-from scoring.dataset import Dataset
-from scoring.export import to_onnx
-from scoring.meta_model import SETTINGS, Expansion, Family, MetaModel, Scorer, fit_expansion, fit_learner
+from scoring.data.dataset import Dataset
 from scoring.model import ErrorModel
 from scoring.training import Trained
+from scoring.training.calibration import METHODS, Method, fit_calibrator
+from scoring.training.export import to_onnx
+from scoring.training.meta_model import SETTINGS, Expansion, Family, MetaModel, Scorer, fit_expansion, fit_learner
 
 Models = dict[tuple[Family, Method], MetaModel]
 

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 
 from featurizers import SCHEMA
-from scoring import metrics
-from scoring.dataset import Dataset
+from scoring.data.dataset import Dataset
 from scoring.errors import TrainingError
+from scoring.evaluation import metrics
 
 MIN_PER_KIND = 40
 """Wrong and right answers, each, below which nothing is trained: eight in each outer fold."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scoring.dataset import Dataset
+from scoring.data.dataset import Dataset
 from scoring.evaluation import evaluate
+from scoring.evaluation.report import html_report
 from scoring.model import ErrorModel
-from scoring.report import html_report
 from scoring.training import Trained
 
 VOID = {"meta"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring import metrics
+from scoring.evaluation import metrics
 from scoring.thresholds import ACCOUNTINGS, Accounting
 
 Floats = NDArray[np.float64]

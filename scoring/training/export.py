@@ -33,9 +33,9 @@ from skl2onnx.algebra.onnx_ops import (
 )
 from skl2onnx.common.data_types import FloatTensorType
 
-from scoring.calibration import Beta, Calibrator, Isotonic, Platt
-from scoring.meta_model import CLIP, Boosted, Expansion, Linear, MetaModel
 from scoring.model import CONTRIBUTIONS, INPUT, PROBABILITY
+from scoring.training.calibration import Beta, Calibrator, Isotonic, Platt
+from scoring.training.meta_model import CLIP, Boosted, Expansion, Linear, MetaModel
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION = 8

@@ -5,10 +5,10 @@ import pytest
 
 from featurizers import SCHEMA
 from scoring import TrainingError
-from scoring.baselines import SINGLE_ESTIMATORS
-from scoring.cold_start import single_estimator_model
-from scoring.dataset import Dataset
+from scoring.data.dataset import Dataset
+from scoring.evaluation.baselines import SINGLE_ESTIMATORS
 from scoring.model import ErrorModel
+from scoring.training.cold_start import single_estimator_model
 
 
 @pytest.mark.parametrize("name", SINGLE_ESTIMATORS)

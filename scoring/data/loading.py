@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from scoring.dataset import Dataset, from_items
-from scoring.joining import read_labelled_vectors
+from scoring.data.dataset import Dataset, from_items
+from scoring.data.joining import read_labelled_vectors
 from scoring.recording import read_lines, read_recording
 
 

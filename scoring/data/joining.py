@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurizers import SCHEMA
-from scoring.dataset import NO_OUTCOME, Dataset, Origin
+from scoring.data.dataset import NO_OUTCOME, Dataset, Origin
 from scoring.errors import DataError
 from scoring.human import HumanDecision
 from scoring.recording import read_lines

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from featurizers import SCHEMA
 from scoring import Accounting, TrainingError
-from scoring.calibration import Method
-from scoring.checks import policies_of_their_own
-from scoring.cross_validation import Sample, folds
-from scoring.dataset import Dataset, Origin
-from scoring.meta_model import Family
-from scoring.ruling import Ruling, rule_at
-from scoring.training import Trained, choose, train
+from scoring.data.dataset import Dataset, Origin
+from scoring.evaluation.ruling import Ruling, rule_at
+from scoring.training import Trained, train
+from scoring.training.calibration import Method
+from scoring.training.checks import policies_of_their_own
+from scoring.training.cross_validation import Sample, folds
+from scoring.training.meta_model import Family
+from scoring.training.trainer import choose
 
 Synthetic = Callable[[int, int, float], Dataset]
 

@@ -37,7 +37,7 @@ def learned(auroc: Mapping[str, Any], gain: Mapping[str, Any]) -> str:
     return f"Nothing was shown to be learned beyond the error rates by outcome and policy: {ranked}, {beyond}."
 
 
-def table(result: Mapping[str, Any]) -> str:
+def comparison(result: Mapping[str, Any]) -> str:
     """The comparison with every baseline, as text for a terminal."""
     lines = [
         f"{'':22}{'AUROC':>7}{'AURC':>7}"

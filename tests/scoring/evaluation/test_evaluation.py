@@ -9,12 +9,13 @@ import pytest
 
 from featurizers import SCHEMA
 from scoring import ACCOUNTINGS, DataError
-from scoring.baselines import BASELINES, rule
-from scoring.cold_start import single_estimator_model
-from scoring.dataset import Dataset, Origin
-from scoring.evaluation import COST_BAND, evaluate
+from scoring.data.dataset import Dataset, Origin
+from scoring.evaluation import evaluate
+from scoring.evaluation.baselines import BASELINES, rule
+from scoring.evaluation.evaluator import COST_BAND
 from scoring.model import ErrorModel
 from scoring.training import Trained, train
+from scoring.training.cold_start import single_estimator_model
 
 Synthetic = Callable[[int, int, float], Dataset]
 NAMED = [

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurizers import SCHEMA
-from scoring import metrics
-from scoring.dataset import Dataset
+from scoring.data.dataset import Dataset
 from scoring.errors import ThresholdError
+from scoring.evaluation import metrics
+from scoring.evaluation.ruling import HEADLINE, Ruling
 from scoring.model import ErrorModel
-from scoring.ruling import HEADLINE, Ruling
 from scoring.thresholds import risk_bound_threshold
 
 Floats = NDArray[np.float64]

@@ -11,9 +11,9 @@ import pytest
 
 from featurizers import SCHEMA
 from scoring import DataError
-from scoring.dataset import Dataset
-from scoring.joining import join_decisions, read_labelled_vectors
-from scoring.loading import load
+from scoring.data.dataset import Dataset
+from scoring.data.joining import join_decisions, read_labelled_vectors
+from scoring.data.loading import load
 
 
 def _vector(request_id: str, policy: str = "hate", **changed: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.calibration import METHODS, Calibrator, Method, fit_calibrator
-from scoring.meta_model import SETTINGS, Family, MetaModel, Scorer, fit_expansion, fit_learner
+from scoring.training.calibration import METHODS, Calibrator, Method, fit_calibrator
+from scoring.training.meta_model import SETTINGS, Family, MetaModel, Scorer, fit_expansion, fit_learner
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

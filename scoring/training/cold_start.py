@@ -8,10 +8,10 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from featurizers import SCHEMA
-from scoring.baselines import SINGLE_ESTIMATORS, SingleEstimator
 from scoring.errors import TrainingError
-from scoring.export import IR_VERSION, OPSETS, finish
+from scoring.evaluation.baselines import SINGLE_ESTIMATORS, SingleEstimator
 from scoring.model import CONTRIBUTIONS, INPUT, METADATA_KEY, PROBABILITY
+from scoring.training.export import IR_VERSION, OPSETS, finish
 
 
 def single_estimator_model(name: str) -> tuple[bytes, dict[str, Any]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from scoring.calibration import Calibrator
+from scoring.training.calibration import Calibrator
 
 Floats = NDArray[np.float64]
 Family = Literal["ridge", "logistic", "boosting"]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from scoring.svg import Frame, Line, bars, line_chart, reliability
+from scoring.evaluation.svg import Frame, Line, bars, line_chart, reliability
 from scoring.thresholds import ACCOUNTINGS
 
 Result = Mapping[str, Any]

@@ -11,15 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring import metrics
-from scoring.baselines import BASELINES, SINGLE_ESTIMATORS, rule
-from scoring.dataset import Dataset
-from scoring.diagnostics import calibration_table, effects, failure_conditions, risk_bounds, risk_coverage, slices
+from scoring.data.dataset import Dataset
 from scoring.errors import DataError
+from scoring.evaluation import metrics
+from scoring.evaluation.baselines import BASELINES, SINGLE_ESTIMATORS, rule
+from scoring.evaluation.diagnostics import (
+    calibration_table,
+    effects,
+    failure_conditions,
+    risk_bounds,
+    risk_coverage,
+    slices,
+)
+from scoring.evaluation.ruling import Ruling, paired_difference, rule_at, summarise
+from scoring.evaluation.words import conclusions
 from scoring.model import ErrorModel
-from scoring.ruling import Ruling, paired_difference, rule_at, summarise
 from scoring.thresholds import ACCOUNTINGS, Accounting, cheapest_threshold, cost_threshold
-from scoring.words import conclusions
 
 COST_RATIO = 0.64
 """The paper's c_rev / c_mis."""

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from featurizers import SCHEMA
-from scoring import metrics
-from scoring.baselines import BASELINES, rule
-from scoring.calibration import Method
-from scoring.checks import policies_of_their_own, refuse_leaks, require_enough
-from scoring.cross_validation import OUTER_FOLDS, Fitted, Sample, fit_family, nested_predictions, splits
-from scoring.dataset import Dataset
+from scoring.data.dataset import Dataset
 from scoring.errors import ThresholdError
-from scoring.export import to_onnx
+from scoring.evaluation import metrics
+from scoring.evaluation.baselines import BASELINES, rule
+from scoring.evaluation.ruling import Ruling, join, rule_at, summarise
+from scoring.evaluation.words import learned
 from scoring.inputs import Inputs
-from scoring.meta_model import SETTINGS, Family, Linear, MetaModel
 from scoring.model import METADATA_KEY
-from scoring.ruling import Ruling, join, rule_at, summarise
 from scoring.thresholds import ACCOUNTINGS, Accounting, best_f1_threshold, cost_threshold, review_budget_threshold
-from scoring.words import learned
+from scoring.training.calibration import Method
+from scoring.training.checks import policies_of_their_own, refuse_leaks, require_enough
+from scoring.training.cross_validation import OUTER_FOLDS, Fitted, Sample, fit_family, nested_predictions, splits
+from scoring.training.export import to_onnx
+from scoring.training.meta_model import SETTINGS, Family, Linear, MetaModel
 
 SEED = 20261123
 COST_RATIO = 0.64

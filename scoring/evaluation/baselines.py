@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurizers import SCHEMA
-from scoring.dataset import Dataset
-from scoring.ruling import Ruling, rule_at
+from scoring.data.dataset import Dataset
+from scoring.evaluation.ruling import Ruling, rule_at
 from scoring.thresholds import ACCOUNTINGS, cheapest_threshold
 
 Floats = NDArray[np.float64]
