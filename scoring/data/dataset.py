@@ -46,6 +46,11 @@ class Dataset:
         return [origin.policy for origin in self.origins]
 
     @property
+    def groups(self) -> list[str]:
+        """What must stay in one fold, and is drawn as one, of each row."""
+        return [origin.group for origin in self.origins]
+
+    @property
     def errors(self) -> NDArray[np.bool_]:
         """E of the method: the LLM's decision differs from the label. Meaningful where `decided`."""
         return np.asarray(self.outcomes != self.labels)

@@ -10,12 +10,14 @@ from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
 from scoring.errors import ThresholdError
 from scoring.evaluation import metrics
+from scoring.evaluation.bootstrap import Bootstrap, Figure
 from scoring.evaluation.ruling import HEADLINE, Ruling
 from scoring.model import ErrorModel
 from scoring.thresholds import risk_bound_threshold
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Rows = NDArray[np.int64]
 
 DIMENSIONS = ("policy", "language", "modality", "llm", "length")
 SMALLEST_SLICE = 20
@@ -24,37 +26,28 @@ RISKS = (0.02, 0.05, 0.1, 0.15, 0.2)
 DELTA = 0.1
 
 
-def calibration_table(probabilities: Floats, errors: Bools, weights: Floats) -> dict[str, Any]:
-    """ECE, and for ten bins of equal count the mean prediction against the observed error rate with its interval."""
-    bins = []
-    for members in metrics.equal_count_bins(probabilities):
-        rate = metrics.weighted_mean(errors[members].astype(np.float64), weights[:, members])
-        bins.append(
+def calibration_table(probabilities: Floats, errors: Bools) -> dict[str, Any]:
+    """ECE, and for ten bins of equal count the mean prediction against the observed error rate."""
+    return {
+        "ece": Figure(lambda weights: metrics.calibration_error(probabilities, errors, weights)),
+        "bins": [
             {
                 "predicted": float(probabilities[members].mean()),
-                "observed": metrics.interval(rate).as_dict(),
+                "observed": _mean(errors.astype(np.float64), members),
                 "count": len(members),
             }
-        )
-    return {
-        "ece": metrics.interval(metrics.calibration_error(probabilities, errors, weights)).as_dict(),
-        "bins": bins,
+            for members in metrics.equal_count_bins(probabilities)
+        ],
     }
 
 
-def risk_coverage(scores: Floats, errors: Bools, weights: Floats) -> list[dict[str, Any]]:
+def risk_coverage(scores: Floats, errors: Bools) -> list[dict[str, Any]]:
     """Error rate among the automated at each coverage, least risky first; ties count by their mean."""
     order = np.argsort(scores, kind="stable")
-    _, group = np.unique(scores[order], return_inverse=True)
-    rate = (np.bincount(group, errors[order]) / np.bincount(group))[group]
-    points = []
-    for coverage in COVERAGES:
-        kept = max(1, round(coverage * len(scores)))
-        drawn = weights[:, order[:kept]]
-        totals = drawn.sum(axis=1)
-        risk = np.divide(drawn @ rate[:kept], totals, out=np.full(len(totals), np.nan), where=totals > 0)
-        points.append({"coverage": coverage, "risk": metrics.interval(risk).as_dict()})
-    return points
+    _, group = np.unique(scores, return_inverse=True)
+    rate = (np.bincount(group, errors) / np.bincount(group))[group]
+    kept = {coverage: order[: max(1, round(coverage * len(scores)))] for coverage in COVERAGES}
+    return [{"coverage": coverage, "risk": _mean(rate, rows)} for coverage, rows in kept.items()]
 
 
 def risk_bounds(scores: Floats, errors: Bools) -> list[dict[str, Any]]:
@@ -80,27 +73,31 @@ def risk_bounds(scores: Floats, errors: Bools) -> list[dict[str, Any]]:
 
 
 def slices(
-    model: Ruling, baselines: Mapping[str, Ruling], data: Dataset, weights: Floats, review: float
-) -> dict[str, dict[str, Any]]:
+    model: Ruling, baselines: Mapping[str, Ruling], data: Dataset, review: float
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Per value of each dimension: the model and label-and-policy. Slices under 20 rows state their size only."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for dimension, value, rows in _slices(data):
         entry: dict[str, Any] = {"rows": len(rows), "errors": int(data.errors[rows].sum())}
         if len(rows) >= SMALLEST_SLICE:
-            part = (data.errors[rows], weights[:, rows])
-            escalated = model.escalated[HEADLINE][rows]
-            entry |= {
-                "auroc": metrics.interval(metrics.auroc(model.scores[rows], *part)).as_dict(),
-                "cost": metrics.interval(metrics.cost(escalated, *part, HEADLINE, review)).as_dict(),
-                "label_and_policy_cost": metrics.interval(
-                    metrics.cost(baselines["label-and-policy"].escalated[HEADLINE][rows], *part, HEADLINE, review)
-                ).as_dict(),
-                "escalation_rate": metrics.interval(metrics.escalation_rate(escalated, part[1])).as_dict(),
-                "automated_accuracy": metrics.interval(metrics.automated_accuracy(escalated, *part)).as_dict(),
-                "ece": metrics.interval(metrics.calibration_error(model.scores[rows], *part, bins=5)).as_dict(),
-            }
+            entry |= _slice(model, baselines["label-and-policy"], data.errors, rows, review)
         found.setdefault(dimension, {})[value] = entry
     return found
+
+
+def _slice(model: Ruling, rates: Ruling, errors: Bools, rows: Rows, review: float) -> dict[str, Figure]:
+    scores, escalated, wrong = model.scores[rows], model.escalated[HEADLINE][rows], errors[rows]
+    costs, theirs = (
+        metrics.item_costs(ruling.escalated[HEADLINE], errors, HEADLINE, review) for ruling in (model, rates)
+    )
+    return {
+        "auroc": Figure(lambda weights: metrics.auroc(scores, wrong, weights[:, rows])),
+        "cost": _mean(costs, rows),
+        "label_and_policy_cost": _mean(theirs, rows),
+        "escalation_rate": Figure(lambda weights: metrics.escalation_rate(escalated, weights[:, rows])),
+        "automated_accuracy": Figure(lambda weights: metrics.automated_accuracy(escalated, wrong, weights[:, rows])),
+        "ece": Figure(lambda weights: metrics.calibration_error(scores, wrong, weights[:, rows], bins=5)),
+    }
 
 
 def effects(model: ErrorModel, data: Dataset, repeats: int = 10) -> list[dict[str, Any]]:
@@ -138,16 +135,16 @@ def failure_conditions(data: Dataset, seed: int, replicates: int = 1000) -> dict
     `excess` is the mean of the slice minus that of all other rows, with its interval; an interval above zero shows the
     condition. All held-out rows count, those with outcomes 2 and 3 above all.
     """
-    weights = metrics.bootstrap_weights([origin.group for origin in data.origins], replicates, seed)
-    return {
-        "policy_gap": _excesses(data, weights, "q_policy_gap", 3, ("policy",)),
-        "evidence_deficiency": _excesses(data, weights, "q_evidence_deficiency", 2, DIMENSIONS),
-    }
+    found: dict[str, list[dict[str, Any]]] = Bootstrap(data.groups, replicates, seed).estimate(
+        {
+            "policy_gap": _excesses(data, "q_policy_gap", 3, ("policy",)),
+            "evidence_deficiency": _excesses(data, "q_evidence_deficiency", 2, DIMENSIONS),
+        }
+    )
+    return found
 
 
-def _excesses(
-    data: Dataset, weights: Floats, predictor: str, outcome: int, dimensions: tuple[str, ...]
-) -> list[dict[str, Any]]:
+def _excesses(data: Dataset, predictor: str, outcome: int, dimensions: tuple[str, ...]) -> list[dict[str, Any]]:
     soft = data.values[:, SCHEMA.names.index(predictor)].astype(np.float64)
     known = ~np.isnan(soft)
     found = []
@@ -156,23 +153,26 @@ def _excesses(
         inside[rows] = True
         if dimension not in dimensions or inside.all() or (inside & known).sum() < SMALLEST_SLICE:
             continue
-        mean, others = (
-            metrics.weighted_mean(soft[mask], weights[:, mask]) for mask in (inside & known, ~inside & known)
-        )
         found.append(
             {
                 "dimension": dimension,
                 "value": value,
                 "rows": len(rows),
                 "stated": int((data.outcomes[rows] == outcome).sum()),
-                "mean_probability": metrics.interval(mean).as_dict(),
-                "excess": metrics.interval(mean - others).as_dict(),
+                "mean_probability": _mean(soft, inside & known),
+                "excess": _mean(soft, inside & known).minus(_mean(soft, ~inside & known)),
             }
         )
     return found
 
 
-def _slices(data: Dataset) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
+def _mean(values: Floats, rows: Rows | Bools) -> Figure:
+    """Mean over some of the rows."""
+    chosen = values[rows]
+    return Figure(lambda weights: metrics.weighted_mean(chosen, weights[:, rows]))
+
+
+def _slices(data: Dataset) -> Iterator[tuple[str, str, Rows]]:
     for dimension in DIMENSIONS:
         column = np.array([getattr(origin, dimension) for origin in data.origins])
         for value in sorted(set(column.tolist())):

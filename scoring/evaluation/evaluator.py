@@ -15,6 +15,7 @@ from scoring.data.dataset import Dataset
 from scoring.errors import DataError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, SINGLE_ESTIMATORS, rule
+from scoring.evaluation.bootstrap import Bootstrap, Figure
 from scoring.evaluation.diagnostics import (
     calibration_table,
     effects,
@@ -23,7 +24,7 @@ from scoring.evaluation.diagnostics import (
     risk_coverage,
     slices,
 )
-from scoring.evaluation.ruling import Ruling, paired_difference, rule_at, summarise
+from scoring.evaluation.ruling import Ruling, auroc, cost, paired_difference, rule_at, summarise
 from scoring.evaluation.words import conclusions
 from scoring.model import ErrorModel
 from scoring.thresholds import ACCOUNTINGS, Accounting, cheapest_threshold, cost_threshold
@@ -38,13 +39,12 @@ SEED = 20261123
 
 @dataclass(frozen=True)
 class Trial:
-    """Everything that judges: the decided training and held-out rows, the model's scores on both, bootstrap weights."""
+    """Everything that judges: the decided training and held-out rows, and the model's scores on both."""
 
     train: Dataset
     test: Dataset
     train_scores: NDArray[np.float64]
     test_scores: NDArray[np.float64]
-    weights: NDArray[np.float64]
     calibrated: bool
 
     def model(self, review: float) -> Ruling:
@@ -72,20 +72,21 @@ def evaluate(
     """Judge `model` on the held-out items of `data`; the result is what `--json` writes. Raises DataError, ThresholdError."""
     data = data.in_canonical_order()  # the bootstrap draws rows by their place
     held_out = data.take(data.held_out)
-    trial = _trial(model, data, held_out, replicates)
-    errors, weights = trial.test.errors, trial.weights
+    trial = _trial(model, data, held_out)
+    errors = trial.test.errors
     rulings = {name: trial.baseline(name, cost_ratio) for name in BASELINES}
     judged = trial.model(cost_ratio)
     best = _best_single(trial, cost_ratio)
 
-    def entry(ruling: Ruling) -> dict[str, Any]:
-        differences = {
-            name: paired_difference(ruling, rulings[best[name]], errors, weights, accounting=name, review=cost_ratio)
-            for name in ACCOUNTINGS
+    def against(ruling: Ruling, others: dict[Accounting, str]) -> dict[Accounting, Figure]:
+        return {
+            name: paired_difference(ruling, rulings[other], errors, name, cost_ratio) for name, other in others.items()
         }
-        return {**summarise(ruling, errors, weights, cost_ratio), "paired_cost_difference": differences}
 
-    result = {
+    def entry(ruling: Ruling) -> dict[str, Any]:
+        return {**summarise(ruling, errors, cost_ratio), "paired_cost_difference": against(ruling, best)}
+
+    figures = {
         "model": {
             "name": model.name,
             "sha256": model.sha256,
@@ -95,34 +96,27 @@ def evaluate(
         "baselines": {name: entry(ruling) for name, ruling in rulings.items()},
         "best_single_estimator": best,
         "cost_ratio": cost_ratio,
-        "against_label_and_policy": {
-            name: paired_difference(
-                judged, rulings["label-and-policy"], errors, weights, accounting=name, review=cost_ratio
-            )
-            for name in ACCOUNTINGS
-        },
-        "auroc_gain_over_label_and_policy": metrics.interval(
-            metrics.auroc(judged.scores, errors, weights)
-            - metrics.auroc(rulings["label-and-policy"].scores, errors, weights)
-        ).as_dict(),
+        "against_label_and_policy": against(judged, dict.fromkeys(ACCOUNTINGS, "label-and-policy")),
+        "auroc_gain_over_label_and_policy": auroc(judged, errors).minus(auroc(rulings["label-and-policy"], errors)),
         "data": _describe(data, held_out, trial),
-        "calibration": calibration_table(trial.test_scores, errors, weights),
+        "calibration": calibration_table(trial.test_scores, errors),
         "risk_coverage": {
-            name: risk_coverage(ruling.scores, errors, weights)
+            name: risk_coverage(ruling.scores, errors)
             for name, ruling in {"model": judged, **rulings}.items()
             if name not in ("trust-all", "escalate-all")
         },
         "cost_curve": _cost_curve(trial),
         "risk_bounds": risk_bounds(trial.test_scores, errors),
-        "slices": slices(judged, rulings, trial.test, weights, cost_ratio),
+        "slices": slices(judged, rulings, trial.test, cost_ratio),
         "effects": effects(model, trial.test),
         "failure_conditions": failure_conditions(held_out, SEED),
         "replicates": replicates,
     }
+    result = Bootstrap(trial.test.groups, replicates, SEED).estimate(figures)
     return {**result, "conclusions": conclusions(result)}
 
 
-def _trial(model: ErrorModel, data: Dataset, held_out: Dataset, replicates: int) -> Trial:
+def _trial(model: ErrorModel, data: Dataset, held_out: Dataset) -> Trial:
     train, test = (part.take(part.decided) for part in (data.take(~data.held_out), held_out))
     for part, name in ((train, "training"), (test, "held-out")):
         wrong = int(part.errors.sum())
@@ -136,7 +130,6 @@ def _trial(model: ErrorModel, data: Dataset, held_out: Dataset, replicates: int)
         test,
         _risks(model, train),
         _risks(model, test),
-        metrics.bootstrap_weights([origin.group for origin in test.origins], replicates, SEED),
         bool(model.card["calibrated"]),
     )
 
@@ -166,12 +159,12 @@ def _cost_curve(trial: Trial) -> dict[str, Any]:
     """Cost against c_rev / c_mis over the paper's band, each rule at its own threshold for that ratio."""
     curve: dict[str, Any] = {"ratios": list(COST_BAND)}
     for accounting in ACCOUNTINGS:
-        named: dict[str, list[dict[str, float | None]]] = {}
+        named: dict[str, list[Figure]] = {}
         for ratio in COST_BAND:
             rulings = {"model": trial.model(ratio), **{name: trial.baseline(name, ratio) for name in BASELINES}}
             for name, ruling in rulings.items():
-                costs = metrics.cost(ruling.escalated[accounting], trial.test.errors, trial.weights, accounting, ratio)
-                named.setdefault(name, []).append(metrics.interval(costs).as_dict())
+                costs = cost(ruling.escalated[accounting], trial.test.errors, accounting, ratio)
+                named.setdefault(name, []).append(costs)
         curve[accounting] = named
     return curve
 

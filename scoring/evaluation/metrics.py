@@ -1,10 +1,8 @@
 """How well a score finds the LLM's errors, vectorised over bootstrap replicates.
 
-Every function takes scores [n], errors bool [n] and weights [B, n] (how often each item was drawn) and returns [B]. Higher
+Every figure takes scores [n], errors bool [n] and weights [B, n] (how often each item was drawn) and gives [B]. Higher
 scores mean riskier. Tied scores count as if ordered at random, so a constant score gets exactly what chance gives.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,37 +11,6 @@ from scoring.thresholds import Accounting
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % bootstrap interval (percentiles)."""
-
-    value: float
-    low: float
-    high: float
-
-    def as_dict(self) -> dict[str, float | None]:
-        """For JSON; what is undefined on this data is null."""
-        numbers = {"value": self.value, "low": self.low, "high": self.high}
-        return {name: None if np.isnan(number) else number for name, number in numbers.items()}
-
-
-def bootstrap_weights(groups: list[str], replicates: int, seed: int) -> Floats:
-    """Weights [1 + B, n]: first the sample itself, then B draws of whole groups with replacement."""
-    names = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-    member = np.array([names[group] for group in groups])
-    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)
-    return np.concatenate((np.ones((1, len(groups))), draws[:, member].astype(float)))
-
-
-def interval(values: Floats) -> Interval:
-    """Point estimate (the sample itself comes first) and percentile interval; replicates without a value are left out."""
-    replicates = values[1:][~np.isnan(values[1:])]
-    if np.isnan(values[0]) or len(replicates) == 0:
-        return Interval(float(values[0]), float("nan"), float("nan"))
-    low, high = np.percentile(replicates, [2.5, 97.5])
-    return Interval(float(values[0]), float(low), float(high))
 
 
 def auroc(scores: Floats, errors: Bools, weights: Floats) -> Floats:
@@ -72,17 +39,12 @@ def aurc(scores: Floats, errors: Bools, weights: Floats) -> Floats:
 
 
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
-    """Mean of values [n] in each replicate."""
-    return np.asarray(weights @ values / weights.sum(axis=1))
-
-
-def cost(escalated: Bools, errors: Bools, weights: Floats, accounting: Accounting, review: float) -> Floats:
-    """Expected cost per answer in units of c_mis, at c_rev = `review` c_mis."""
-    return weighted_mean(item_costs(escalated, errors, accounting, review), weights)
+    """Mean of values [n] in each replicate; NaN where nothing was drawn."""
+    return _ratio(weights @ values, weights.sum(axis=1))
 
 
 def item_costs(escalated: Bools, errors: Bools, accounting: Accounting, review: float) -> Floats:
-    """Cost of each answer [n], in units of c_mis."""
+    """Cost of each answer [n] in units of c_mis, at c_rev = `review` c_mis."""
     charged = escalated & ~errors if accounting == "false-discovery" else escalated
     return np.asarray((~escalated & errors) + charged * review)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.evaluation import metrics
+from scoring.evaluation.bootstrap import Figure
 from scoring.thresholds import ACCOUNTINGS, Accounting
 
 Floats = NDArray[np.float64]
@@ -43,44 +44,39 @@ def join(parts: Sequence[tuple[NDArray[np.int64], Ruling]], n: int) -> Ruling:
     return Ruling(scores, means, escalated)
 
 
-def summarise(ruling: Ruling, errors: Bools, weights: Floats, review: float) -> dict[str, Any]:
-    """The metrics of the method, each {value, low, high}; `cost` per accounting in units of c_mis per answer."""
+def summarise(ruling: Ruling, errors: Bools, review: float) -> dict[str, Any]:
+    """The metrics of the method, to be estimated; `cost` per accounting in units of c_mis per answer."""
 
-    def stated(values: Floats) -> dict[str, float | None]:
-        return metrics.interval(values).as_dict()
+    def at(accounting: Accounting) -> dict[str, Any]:
+        escalated = ruling.escalated[accounting]
+        return {
+            "escalation_rate": Figure(lambda weights: metrics.escalation_rate(escalated, weights)),
+            "automated_accuracy": Figure(lambda weights: metrics.automated_accuracy(escalated, errors, weights)),
+        }
 
+    thresholds = {name: value if np.isfinite(value) else None for name, value in ruling.thresholds.items()}
     return {
-        "auroc": stated(metrics.auroc(ruling.scores, errors, weights)),
-        "auprc": stated(metrics.auprc(ruling.scores, errors, weights)),
-        "aurc": stated(metrics.aurc(ruling.scores, errors, weights)),
-        "cost": {
-            name: stated(metrics.cost(ruling.escalated[name], errors, weights, name, review)) for name in ACCOUNTINGS
-        },
-        "escalation_rate": stated(metrics.escalation_rate(ruling.escalated[HEADLINE], weights)),
-        "automated_accuracy": stated(metrics.automated_accuracy(ruling.escalated[HEADLINE], errors, weights)),
-        "at": {
-            name: {
-                "threshold": ruling.thresholds[name] if np.isfinite(ruling.thresholds[name]) else None,
-                "escalation_rate": stated(metrics.escalation_rate(ruling.escalated[name], weights)),
-                "automated_accuracy": stated(metrics.automated_accuracy(ruling.escalated[name], errors, weights)),
-            }
-            for name in ACCOUNTINGS
-        },
+        "auroc": auroc(ruling, errors),
+        "auprc": Figure(lambda weights: metrics.auprc(ruling.scores, errors, weights)),
+        "aurc": Figure(lambda weights: metrics.aurc(ruling.scores, errors, weights)),
+        "cost": {name: cost(ruling.escalated[name], errors, name, review) for name in ACCOUNTINGS},
+        **at(HEADLINE),
+        "at": {name: {"threshold": thresholds[name], **at(name)} for name in ACCOUNTINGS},
     }
 
 
-def paired_difference(
-    ruling: Ruling, other: Ruling, errors: Bools, weights: Floats, *, accounting: Accounting, review: float
-) -> dict[str, float | None]:
-    """Cost of `ruling` minus cost of `other` on the same resampled items: {value, low, high, p_value}.
+def cost(escalated: Bools, errors: Bools, accounting: Accounting, review: float) -> Figure:
+    """Expected cost per answer in units of c_mis, at c_rev = `review` c_mis."""
+    costs = metrics.item_costs(escalated, errors, accounting, review)
+    return Figure(lambda weights: metrics.weighted_mean(costs, weights))
 
-    The two-sided p-value is the bootstrap's: twice the smaller share of replicates on either side of zero, the sample itself
-    counted in, so it is never 0.
-    """
-    difference = metrics.cost(ruling.escalated[accounting], errors, weights, accounting, review) - metrics.cost(
-        other.escalated[accounting], errors, weights, accounting, review
-    )
-    replicates = difference[1:]
-    rarer_side = min((replicates <= 0).sum(), (replicates >= 0).sum())
-    p_value = min(1.0, 2 * float(rarer_side + 1) / (len(replicates) + 1))
-    return {**metrics.interval(difference).as_dict(), "p_value": p_value}
+
+def auroc(ruling: Ruling, errors: Bools) -> Figure:
+    """How well the score ranks errors."""
+    return Figure(lambda weights: metrics.auroc(ruling.scores, errors, weights))
+
+
+def paired_difference(ruling: Ruling, other: Ruling, errors: Bools, accounting: Accounting, review: float) -> Figure:
+    """Cost of `ruling` minus cost of `other`, with a two-sided p-value."""
+    ours, theirs = (cost(one.escalated[accounting], errors, accounting, review) for one in (ruling, other))
+    return ours.minus(theirs, tested=True)

@@ -19,7 +19,8 @@ from scoring.data.dataset import Dataset
 from scoring.errors import ThresholdError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, rule
-from scoring.evaluation.ruling import Ruling, join, rule_at, summarise
+from scoring.evaluation.bootstrap import Bootstrap, Figure
+from scoring.evaluation.ruling import Ruling, auroc, join, rule_at, summarise
 from scoring.evaluation.words import learned
 from scoring.inputs import Inputs
 from scoring.model import METADATA_KEY
@@ -72,7 +73,7 @@ def train(
     sample = Sample(
         inputs.encode(decided.values, decided.policies),
         decided.errors,
-        [origin.group for origin in decided.origins],
+        decided.groups,
         decided.policies,
         SCHEMA.names,
     )
@@ -124,19 +125,18 @@ def _judged(
     cost_ratio: float,
 ) -> dict[str, Any]:
     """Nested cross-validation of every candidate and baseline, and what it says about the chosen one."""
-    weights = metrics.bootstrap_weights(list(sample.groups), REPLICATES, SEED)
     baselines = {name: _out_of_fold(name, sample, decided, cost_ratio) for name in BASELINES}
     named = {f"{family}-{method}": ruling for (family, method), ruling in candidates.items()} | baselines
-    table = {name: summarise(ruling, sample.errors, weights, cost_ratio) for name, ruling in named.items()}
-    name, scores = "-".join(chosen), candidates[chosen].scores
-    gain = metrics.auroc(scores, sample.errors, weights) - metrics.auroc(
-        baselines["label-and-policy"].scores, sample.errors, weights
+    name, ruling, errors = "-".join(chosen), candidates[chosen], sample.errors
+    judged = Bootstrap(sample.groups, REPLICATES, SEED).estimate(
+        {
+            "nested_cv": {key: summarise(one, errors, cost_ratio) for key, one in named.items()},
+            "calibration_error": Figure(lambda weights: metrics.calibration_error(ruling.scores, errors, weights)),
+            "gain": auroc(ruling, errors).minus(auroc(baselines["label-and-policy"], errors)),
+        }
     )
-    return {
-        "nested_cv": table,
-        "calibration_error": metrics.interval(metrics.calibration_error(scores, sample.errors, weights)).as_dict(),
-        "verdict": learned(table[name]["auroc"], metrics.interval(gain).as_dict()),
-    }
+    verdict = learned(judged["nested_cv"][name]["auroc"], judged.pop("gain"))
+    return {**judged, "verdict": verdict}
 
 
 def choose(
