@@ -6,19 +6,16 @@ from scoring.recording import RECORDING, Item, is_held_out, read_recording
 from scoring.thresholds import (
     ACCOUNTINGS,
     Accounting,
-    CertifiedThreshold,
     best_f1_threshold,
     cost_threshold,
     cost_thresholds,
     review_budget_threshold,
-    risk_bound_threshold,
 )
 
 __all__ = [
     "ACCOUNTINGS",
     "RECORDING",
     "Accounting",
-    "CertifiedThreshold",
     "DataError",
     "ErrorModel",
     "Item",
@@ -33,5 +30,4 @@ __all__ = [
     "load_model",
     "read_recording",
     "review_budget_threshold",
-    "risk_bound_threshold",
 ]

@@ -11,9 +11,9 @@ from scoring.data.dataset import Dataset
 from scoring.errors import ThresholdError
 from scoring.evaluation import metrics
 from scoring.evaluation.bootstrap import Bootstrap, Figure
+from scoring.evaluation.risk_bound import risk_bound_threshold
 from scoring.evaluation.ruling import HEADLINE, Ruling
 from scoring.model import ErrorModel
-from scoring.thresholds import risk_bound_threshold
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _TARGET = click.Path(dir_okay=False, path_type=Path)
-_TRAINING_LIBRARIES = {"onnx", "scipy", "skl2onnx", "sklearn", "threadpoolctl"}
+_TRAINING_LIBRARIES = {"jinja2", "markupsafe", "onnx", "scipy", "skl2onnx", "sklearn", "threadpoolctl"}
 
 
 def _data_options(command: _Command) -> _Command:
