@@ -51,11 +51,11 @@ docs: $(VENV)/.installed ## Renew the generated pages of docs/
 	$(BIN)/python -m streams.contracts.reference
 
 .PHONY: check
-check: $(VENV)/.installed ## ruff, mypy strict, import direction
+check: $(VENV)/.installed ## ruff, mypy strict, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_imports.py
+	$(BIN)/lint-imports --no-logo --no-cache
 
 .PHONY: lock
 lock: ## Renew requirements.lock from pyproject.toml
