@@ -61,6 +61,8 @@ class ErrorModel:
 
         Raises ModelError when the session fails as a whole.
         """
+        if not len(values):  # onnxruntime before 1.32 fails on no rows
+            return Scores(np.zeros(0, np.float32), np.zeros((0, len(self.terms)), np.float32), np.zeros(0, np.bool_))
         try:
             results = self._session.run(self._outputs, {INPUT: self._inputs.encode(values, policies)})
         except Exception as error:  # onnxruntime's own exceptions share no public base
