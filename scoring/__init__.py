@@ -1,4 +1,7 @@
-"""LPP vectors -> P(the LLM is wrong), thresholds, training, evaluation. Knows no Kafka."""
+"""LPP vectors -> P(the LLM is wrong), and the thresholds on it. Knows no Kafka.
+
+What a worker needs is here; `scoring.training`, `scoring.evaluation` and the labelled `scoring.data` are imported by name.
+"""
 
 from scoring.errors import DataError, ModelError, ThresholdError, TrainingError
 from scoring.model import ErrorModel, Scores, load_model

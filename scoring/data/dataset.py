@@ -17,7 +17,7 @@ NO_OUTCOME = -1
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a row comes from. `group` names what must stay in one fold: the content where known, else the item."""
+    """Where a row comes from. `group` names what must stay in one fold: the content, where its hash is known, else the item."""
 
     request_id: str
     policy: str
@@ -73,12 +73,15 @@ class Dataset:
         )
 
     def in_canonical_order(self) -> "Dataset":
-        """Rows sorted by item, so that the order of files, lines and partitions cannot change a model or its figures."""
+        """Rows sorted by item and policy, so that the order of files, lines and partitions cannot change a model or its figures.
+
+        Rows of the same item and policy, which no topic's join gives, stay in the order that they came in.
+        """
         keys = [(origin.request_id, origin.policy) for origin in self.origins]
         return self.take(np.array(sorted(range(len(self)), key=keys.__getitem__), dtype=int))
 
     def sha256(self) -> str:
-        """Hash of everything a model can learn from, in the rows' order."""
+        """Hash of the schema and of each row's item, policy, values, outcome and label, in the rows' order."""
         digest = hashlib.sha256(json.dumps([SCHEMA.id, list(SCHEMA.names)]).encode())
         digest.update(json.dumps([[origin.request_id, origin.policy] for origin in self.origins]).encode())
         for array, dtype in ((self.values, "<f4"), (self.outcomes, "<i1"), (self.labels, "<i1")):

@@ -1,7 +1,7 @@
 """What a meta-model must beat: constants, base rates, and every single estimator of the method.
 
 Each baseline is turned into a `Ruling` on test rows from training rows alone: a risk score, and for each accounting what it would
-escalate at the threshold that was cheapest on the training rows.
+escalate at the threshold that was cheapest on the training rows. Constants and the oracle have theirs from the start.
 """
 
 import math

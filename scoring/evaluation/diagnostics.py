@@ -75,7 +75,7 @@ def risk_bounds(scores: Floats, errors: Bools) -> list[dict[str, Any]]:
 def slices(
     model: Ruling, baselines: Mapping[str, Ruling], data: Dataset, review: float
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Per value of each dimension: the model and label-and-policy. Slices under 20 rows state their size only."""
+    """Per value of each dimension: the model and label-and-policy. Slices under 20 rows state their rows and errors only."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for dimension, value, rows in _slices(data):
         entry: dict[str, Any] = {"rows": len(rows), "errors": int(data.errors[rows].sum())}
@@ -103,7 +103,7 @@ def _slice(model: Ruling, rates: Ruling, errors: Bools, rows: Rows, review: floa
 def effects(model: ErrorModel, data: Dataset, repeats: int = 10) -> list[dict[str, Any]]:
     """What each predictor is worth: the loss of AUROC when its column (or the policy) is shuffled, and its direction.
 
-    `direction` is the rank correlation of the predictor with P(E): positive means that higher values look riskier.
+    `direction` is the correlation of the predictor's ranks with those of P(E), equal values sharing one: positive means that higher values look riskier.
     """
     rng = np.random.default_rng(0)
     one = np.ones((1, len(data)))

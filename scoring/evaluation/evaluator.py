@@ -1,7 +1,7 @@
 """`secondlook evaluate`: a model and every baseline on the items that no training has seen.
 
-Costs are per answer, in units of c_mis. All choices (thresholds, the best single estimator) are made on the file's training part;
-the held-out part only judges them. Answers without a decision are escalated by everyone and reported apart.
+Costs are per answer, in units of c_mis. All choices (thresholds, the best single estimator) are made on the data's training part;
+the held-out part only judges them, and certifies risks, which takes labels that chose nothing. Answers without a decision are escalated by everyone and reported apart.
 """
 
 from collections import Counter
@@ -135,7 +135,7 @@ def _trial(model: ErrorModel, data: Dataset, held_out: Dataset) -> Trial:
 
 
 def _risks(model: ErrorModel, data: Dataset) -> NDArray[np.float64]:
-    """P(E) [n]; 1 where the model gives no number or the answer is not like those it was trained on: both are escalated."""
+    """P(E) [n]; 1 where the model gives no number or the answer lacks what all training answers had: the highest risk."""
     scores = model.score(data.values, data.policies)
     usable = scores.supported & ~np.isnan(scores.error_probability)
     return np.where(usable, scores.error_probability, 1.0).astype(np.float64)

@@ -1,7 +1,7 @@
 """How well a score finds the LLM's errors, vectorised over bootstrap replicates.
 
-Every figure takes scores [n], errors bool [n] and weights [B, n] (how often each item was drawn) and gives [B]. Higher
-scores mean riskier. Tied scores count as if ordered at random, so a constant score gets exactly what chance gives.
+Figures take scores or escalations [n], errors bool [n] and weights [B, n] (how often each item was drawn), and give [B].
+Higher scores mean riskier. Tied scores count as if ordered at random, in `auprc` as one step: a constant score gets what chance gives.
 """
 
 import numpy as np

@@ -37,7 +37,7 @@ def risk_bound_threshold(
     at level delta / starts, and stops a walk at its first failure. Coverages are fixed before a label is seen, and
     given the score at a rank, the answers below it are i.i.d., so each step's count of errors is binomial.
 
-    Raises ThresholdError when nothing can be certified, naming the number of error-free answers that it would take.
+    Raises ThresholdError when nothing can be certified; of too few answers it says how many it takes, all of them right.
     """
     for name, value in (("max_risk", max_risk), ("delta", delta)):
         if not 0 < value < 1:

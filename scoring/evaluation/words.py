@@ -1,4 +1,4 @@
-"""What the numbers of an evaluation mean, in sentences. Every claim is checked against its interval."""
+"""What the numbers of an evaluation mean, in sentences. Every claim is checked against its interval or p-value."""
 
 from collections.abc import Mapping
 from typing import Any

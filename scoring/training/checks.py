@@ -10,7 +10,7 @@ from scoring.errors import TrainingError
 from scoring.evaluation import metrics
 
 MIN_PER_KIND = 40
-"""Wrong and right answers, each, below which nothing is trained: eight in each outer fold."""
+"""Wrong and right answers, each, below which nothing is trained: about eight in each outer fold."""
 MIN_PER_KIND_IN_POLICY = 10
 """Wrong and right answers, each, below which a policy gets no coefficients of its own."""
 LEAK_AUROC = 0.995

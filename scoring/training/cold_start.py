@@ -38,7 +38,7 @@ def single_estimator_model(name: str) -> tuple[bytes, dict[str, Any]]:
 
 
 def _graph(estimator: SingleEstimator) -> Any:
-    """The formula of `SingleEstimator.score`, in float64 as everywhere."""
+    """The formula of `SingleEstimator.score`, in float64; the outputs are float32."""
     constants = {
         "column": np.array([SCHEMA.names.index(estimator.feature)]),
         "slope": np.array(estimator.slope),

@@ -1,6 +1,6 @@
 """The meta-model: predictors -> expanded, standardised columns -> score -> calibrated P(the LLM is wrong).
 
-Needs the `train` extra. Everything computes in float64 on float32 inputs, as the exported graph does.
+Needs the `train` extra. Everything but the trees' own sum computes in float64 on float32 inputs, as the exported graph does.
 """
 
 from collections.abc import Callable, Sequence

@@ -42,7 +42,7 @@ LIBRARIES = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished model: the file's bytes, its card, and the scikit-learn model and input layout it was written from."""
+    """A finished model: the file's bytes, its card, and the fitted model and input layout it was written from."""
 
     onnx: bytes
     card: dict[str, Any]
@@ -82,6 +82,8 @@ def train(
         candidates = {key: [rule_at(predicted[key], bayes) for predicted in rounds] for key in rounds[0]}
         family, method = choose(candidates, sample.errors, accounting, cost_ratio)
         fitted = fit_family(sample, family, SEED)
+        first = {key: rulings[0] for key, rulings in candidates.items()}
+        judged = _judged(first, (family, method), sample, decided, cost_ratio)
     model = fitted.model(method)
     card = {
         "name": f"{family}-{method}",
@@ -104,9 +106,7 @@ def train(
         },
         "thresholds": {"cost": bayes, "out_of_fold": _thresholds(fitted, method, sample.errors, part)},
         "libraries": {library: version(library) for library in LIBRARIES},
-        **_judged(
-            {key: rulings[0] for key, rulings in candidates.items()}, (family, method), sample, decided, cost_ratio
-        ),
+        **judged,
     }
     return Trained(to_onnx(model, {METADATA_KEY: json.dumps(card, sort_keys=True)}), card, model, inputs)
 
