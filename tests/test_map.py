@@ -8,14 +8,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def _on_disk() -> set[str]:
-    """Every folder at the top that git keeps, and every package below."""
+    """Every folder at the top that git keeps, and every package in one of these."""
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
     top = {
         folder.name
         for folder in ROOT.iterdir()
         if folder.is_dir() and folder.name[0] != "." and not any(fnmatch(folder.name, one) for one in ignored)
     }
-    packages = {init.parent.relative_to(ROOT) for name in top for init in (ROOT / name).glob("*/**/__init__.py")}
+    packages = {init.parent.relative_to(ROOT) for name in top for init in (ROOT / name).glob("*/__init__.py")}
     return top | {package.as_posix() for package in packages}
 
 
