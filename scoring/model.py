@@ -25,7 +25,7 @@ class Scores:
     """For n answers: P(the LLM is wrong) [n], and each term's signed push on the score [n, k]; k = 0 for trees.
 
     A probability is NaN where the model gave no number. `supported` [n] is False where an answer lacks a predictor that no
-    training answer lacked: the model fills the gap with a mean, but what it then says of that answer was never tested.
+    training answer lacked: the model fills the gap with a median, but what it then says of that answer was never tested.
     """
 
     error_probability: NDArray[np.float32]
@@ -62,6 +62,8 @@ class ErrorModel:
 
         Raises ModelError when the session fails as a whole.
         """
+        if not len(values):  # onnxruntime before 1.32 fails on no rows
+            return Scores(np.zeros(0, np.float32), np.zeros((0, len(self.terms)), np.float32), np.zeros(0, np.bool_))
         try:
             results = self._session.run(self._outputs, {INPUT: self._inputs.encode(values, policies)})
         except Exception as error:  # onnxruntime's own exceptions share no public base
