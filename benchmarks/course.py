@@ -19,8 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from track import DECISIONS, Track
 
-from streams.dead_letters.format import read_letter
 from streams.errors import StreamError
+from streams.pipeline.dead_letters import read_letter
 from streams.trials.brokers.local_kafka import free_ports
 from streams.trials.worker_process import WorkerProcess
 

@@ -13,11 +13,11 @@ import click
 
 from streams.cli.main import setting_options, settings_from
 from streams.cli.printable import pretty, printable
-from streams.dead_letters.format import REFUSALS, Letter, read_letter
 from streams.dead_letters.reading import Spot, letters_at, read_letters, spot_of
 from streams.dead_letters.redrive import Tally, redrive_codes, redrive_spots
 from streams.errors import LetterError
 from streams.kafka.clients import Consumed
+from streams.pipeline.dead_letters import REFUSALS, Letter, read_letter
 from streams.pipeline.reasons import DEAD_LETTERS, DeadLetter
 from streams.pipeline.routing import rfc3339
 

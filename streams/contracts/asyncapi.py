@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streams.dead_letters.format import CYCLES, dead_letter
 from streams.kafka.topics import Topic, load_topics
+from streams.pipeline.dead_letters import CYCLES, dead_letter
 from streams.pipeline.matching import Dead
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, Record

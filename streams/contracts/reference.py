@@ -15,9 +15,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from streams.cli.main import main as cli
 from streams.contracts.asyncapi import asyncapi
-from streams.dead_letters.format import ERROR_CODE
 from streams.kafka.topics import load_topics
 from streams.pipeline.controls import ControlMessage
+from streams.pipeline.dead_letters import ERROR_CODE
 from streams.pipeline.reasons import DEAD_LETTERS, REASONS
 from streams.settings import settings_markdown
 from streams.worker.metrics import Metrics

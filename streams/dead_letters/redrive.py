@@ -16,7 +16,13 @@ from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streams.dead_letters.format import (
+from streams.dead_letters.reading import Spot, below, dead_letter_topic, letter_ends, letters_at
+from streams.errors import BrokerError, DeliveryError
+from streams.kafka.clients import Consumed, group_name, kafka_error, reader_config, topic_names
+from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
+from streams.kafka.reading import read_to_end
+from streams.kafka.topics import load_topics
+from streams.pipeline.dead_letters import (
     Progress,
     Refusal,
     put_back,
@@ -25,12 +31,6 @@ from streams.dead_letters.format import (
     refusal,
     write_progress,
 )
-from streams.dead_letters.reading import Spot, below, dead_letter_topic, letter_ends, letters_at
-from streams.errors import BrokerError, DeliveryError
-from streams.kafka.clients import Consumed, group_name, kafka_error, reader_config, topic_names
-from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
-from streams.kafka.reading import read_to_end
-from streams.kafka.topics import load_topics
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, RESPONSES, Output
 from streams.settings import Settings

@@ -15,9 +15,9 @@ import orjson
 
 from featurizers import SCHEMA, OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
 from scoring import ModelError, Scores
-from streams.dead_letters.format import dead_letter
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.controls import Controls
+from streams.pipeline.dead_letters import dead_letter
 from streams.pipeline.gate import shortened
 from streams.pipeline.incidents import Incident, incident
 from streams.pipeline.ledger import closed_sides

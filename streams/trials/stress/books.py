@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from streams.dead_letters.format import CONNECT, ERROR_CODE
+from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
 from streams.pipeline.gate import ENVELOPE
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Headers

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams.cli.main import main
-from streams.dead_letters.format import dead_letter
 from streams.kafka.topics import load_topics
+from streams.pipeline.dead_letters import dead_letter
 from streams.pipeline.matching import Dead
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, Headers, Record

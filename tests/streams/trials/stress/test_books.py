@@ -8,7 +8,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from streams.dead_letters.format import CONNECT, ERROR_CODE
+from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
 from streams.pipeline.records import Headers
 from streams.trials.stress.books import Books, Findings
 from streams.trials.stress.chaos import Damage

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dead_letters.format import (
+from streams.pipeline.dead_letters import (
     CONNECT,
     CYCLES,
     ERROR_CODE,
