@@ -72,6 +72,14 @@ test-wheel: ## Build the wheel, install it with what is locked, and use it outsi
 $(BIN)/uv:
 	$(BIN)/pip install --quiet uv
 
+.PHONY: test-python
+test-python: ## Tests without a broker of Kafka's own on another interpreter, as locked (PYTHON=python3.13)
+	rm -rf build/python && mkdir -p build
+	$(PYTHON) -m venv build/python
+	build/python/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	build/python/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	build/python/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --ignore tests/kafka
+
 .PHONY: test-lowest
 test-lowest: $(BIN)/uv ## Tests of featurizers and scoring with the lowest versions that pyproject.toml allows (Python 3.11)
 	rm -rf build/lowest && mkdir -p build/lowest

@@ -66,7 +66,7 @@ def test_a_mass_timeout_is_spread_over_batches() -> None:
         (request(value=b"[1]"), DeadLetter.NOT_A_RECORD),
         (request(value=b"\x00\xff\xfe"), DeadLetter.NOT_A_RECORD),
         (request(value=b'{"request_id": "a", "policy": "p", "content": "\xff"}'), DeadLetter.NOT_A_RECORD),
-        (request(value=b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}"), DeadLetter.NOT_A_RECORD),
+        (request(value=b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), DeadLetter.NOT_A_RECORD),
         (request(value=b'{"policy": "p"}'), DeadLetter.INVALID_REQUEST),
         (request(value=b'{"request_id": "a"}'), DeadLetter.INVALID_REQUEST),
         (request(value=b'{"request_id": "a", "policy": ""}'), DeadLetter.INVALID_REQUEST),
