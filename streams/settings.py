@@ -159,6 +159,12 @@ class Settings:
         "Where a group begins that has no offsets. It also lets it take over the topics of another group that has stopped: "
         "from where that one was (`state`), or from an end of the log.",
     )
+    control_timeout: float = _setting(
+        60.0,
+        _positive,
+        "s",
+        "How long the control topic may not be readable to its end before everything goes to humans: nobody knows then what is in force.",
+    )
     drain_timeout: float = _setting(
         20.0, _positive, "s", "How long SIGTERM or a rebalance waits for batches in flight."
     )

@@ -31,7 +31,7 @@ _COMMANDS = {
 
 
 class _Group(click.Group):
-    """Finds commands in their modules, and turns the project's own errors into one line on stderr and exit code 1."""
+    """Finds commands in their modules, and turns the project's own errors into one line on stderr and their exit code (1)."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_COMMANDS})
@@ -47,7 +47,7 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except SecondlookError as problem:
             click.echo(f"secondlook: {problem}", err=True)
-            sys.exit(_EXIT_FAILURE)
+            sys.exit(getattr(problem, "exit_code", _EXIT_FAILURE))
 
 
 def setting_options(*names: str) -> Callable[[_F], _F]:
