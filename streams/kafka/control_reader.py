@@ -119,9 +119,8 @@ class ControlReader:
                 if self._status.due:
                     self._say("alive")
                 self._status.serve()
-        except Exception as problem:  # the thread's last act: the worker looks here and stops
+        except Exception as problem:  # noqa: BLE001 - the thread's last act: the worker looks here and stops, in one line
             self._failure = problem
-            raise
         finally:
             self._consumer.close()
 
