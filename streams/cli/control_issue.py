@@ -3,6 +3,7 @@
 import getpass
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -15,7 +16,7 @@ from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.clients import topic_names
 from streams.kafka.control_history import read_history
-from streams.kafka.fleet import LISTEN, Fleet
+from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_content import EVERY_POLICY, Content
@@ -117,25 +118,29 @@ def wait_for_fleet(fleet: Fleet, position: int, wait: float, *, patient: bool = 
 
     if not expected:  # none by this machine's clock: whoever there is speaks within a few seconds
         fleet.listen(min(wait, LISTEN))
-    fleet.listen(wait, settled)
+    if fleet.live:
+        fleet.listen(wait, settled)
     standing = fleet.standing(position, expected)
-    for name, one in standing.in_force.items():
-        click.echo(f"{printable(name)}: in force, version {one.control_version}")
-    for name, one in standing.unable.items():
-        click.echo(f"{printable(name)}: everything goes to humans, it cannot do that: {printable(one.cannot)}")
-    for name in standing.silent:
-        click.echo(
-            f"{printable(name)}: silent for {fleet.age(standing.silent[name]):.0f} s, it has not said that it has it in force"
-        )
-    for name, one in fleet.gone.items():
-        if name not in expected:
-            click.echo(f"{printable(name)}: not counted, last heard {printable(one.at)}: it ended badly, or hangs")
-    if standing.everywhere:
-        return
+    for line in _told(standing, fleet):
+        click.echo(line)
     if not (standing.in_force or standing.unable or standing.silent):
         click.echo("no worker is live: it holds from the moment one starts")
         sys.exit(EXIT_NO_WORKER)
-    sys.exit(EXIT_NOT_EVERYWHERE)
+    if not standing.everywhere:
+        sys.exit(EXIT_NOT_EVERYWHERE)
+
+
+def _told(standing: Standing, fleet: Fleet) -> Iterator[str]:
+    """A line on each worker, and on those that fell silent before."""
+    for name, one in standing.in_force.items():
+        yield f"{printable(name)}: in force, version {one.control_version}"
+    for name, one in standing.unable.items():
+        yield f"{printable(name)}: everything goes to humans, it cannot do that: {printable(one.cannot)}"
+    for name, one in standing.silent.items():
+        yield f"{printable(name)}: silent for {fleet.age(one):.0f} s, it has not said that it has it in force"
+    for name, one in fleet.gone.items():
+        if name not in standing.silent:
+            yield f"{printable(name)}: not counted, last heard {printable(one.at)}: it ended badly, or hangs"
 
 
 def model_of_workers(fleet: Fleet) -> str | None:

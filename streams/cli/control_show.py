@@ -1,5 +1,6 @@
 """What the control log says and what the workers make of it, to read."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,6 +45,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
     return {
         "version": log.version,
         "hash": content.hash,
+        "last": _record(history.taken[log.version - 1]) if log.version else None,
         "messages": len(history.taken),
         "refused": sum(one.refusal is not None for one in history.taken.values()),
         "model": None if content.model is None else {"sha256": content.model, **_origin(history, content.model_since)},
@@ -136,7 +138,7 @@ def _origin(history: History, version: int) -> dict[str, Any]:
 def _record(one: Taken) -> dict[str, Any]:
     """One message as the history tells it."""
     said: Mapping[str, Any] = {} if one.message is None else msgspec.to_builtins(one.message)
-    fields = " ".join(f"{name}={value}" for name, value in said.items() if name not in _FOR_THE_RECORD)
+    fields = " ".join(f"{name}={_brief(value)}" for name, value in said.items() if name not in _FOR_THE_RECORD)
     return {
         "version": one.version,
         "offset": one.offset,
@@ -148,6 +150,11 @@ def _record(one: Taken) -> dict[str, Any]:
     }
 
 
+def _brief(value: object) -> object:
+    """A sha256 in twelve digits, as elsewhere; anything else as it is."""
+    return value[:12] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value
+
+
 def _time(stamp: int) -> str:
     try:
         return rfc3339(stamp)
@@ -157,6 +164,12 @@ def _time(stamp: int) -> str:
 
 def _render(document: Mapping[str, Any], console: Console) -> None:
     console.print(Text(f"controls version {document['version']}, hash {document['hash']}", style="bold"))
+    if document["last"] is not None:
+        console.print(
+            Text(
+                f"last change: {printable(document['last']['what'])}, {_who({**document['last'], 'since': document['version']})}"
+            )
+        )
     for policy, stop in document["stops"].items():
         console.print(Text(f"AUTOMATION STOPPED for {_of(policy)}: {_who(stop)}", style="bold red"))
     model = document["model"]
@@ -179,7 +192,7 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
         _row(
             table,
             policy,
-            _shown(one, given),
+            _shown(one, given, has_default=EVERY_POLICY in document["thresholds"]),
             f"{rate['rate']:g}",
             told.get("issued_by"),
             told.get("at"),
@@ -217,11 +230,11 @@ def _render_workers(document: Mapping[str, Any], console: Console) -> None:
         )
 
 
-def _shown(one: Mapping[str, Any], given: set[float | None]) -> str:
+def _shown(one: Mapping[str, Any], given: set[float | None], *, has_default: bool) -> str:
     if one["value"] is not None:
         return f"{one['value']:.4g} ({one['origin']})"
     if one["origin"] is None:
-        return "that of *"
+        return "that of *" if has_default else "none: humans decide"
     return (
         f"{given.copy().pop():.4g} (settings)" if len(given) == 1 and None not in given else "by each worker's settings"
     )

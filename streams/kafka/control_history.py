@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer
 
 from streams.kafka.clients import reader_config, topic_names
-from streams.kafka.reading import broker_stamp, ends, read_to_end
+from streams.kafka.reading import broker_stamp, read_to_end, watermarks
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_content import NOTHING_SAID, Content
 from streams.pipeline.control_log import ControlLog, Taken
@@ -29,12 +29,12 @@ class History:
 def read_history(settings: Settings, versions: Collection[int] = ()) -> History:
     """Fold the control topic up to its end. Raises BrokerError."""
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
-    until = ends(settings, topic, [0])
+    low, high = watermarks(settings, topic, [0])[0]
     history = History()
     history.at_version[0] = NOTHING_SAID
     consumer = Consumer(reader_config(settings))
     try:
-        for message in read_to_end(consumer, topic, until):
+        for message in read_to_end(consumer, topic, {0: high}, {0: low}):
             one = history.log.take(message.offset(), broker_stamp(message), message.value())
             history.taken[one.offset] = one
             if history.log.version in versions:

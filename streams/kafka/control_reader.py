@@ -76,7 +76,7 @@ class ControlReader:
                 "topics create), restart the workers, and set what is to hold"
             )
         old: Counter[str] = Counter()
-        for message in read_to_end(self._consumer, self._topic, {0: high}):
+        for message in read_to_end(self._consumer, self._topic, {0: high}, {0: low}):
             refusal = self._take(message).refusal
             if refusal is not None:
                 old[refusal.code] += 1

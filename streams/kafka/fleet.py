@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 
 from streams.kafka.clients import Consumed, reader_config, topic_names
 from streams.kafka.control_status import ALIVE_EVERY, STOPPED, WorkerStatus, decode_status
@@ -17,6 +17,8 @@ from streams.settings import Settings
 
 LIVE_FOR: Final = 4 * ALIVE_EVERY
 """Seconds of silence after which a worker is no longer counted as live."""
+GONE_FOR: Final = 3600.0
+"""Seconds for which one that fell silent is still spoken of."""
 LISTEN: Final = ALIVE_EVERY + 2
 """Seconds within which a live worker speaks."""
 _TAIL = 5_000
@@ -50,8 +52,6 @@ class Fleet:
         start = max(low, high - _TAIL)
         for message in read_to_end(self._consumer, topic, {0: high}, {0: start}):
             self._hear(message, at_once=False)
-        if high <= start:
-            self._consumer.assign([TopicPartition(topic, 0, high)])
 
     def __enter__(self) -> Self:
         return self
@@ -76,9 +76,11 @@ class Fleet:
 
     @property
     def gone(self) -> dict[str, WorkerStatus]:
-        """Workers that fell silent without a word, by name: they ended badly, or hang."""
+        """Workers that fell silent without a word in the last hour, by name: they ended badly, or hang."""
         return {
-            name: one for name, one in sorted(self.said.items()) if one.event != STOPPED and self.age(one) > LIVE_FOR
+            name: one
+            for name, one in sorted(self.said.items())
+            if one.event != STOPPED and LIVE_FOR < self.age(one) < GONE_FOR
         }
 
     def age(self, one: WorkerStatus) -> float:
