@@ -52,7 +52,7 @@ class ControlLog:
             self._check(message, timestamp)
             content = message.apply(self.content, offset + 1, self._restore)
         except ControlError as problem:
-            return Taken(offset, timestamp, message, problem)
+            return Taken(offset, timestamp, message, problem.with_traceback(None))
         self._counted = self._counted + 1 if message.version is None else message.version
         self.content, self.version = content, offset + 1
         self._versions.append((self.version, content))
