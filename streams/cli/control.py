@@ -184,7 +184,10 @@ def set_model(sha256: str, keep_thresholds: bool, **options: Any) -> None:
 @_issuing
 def stop(policy: str, **options: Any) -> None:
     """Stop automation: every verdict of the policy, or of all, goes to a human until `resume`."""
-    _issue(StopAutomation(policy=policy), options)
+    if policy == EVERY_POLICY:  # there is nothing to check, and nothing may come before it
+        issue(StopAutomation(policy=policy), Issue.of(options), settings_from(options), None)
+    else:
+        _issue(StopAutomation(policy=policy), options)
 
 
 @control.command()

@@ -4,6 +4,7 @@ import getpass
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.clients import topic_names
 from streams.kafka.control_history import read_history
+from streams.kafka.control_status import MOST_MODELS
 from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics
@@ -75,7 +77,9 @@ class Issue:
         return self._checked_model(found[0], have, fleet)
 
     def _checked_model(self, sha256: str, have: list[str], fleet: Fleet) -> str:
-        lacking = [name for name, one in fleet.live.items() if sha256 not in one.models]
+        lacking = [
+            name for name, one in fleet.live.items() if sha256 not in one.models and len(one.models) < MOST_MODELS
+        ]
         if lacking and not self.yes:
             raise ControlError(
                 f"model {sha256[:12]} is not in the model directory of {_some(lacking)}: nothing would be automated there. Copy the folder "
@@ -84,16 +88,19 @@ class Issue:
         return sha256
 
 
-def issue(message: ControlMessage, asked: Issue, settings: Settings, fleet: Fleet) -> None:
-    """Check, write, and wait for the live workers; ends the command with its exit code. Raises ControlError when refused."""
+def issue(message: ControlMessage, asked: Issue, settings: Settings, fleet: Fleet | None) -> None:
+    """Check, write, and wait for the live workers; ends the command with its exit code. Raises ControlError when refused.
+
+    Without a `fleet` it is written unchecked, and first of all.
+    """
     message = asked.signed(message)
-    if not asked.yes:
+    if fleet is not None and not asked.yes:
         before = read_history(settings).log.content
         _check_policy(message, before, fleet)
         _check_reach(message, before)
     offset = publish_control(settings, message)
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
-    taken = read_history(settings).taken[offset]
+    taken = read_history(settings, at_least=offset + 1).taken[offset]
     if taken.refusal is not None:
         raise ControlError(f"refused, nothing has changed: {taken.refusal}", taken.refusal.code)
     click.echo(f"version {taken.version}, written to {topic} at offset {offset}, {_reach(message)}")
@@ -102,7 +109,8 @@ def issue(message: ControlMessage, asked: Issue, settings: Settings, fleet: Flee
             "it has no threshold yet unless one was made for it: what it has none for goes to humans (set-threshold, set-costs)"
         )
     if asked.wait:
-        wait_for_fleet(fleet, offset + 1, asked.wait)
+        with Fleet(settings) if fleet is None else nullcontext(fleet) as workers:
+            wait_for_fleet(workers, offset + 1, asked.wait)
 
 
 def wait_for_fleet(fleet: Fleet, position: int, wait: float, *, patient: bool = False) -> None:

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from streams.errors import ControlError
 from streams.kafka.clients import Consumed, kafka_error, reader_config
 from streams.kafka.clock import BrokerClock
-from streams.kafka.control_status import STOPPED, StatusWriter, WorkerStatus
+from streams.kafka.control_status import MOST_MODELS, MOST_POLICIES, STOPPED, StatusWriter, WorkerStatus
 from streams.kafka.reading import broker_stamp, read_to_end, watermarks
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.controls import Baseline, Controls, FindModel, honour
@@ -29,6 +29,8 @@ _FIRST_FLUSH = 2.0
 _AT_ONCE = 500
 _CHECK_EVERY = 2.0
 """Seconds between two looks at the end of the log, and between two tries to honour what could not be honoured."""
+_CHECK_UNREADABLE_EVERY = 0.25
+"""The same while everything goes to humans because the log cannot be read: it should not, once it can."""
 _CHECK_TIMEOUT = 1.0
 
 
@@ -112,7 +114,7 @@ class ControlReader:
                 first = self._consumer.poll(0.1)
                 if first is not None:
                     self._read([first, *self._consumer.consume(_AT_ONCE, timeout=0)])
-                if time.monotonic() - self._checked_at > _CHECK_EVERY:
+                if time.monotonic() - self._checked_at > self._check_every:
                     self._check_end()
                     self._checked_at = time.monotonic()
                     self._settle()
@@ -123,6 +125,10 @@ class ControlReader:
             self._failure = problem
         finally:
             self._consumer.close()
+
+    @property
+    def _check_every(self) -> float:
+        return _CHECK_EVERY if self._unreadable() is None else _CHECK_UNREADABLE_EVERY
 
     def _read(self, messages: list[Consumed]) -> None:
         """Take what has come, then put it in force, as one: no batch is decided under a part of it."""
@@ -220,7 +226,7 @@ class ControlReader:
                 model=None if controls.model is None else controls.model.sha256,
                 settings_model=self.baseline.model.sha256,
                 settings_threshold=self.baseline.threshold,
-                models=self._list_models(),
-                policies=[] if controls.model is None else sorted(controls.model.policies),
+                models=self._list_models()[:MOST_MODELS],
+                policies=[] if controls.model is None else sorted(controls.model.policies)[:MOST_POLICIES],
             )
         )

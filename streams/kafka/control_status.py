@@ -18,6 +18,9 @@ from streams.settings import Settings
 ALIVE_EVERY: Final = 3.0
 """Seconds after which a worker speaks again though nothing has changed."""
 STOPPED: Final = "stopped"
+MOST_MODELS: Final = 50
+"""Models that a worker names, the newest first."""
+MOST_POLICIES: Final = 1_000
 _LONGEST_TEXT = 500
 
 

@@ -1,6 +1,7 @@
 """The models that this worker has: that of its settings, and those of its model directory, by their sha256."""
 
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,6 @@ log = logging.getLogger(__name__)
 
 _LOADED = 4
 """Models kept in memory: the one in force, and those that are compared with it or were before it."""
-_LISTED = 50
 
 
 class ModelShelf:
@@ -42,12 +42,13 @@ class ModelShelf:
         return self._loaded[sha256]
 
     def names(self) -> list[str]:
-        """The sha256 of each model that is there, the first fifty."""
+        """The sha256 of each model that is there, that of the settings first, then the newest."""
         try:
-            found = {path.parent.name for path in self._directory.glob("[0-9a-f]*/model.onnx")}
-        except OSError:
-            found = set()
-        return sorted({*found, self._own.sha256})[:_LISTED]
+            files = [(path.stat().st_mtime, path.parent.name) for path in self._directory.glob("[0-9a-f]*/model.onnx")]
+        except OSError:  # the next look will tell
+            files = []
+        found = [name for _, name in sorted(files, reverse=True) if re.fullmatch("[0-9a-f]{64}", name)]
+        return [self._own.sha256, *(name for name in found if name != self._own.sha256)]
 
 
 def baseline(settings: Settings) -> Baseline:
