@@ -40,11 +40,11 @@ test: $(VENV)/.installed ## All tests, and how much of the stream they reach (TE
 
 .PHONY: kafka
 kafka: $(VENV)/.installed ## Start a real local Kafka (needs Java 17 and Maven)
-	$(BIN)/python -m streams.brokers.command start
+	$(BIN)/python -m streams.trials.brokers.command start
 
 .PHONY: kafka-stop
 kafka-stop: $(VENV)/.installed ## Stop it
-	$(BIN)/python -m streams.brokers.command stop
+	$(BIN)/python -m streams.trials.brokers.command stop
 
 .PHONY: docs
 docs: $(VENV)/.installed ## Renew the generated pages of docs/

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from job import Setup
 from track import Track
 
-from streams.worker.processes import WorkerProcess
+from streams.trials.worker_process import WorkerProcess
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent

@@ -19,10 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from track import DECISIONS, Track
 
-from streams.brokers.local_kafka import free_ports
 from streams.errors import StreamError
 from streams.pipeline.dead_letters import read_letter
-from streams.worker.processes import WorkerProcess
+from streams.trials.brokers.local_kafka import free_ports
+from streams.trials.worker_process import WorkerProcess
 
 PATIENCE = 1800.0
 PAUSE = 0.1

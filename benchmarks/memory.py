@@ -24,9 +24,9 @@ from course import Course, Figures, audit, conclude, options, page, peak_mb, pro
 from track import Track, answers
 
 from featurizers import SecondlookError
-from streams.brokers.local_kafka import LocalKafka
 from streams.errors import StreamError
-from streams.worker.processes import WorkerProcess
+from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.worker_process import WorkerProcess
 
 _REQUEST_BYTES = 5000
 _PADDINGS = 64

@@ -18,9 +18,9 @@ from course import PATIENCE, Course, Figures, Put, conclude, metric, options, pe
 from track import Track
 
 from featurizers import SecondlookError
-from streams.brokers.local_kafka import LocalKafka
 from streams.errors import StreamError
-from streams.worker.processes import WorkerProcess
+from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.worker_process import WorkerProcess
 
 _WAITING = 100_000
 _WAITING_BEHIND = 10_000

@@ -5,8 +5,9 @@ Options of the Kafka client pass through to librdkafka under their own names.
 """
 
 import os
+import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,7 +19,21 @@ PREFIX: Final = "SECONDLOOK_"
 KAFKA_PREFIX: Final = "SECONDLOOK_KAFKA_"
 _LAST_PORT: Final = 65535
 _MOST_FETCHED: Final = 1_000_000
+_MOST_OF_A_PREFIX: Final = 200
+"""Characters: Kafka takes names of 249, and ours come after it."""
 _MODELS: Final = Path("models")
+_LEGAL: Final = re.compile(r"[A-Za-z0-9._-]*")
+"""What Kafka takes in a topic's name. Groups and instances keep to it too: transactional ids are put together of them."""
+_NOT_SETTINGS: Final = frozenset(
+    PREFIX + name for name in ("CACHE", "TEST_BROKER", "REQUIRE_KAFKA", "ISSUED_BY", "FUZZED_BODIES", "FUZZ_SEED")
+)
+"""Variables that are read elsewhere: by `secondlook control`, the local Kafka and this project's tests."""
+_SERVICE_LINK: Final = re.compile(
+    rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""What Kubernetes and Docker tell every container of a service called secondlook, or secondlook-something."""
+_SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
+"""How the value of `<service>_PORT` begins there: of secondlook-web, that is the variable of our own `web_port`."""
 _SECRET_PARTS: Final = (
     "password",
     "passphrase",
@@ -32,14 +47,24 @@ _SECRET_PARTS: Final = (
 
 
 def _positive(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError("must be a number, without its unit") from None
     if not 0 < value < float("inf"):
         raise ValueError("must be above 0")
     return value
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("must be a whole number") from None
+
+
 def _count(text: str) -> int:
-    value = int(text)
+    value = _whole(text)
     if value < 1:
         raise ValueError("must be 1 or more")
     return value
@@ -53,7 +78,7 @@ def _batch_size(text: str) -> int:
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = _whole(text)
     if not 0 <= value <= _LAST_PORT:
         raise ValueError("must be a port, 0 to 65535 (0: no pages)")
     return value
@@ -74,6 +99,21 @@ def _name(text: str) -> str:
     return text
 
 
+def _legal_name(text: str) -> str:
+    if not text or not _LEGAL.fullmatch(text):
+        raise ValueError("must be of letters (a to z), digits, '.', '_' and '-'")
+    return text
+
+
+def _topic_prefix(text: str) -> str:
+    if not _LEGAL.fullmatch(text) or len(text) > _MOST_OF_A_PREFIX:
+        raise ValueError(
+            "Kafka takes only letters (a to z), digits, '.', '_' and '-' in a topic's name, and of a prefix at most "
+            f"{_MOST_OF_A_PREFIX}"
+        )
+    return text
+
+
 def _setting(default: Any, parse: Callable[[str], Any], unit: str, text: str) -> Any:
     return field(default=default, metadata={"parse": parse, "unit": unit, "help": text})
 
@@ -86,10 +126,10 @@ class Settings:
     """
 
     broker: str = _setting("127.0.0.1:9092", _name, "host:port, ...", "Kafka's bootstrap servers.")
-    group: str = _setting("secondlook", _name, "", "Consumer group; the workers of a group share the partitions.")
+    group: str = _setting("secondlook", _legal_name, "", "Consumer group; the workers of a group share the partitions.")
     instance_id: str | None = _setting(
         None,
-        _name,
+        _legal_name,
         "",
         "Stable name of this worker (a pod's name): its partitions are kept and its transactions fenced across a "
         "restart. Without one, a new name is made at every start.",
@@ -100,7 +140,12 @@ class Settings:
         "",
         "`exactly_once`: one Kafka transaction per batch. `at_least_once`: for brokers without transactions.",
     )
-    topic_prefix: str = _setting("", str, "", "Put before every topic name, to run several pipelines on one cluster.")
+    topic_prefix: str = _setting(
+        "",
+        _topic_prefix,
+        "",
+        "Put before the name of every topic and of the group, to run several pipelines on one cluster.",
+    )
     model: Path = _setting(_MODELS, Path, "path", "Model directory as written by `secondlook train`.")  # noqa: RUF009 - a field like the others
     outcome_spec: str = _setting(
         "lpp", _name, "", "How the outcome stands in the LLM's answer: a preset's name or a TOML file."
@@ -198,7 +243,7 @@ def default_text(setting: "Field[Any]") -> str:
 
 def is_secret(name: str) -> bool:
     """Whether a Kafka client option must not be logged."""
-    return any(part in name for part in _SECRET_PARTS)
+    return any(part in name.lower() for part in _SECRET_PARTS)
 
 
 def load_settings(
@@ -211,18 +256,16 @@ def load_settings(
     """Merge and validate the three sources. Raises SettingsError naming the source and what the value may be."""
     values: dict[str, Any] = {}
     kafka: dict[str, str] = {}
-    for variable, text in environ.items():
+    for variable, text in _ours(environ):
+        name = variable.removeprefix(PREFIX).lower()
         if variable.startswith(KAFKA_PREFIX):
             _put_kafka(kafka, variable.removeprefix(KAFKA_PREFIX).lower().replace("_", "."), text, variable)
-        elif variable.startswith(PREFIX) and variable.removeprefix(PREFIX).lower() in _BY_NAME:
-            name = variable.removeprefix(PREFIX).lower()
+        else:
             values[name] = _parse(name, text, variable)
-        elif variable.startswith(PREFIX):
-            _refuse_misspelled(variable)
     for name, value in _read_file(file).items():
         if name == "kafka" and isinstance(value, dict):
-            for option, text in value.items():
-                _put_kafka(kafka, option.replace("_", "."), str(text), f"{file}: kafka.{option}")
+            for option, text in _options(value):
+                _put_kafka(kafka, option.replace("_", "."), text, f"{file}: kafka.{option}")
         else:
             values[name] = _parse(name, value, f"{file}: {name}")
     for name, value in (flags or {}).items():
@@ -232,21 +275,43 @@ def load_settings(
     return Settings(**values, kafka=kafka)
 
 
-def _refuse_misspelled(variable: str) -> None:
-    """Not every unknown one is an error: Kubernetes sets its own for a service of our name (SECONDLOOK_PORT)."""
-    meant = get_close_matches(variable.removeprefix(PREFIX).lower(), _BY_NAME, n=1, cutoff=0.8)
-    if meant:
-        raise SettingsError(f"{variable}: no such setting; is {PREFIX}{meant[0].upper()} meant?")
+def _ours(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables that are meant for us: all of our prefix, but for those that others own."""
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable in _NOT_SETTINGS or _SERVICE_LINK.fullmatch(variable):
+            continue
+        if variable.endswith("_PORT") and _SERVICE_ADDRESS.match(text):
+            continue
+        yield variable, text
+
+
+def _options(table: Mapping[str, Any], parent: str = "") -> Iterator[tuple[str, str]]:
+    """The Kafka options of a TOML table; one whose name is not quoted stands there as tables in tables."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _options(value, f"{parent}{name}.")
+        else:
+            yield parent + name, str(value)
 
 
 def _parse(name: str, value: Any, where: str) -> Any:
     setting = _BY_NAME.get(name)
     if setting is None:
-        raise SettingsError(f"{where}: no such setting; `secondlook settings` lists them")
+        raise SettingsError(f"{where}: no such setting; {_advice(name, value, where)}")
+    if isinstance(value, list | dict):
+        raise SettingsError(f"{where} = {value!r}: must be one text or number ({setting.metadata['help']})")
     try:
         return setting.metadata["parse"](str(value))
     except ValueError as problem:
         raise SettingsError(f"{where} = {value!r}: {problem} ({setting.metadata['help']})") from None
+
+
+def _advice(name: str, value: Any, where: str) -> str:
+    if name == "kafka" or isinstance(value, dict):
+        return "settings stand at the top of the file, and [kafka] is its only table"
+    similar = get_close_matches(name, _BY_NAME, n=1, cutoff=0.8)
+    meant = [PREFIX + one.upper() if where.startswith(PREFIX) else one for one in similar]
+    return "".join(f"is {one} meant? " for one in meant) + "`secondlook settings` lists them"
 
 
 def _put_kafka(kafka: dict[str, str], option: str, text: str, where: str) -> None:
@@ -258,6 +323,8 @@ def _put_kafka(kafka: dict[str, str], option: str, text: str, where: str) -> Non
         kafka[option.removesuffix(".file")] = Path(text).read_text().strip()
     except OSError as problem:
         raise SettingsError(f"{where} = {text!r}: cannot read the secret: {problem.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{where} = {text!r}: cannot read the secret: it is not text in UTF-8") from None
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:

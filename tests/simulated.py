@@ -228,6 +228,11 @@ class SimulatedConsumer:
         self.paused.clear()
         self.said_end.clear()
 
+    def skip(self) -> None:
+        """The client goes to the end of what it reads, for a reason of its own: what it should have read it passes by."""
+        self.positions = {spot: self._end(self.kafka.logs[spot]) for spot in self.positions}
+        self.said_end.clear()
+
     def pause(self, partitions: list[TopicPartition]) -> None:
         self.paused |= {(one.topic, one.partition) for one in partitions} & self.positions.keys()
 

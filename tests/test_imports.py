@@ -44,9 +44,9 @@ def test_the_pure_packages_know_no_kafka(package: str) -> None:
 @pytest.mark.parametrize(
     ("room", "not_into"),
     [
-        ("pipeline", {"kafka", "worker", "cli", "brokers", "stress", "demo"}),
-        ("kafka", {"worker", "cli", "brokers", "stress", "demo"}),
-        ("worker", {"cli", "brokers", "stress", "demo"}),
+        ("pipeline", {"kafka", "worker", "cli", "trials"}),
+        ("kafka", {"worker", "cli", "trials"}),
+        ("worker", {"cli", "trials"}),
     ],
 )
 def test_within_streams_arrows_run_one_way(room: str, not_into: set[str]) -> None:

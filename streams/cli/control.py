@@ -130,7 +130,7 @@ _of_stop = _policy("The policy; * = all of them.")
 @_of_setting
 @_issuing
 def set_threshold(value: float, policy: str, **options: Any) -> None:
-    """Escalate where P(error) is at or above VALUE (0 to 1)."""
+    """Escalate where P(error) is at or above VALUE. VALUE is 0 to 1."""
     asked = Issue.of(options)
     settings = settings_from(options)
     with Fleet(settings) as fleet:
@@ -145,7 +145,7 @@ def set_threshold(value: float, policy: str, **options: Any) -> None:
 @_of_setting
 @_issuing
 def set_costs(review: float, mistake: float, accounting: Any, policy: str, **options: Any) -> None:
-    """Set the threshold that follows from the costs; it needs a calibrated model."""
+    """Set the threshold that follows from the costs. It needs a calibrated model."""
     _issue(SetCosts(accounting=accounting, review=review, mistake=mistake, policy=policy), options)
 
 
@@ -154,7 +154,7 @@ def set_costs(review: float, mistake: float, accounting: Any, policy: str, **opt
 @_of_setting
 @_issuing
 def set_audit_rate(rate: float, policy: str, **options: Any) -> None:
-    """Send this share (0 to 1) of the automatic decisions to a human as well."""
+    """Audit a share of what is automated. RATE, 0 to 1, of the automatic decisions goes to a human as well."""
     _issue(SetAuditRate(rate=rate, policy=policy), options)
 
 
@@ -167,9 +167,9 @@ def set_audit_rate(rate: float, policy: str, **options: Any) -> None:
 )
 @_issuing
 def set_model(sha256: str, keep_thresholds: bool, **options: Any) -> None:
-    """Score with another model, which must be in every worker's model directory.
+    """Score with another model.
 
-    SHA256 may be cut short where the live workers have one model that begins so. Without --keep-thresholds everything
+    It must be in every worker's model directory. SHA256 may be cut short where the live workers have one model that begins so. Without --keep-thresholds everything
     goes to humans until set-threshold or set-costs gives it a threshold of its own.
     """
     asked = Issue.of(options)
@@ -183,7 +183,7 @@ def set_model(sha256: str, keep_thresholds: bool, **options: Any) -> None:
 @_of_stop
 @_issuing
 def stop(policy: str, **options: Any) -> None:
-    """Stop automation: every verdict of the policy, or of all, goes to a human until `resume`."""
+    """Stop automation. Every verdict of the policy, or of all, goes to a human until `resume`."""
     if policy == EVERY_POLICY:  # there is nothing to check, and nothing may come before it
         issue(StopAutomation(policy=policy), Issue.of(options), settings_from(options), None)
     else:
@@ -194,7 +194,7 @@ def stop(policy: str, **options: Any) -> None:
 @_of_stop
 @_issuing
 def resume(policy: str, **options: Any) -> None:
-    """Take back a `stop` of the same policy; a policy that was stopped by its own name stays stopped."""
+    """Take back a `stop`. A policy that was stopped by its own name stays stopped when all is resumed."""
     _issue(ResumeAutomation(policy=policy), options)
 
 
@@ -202,7 +202,7 @@ def resume(policy: str, **options: Any) -> None:
 @click.argument("version", type=click.IntRange(0))
 @_issuing
 def rollback(version: int, **options: Any) -> None:
-    """Undo: put in force again what was in force at VERSION. A `stop` stays until `resume`."""
+    """Undo, back to VERSION. What was in force then is put in force again; a `stop` stays until `resume`."""
     _issue(Rollback(to_version=version), options)
 
 
@@ -210,7 +210,7 @@ def rollback(version: int, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @_reading
 def show(as_json: bool, **options: Any) -> None:
-    """What is in force, by policy: who set it, when and why; and what each live worker makes of it."""
+    """Show what is in force. By policy, with who set it, when and why, and what each live worker makes of it."""
     show_in_force(settings_from(options), as_json=as_json)
 
 
@@ -219,7 +219,7 @@ def show(as_json: bool, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON lines.")
 @_reading
 def history(last: int, as_json: bool, **options: Any) -> None:
-    """The last control messages: who issued which, when and why, and what became of them."""
+    """List the last control messages. Who issued which, when and why, and what became of them."""
     show_history(settings_from(options), last=last, as_json=as_json)
 
 
@@ -228,7 +228,7 @@ def history(last: int, as_json: bool, **options: Any) -> None:
 @click.argument("after", metavar="V2", type=click.IntRange(0))
 @_reading
 def diff(before: int, after: int, **options: Any) -> None:
-    """What differs between what was in force at version V1 and at V2."""
+    """Show what two versions differ in."""
     show_diff(settings_from(options), before, after)
 
 
@@ -236,7 +236,7 @@ def diff(before: int, after: int, **options: Any) -> None:
 @click.option("--wait", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds to wait at most.")
 @_reading
 def wait(wait: float, **options: Any) -> None:
-    """Wait until every live worker has in force what the control log says now."""
+    """Wait until every live worker has it in force. What the control log says by now."""
     settings = settings_from(options)
     with Fleet(settings) as fleet:
         log = read_history(settings).log

@@ -74,7 +74,7 @@ _codes = click.option(
 
 @click.group()
 def dead_letters() -> None:
-    """See which records were set aside, and put them back once the cause is mended."""
+    """See which records were set aside, and put them back."""
 
 
 @dead_letters.command("list")
@@ -84,7 +84,7 @@ def dead_letters() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @setting_options("broker", "topic_prefix")
 def show_list(codes: tuple[str, ...], since: int | None, limit: int, *, as_json: bool, **options: Any) -> None:
-    """List the letters in the topic, the latest last, and how many there are of each code."""
+    """List the letters in the topic. The latest last, and how many there are of each code."""
     latest: list[tuple[int, Position, dict[str, Any]]] = []
     counts: Counter[str] = Counter()
     for message in read_letters(settings_from(options)):
@@ -112,14 +112,15 @@ def show_list(codes: tuple[str, ...], since: int | None, limit: int, *, as_json:
 @click.option("--raw", is_flag=True, help="Write the value's bytes, unchanged and alone, to standard output.")
 @setting_options("broker", "topic_prefix")
 def show(position: Position, *, raw: bool, **options: Any) -> None:
-    """Show one letter whole: why it is here, its headers, and its value."""
+    """Show one letter whole. Why it is here, its headers, and its value."""
     (message,) = letters_at(settings_from(options), [position])
     if raw:
-        if message.value() is None:
+        value = message.value()
+        if value is None:
             raise LetterError(
                 f"dead letter {position} has no value: {_whence(read_letter(message.headers()))} is its source"
             )
-        click.get_binary_stream("stdout").write(message.value())
+        click.get_binary_stream("stdout").write(value)
     else:
         _echo_letter(message)
 
@@ -146,7 +147,7 @@ def redrive(
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Put letters back, byte for byte, into the topics that they came from.
+    """Put letters back into the topics that they came from. Byte for byte.
 
     Either the letters at PARTITION:OFFSET, as often as they are named; or those with a --code, or --all of them, each letter
     once: the next call goes on with the letters that came since. Letters that are refused are counted, and passed.

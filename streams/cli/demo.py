@@ -7,25 +7,27 @@ from typing import Any
 import click
 from rich.console import Console
 
-from streams.cli.main import setting_options, settings_from
+from streams.cli.main import ResultFile, setting_options, settings_from
 
 
 @click.command()
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here too."
-)
+@click.option("--json", "json_path", type=ResultFile(), help="Write the figures here too.")
 @click.option("--rate", type=click.FloatRange(1, 2000), default=25.0, show_default=True, help="Requests a second.")
 @click.option("--limit", type=click.IntRange(30), help="Only this many of the held-out items.")
-@setting_options("broker", "delivery", "model")
+@setting_options(
+    "broker", "delivery", "model", broker="the embedded one", delivery="at_least_once on the embedded broker"
+)
 def demo(json_path: Path | None, rate: float, limit: int | None, **options: Any) -> None:
-    """Replay recorded LLM answers through a real worker, and swap the threshold half-way.
+    """Replay recorded LLM answers through a real worker. The threshold is swapped half-way.
 
     Without --broker it runs on a broker embedded in this program and needs nothing else.
     """
-    from streams.demo import run_demo
-    from streams.demo.run import write_figures
+    from streams.trials.demo import run_demo
+    from streams.trials.demo.run import write_figures
 
     embedded = options["broker"] is None
+    if embedded and options["delivery"] == "exactly_once":
+        raise click.UsageError("--delivery exactly_once goes with --broker: the embedded broker has no transactions.")
     settings = replace(settings_from(options), web_port=0)
     figures = run_demo(settings, embedded=embedded, rate=rate, limit=limit, console=Console())
     if json_path is not None:

@@ -41,15 +41,19 @@ _HOUR = 3_600_000
     "broker", "topic_prefix", "model", "outcome_spec", "specs", "cost_review", "cost_mistake", "cost_accounting"
 )
 def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> None:
-    """Say what a worker makes of one answer: outcome, missing predictors, P(error), threshold, route and reason.
+    """Say what a worker makes of one answer. Outcome, missing predictors, P(error), threshold, route and reason.
 
-    FILE is a saved response; the threshold is then the one that the costs give. Anything else is the id of a request, which is
-    looked for in the topics, and the controls in force decide: it says what would be decided now, not what was.
+    FILE is a saved response; the threshold is then the one that the costs give. Anything else that does not look like a path is
+    the id of a request, which is looked for in the topics, and the controls in force decide: it says what would be decided now,
+    not what was.
     """
     settings = settings_from(options)
+    is_file = _is_file(what)
+    if not is_file and _looks_like_a_file(what):
+        raise click.ClickException(f"{what} cannot be read: there is no such file")
     given = baseline(settings)
     controls = by_settings(given)
-    if _is_file(what):
+    if is_file:
         policy = policy or next(iter(sorted(given.model.policies)), EVERY_POLICY)
         request, response = _saved(Path(what), policy)
     else:
@@ -82,6 +86,14 @@ def _is_file(what: str) -> bool:
         return Path(what).is_file()
     except OSError:  # an id may be longer than a file's name
         return False
+
+
+def _looks_like_a_file(what: str) -> bool:
+    """Whether a path was meant: topics need not be read through for it. Ids may have slashes, but begin at no folder here."""
+    first, slash, _ = what.partition("/")
+    return (
+        what.startswith(("/", ".", "~")) or what.endswith((".json", ".jsonl")) or bool(slash and Path(first).is_dir())
+    )
 
 
 def _saved(file: Path, policy: str) -> tuple[Record, Record]:

@@ -1,16 +1,17 @@
 """The command line. Each command validates, does one thing through the package, and says in one line what went wrong."""
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from featurizers import SecondlookError
-from streams.settings import SETTINGS, Settings, default_text, flag, load_settings, settings_markdown
+from streams.settings import KAFKA_PREFIX, SETTINGS, Settings, default_text, flag, load_settings, settings_markdown
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -31,7 +32,7 @@ _COMMANDS = {
 
 
 class _Group(click.Group):
-    """Finds commands in their modules, and turns the project's own errors into one line on stderr and their exit code (1)."""
+    """Finds commands in their modules; errors of the project, its files and its client are one line on stderr, exit code 1 or their own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_COMMANDS})
@@ -46,12 +47,47 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SecondlookError as problem:
-            click.echo(f"secondlook: {problem}", err=True)
-            sys.exit(getattr(problem, "exit_code", _EXIT_FAILURE))
+            _fail(str(problem), getattr(problem, "exit_code", _EXIT_FAILURE))
+        except OSError as problem:
+            if problem.filename is None:  # a closed pipe, which click knows
+                raise
+            _fail(f"{problem.filename}: {problem.strerror}")
+        except Exception as problem:
+            client = sys.modules.get("confluent_kafka")  # loaded, if it is the client's error
+            if client is None or not isinstance(problem, client.KafkaException):
+                raise
+            _fail(
+                f"{problem.args[0].str().strip()}; look at what is given to the Kafka client: -X, {KAFKA_PREFIX}..., [kafka] "
+                "in the file"
+            )
 
 
-def setting_options(*names: str) -> Callable[[_F], _F]:
-    """Options for the named settings (all of them when none is named), plus `--config` and `-X`."""
+def _fail(text: str, code: int = _EXIT_FAILURE) -> NoReturn:
+    click.echo(f"secondlook: {text}", err=True)
+    sys.exit(code)
+
+
+class ResultFile(click.Path):
+    """A file that is written at the end: that this will fail is said before the work begins."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See click.Path."""
+        file = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not (file.parent.is_dir() and os.access(file.parent, os.W_OK)):
+            self.fail(
+                f"{str(file)!r} cannot be written: {str(file.parent)!r} is no folder that may be written to", param, ctx
+            )
+        return file
+
+
+def setting_options(*names: str, **defaults: str) -> Callable[[_F], _F]:
+    """Options for the named settings (all of them when none is named), plus `--config` and `-X`.
+
+    `defaults` says what a command does without a setting, where that is not the setting's own default.
+    """
 
     def decorate(command: _F) -> _F:
         for setting in reversed(SETTINGS):
@@ -59,7 +95,8 @@ def setting_options(*names: str) -> Callable[[_F], _F]:
                 continue
             about = setting.metadata
             unit = f" [{about['unit']}]" if about["unit"] else ""
-            default = f" Default: {text}." if (text := default_text(setting)) else ""
+            text = defaults.get(setting.name, default_text(setting))
+            default = f" Default: {text}." if text else ""
             command = click.option(flag(setting), setting.name, metavar="VALUE", help=about["help"] + unit + default)(
                 command
             )
@@ -99,7 +136,7 @@ def main() -> None:
 @main.command()
 @setting_options()
 def worker(**options: Any) -> None:
-    """Run a worker; more workers of one group share the partitions."""
+    """Run a worker. More workers of one group share the partitions."""
     from streams.worker.run import run_worker
 
     run_worker(settings_from(options))
@@ -107,7 +144,7 @@ def worker(**options: Any) -> None:
 
 @main.command("settings")
 def show_settings() -> None:
-    """List every setting with its environment variable, default and meaning (Markdown)."""
+    """List every setting, in Markdown. With its environment variable, default and meaning."""
     click.echo(settings_markdown())
 
 
@@ -118,26 +155,37 @@ def topics() -> None:
 
 @topics.command("create")
 @setting_options("broker", "topic_prefix")
-@click.option("--partitions", type=click.IntRange(1), help="For the co-partitioned topics, instead of topics.toml's.")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1),
+    help="Of requests, responses and the pending store's changelog, where they are created.  [default: 4]",
+)
 @click.option("--replication-factor", type=int, default=-1, show_default="the broker's own")
 def create(partitions: int | None, replication_factor: int, **options: Any) -> None:
-    """Create the topics that are missing, check those that exist."""
+    """Create the topics that are missing. Those that exist are checked, and left as they are."""
     from streams.kafka.clients import base_config
-    from streams.kafka.topics import CO_PARTITIONED, create_topics, load_topics
+    from streams.kafka.topics import CO_PARTITIONED, create_topics, existing_partitions, load_topics, other_than_wanted
 
     settings = settings_from(options)
     wanted = load_topics(settings.topic_prefix)
     if partitions is not None:
         wanted.update({key: replace(wanted[key], partitions=partitions) for key in CO_PARTITIONED})
-    created = create_topics(base_config(settings), wanted, replication_factor=replication_factor)
-    for topic in wanted.values():
-        click.echo(f"{'created' if topic.name in created else 'exists '}  {topic.name}  {topic.purpose}")
+    conf = base_config(settings)
+    created = create_topics(conf, wanted, replication_factor=replication_factor)
+    counts = {key: len(numbers) for key, numbers in existing_partitions(conf, wanted).items()}
+    for key, topic in wanted.items():
+        what, size = "created" if topic.name in created else "exists ", counts[key]
+        click.echo(f"{what}  {topic.name}  {size} partition{'' if size == 1 else 's'}  {topic.purpose}")
+    if partitions is not None:
+        asked = {key: wanted[key] for key in CO_PARTITIONED}
+        for text in other_than_wanted(asked, counts, settings.broker):
+            click.echo(f"warning: {text}", err=True)
 
 
 @topics.command("check")
 @setting_options("broker", "topic_prefix", "max_record_bytes")
 def check(**options: Any) -> None:
-    """Check that the topics exist, fit together and are kept as they must be."""
+    """Check the topics. Whether they exist, fit together and are kept as they must be."""
     from streams.errors import TopicError
     from streams.kafka.clients import base_config
     from streams.kafka.topics import check_configs, check_topics, load_topics

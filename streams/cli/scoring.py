@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from streams.cli.main import setting_options, settings_from
+from streams.cli.main import ResultFile, setting_options, settings_from
 from streams.settings import Settings
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_TARGET = click.Path(dir_okay=False, path_type=Path)
 _TRAINING_LIBRARIES = {"onnx", "scipy", "skl2onnx", "sklearn", "threadpoolctl"}
 
 
@@ -57,7 +56,7 @@ _cost_ratio = click.option(
 )
 @_cost_ratio
 def train(*, out: Path, single: str | None, accounting: str, cost_ratio: float, **source: Any) -> None:
-    """Train the meta-model on labelled answers and write it to a model directory.
+    """Train the meta-model on labelled answers. It is written to a model directory.
 
     About 40 % of the items, chosen by a hash of their request_id, are never trained on: `evaluate` reports on those.
     """
@@ -77,11 +76,11 @@ def train(*, out: Path, single: str | None, accounting: str, cost_ratio: float, 
     "--model", type=click.Path(exists=True, path_type=Path), required=True, help="Model directory or .onnx file."
 )
 @_data_options
-@click.option("--json", "json_path", type=_TARGET, metavar="PATH", help="Write every figure as JSON.")
-@click.option("--html", "html_path", type=_TARGET, metavar="PATH", help="Write a self-contained report.")
+@click.option("--json", "json_path", type=ResultFile(), metavar="PATH", help="Write every figure as JSON.")
+@click.option("--html", "html_path", type=ResultFile(), metavar="PATH", help="Write a self-contained report.")
 @_cost_ratio
 def evaluate(*, model: Path, json_path: Path | None, html_path: Path | None, cost_ratio: float, **source: Any) -> None:
-    """Judge a model and every baseline on the items that no training has seen."""
+    """Judge a model beside every baseline. On the items that no training has seen."""
     loaded = _scoring("model").load_model(model)
     result = _scoring("evaluation").evaluate(loaded, _load(**source), cost_ratio=cost_ratio)
     if json_path:

@@ -8,7 +8,7 @@ import click
 import orjson
 from rich.console import Console
 
-from streams.cli.main import setting_options, settings_from
+from streams.cli.main import ResultFile, setting_options, settings_from
 from streams.kafka.client_log import client_log
 
 _SHARE = click.FloatRange(0, 0.3)
@@ -56,9 +56,7 @@ _SHARE = click.FloatRange(0, 0.3)
     help="Most requests sent and not yet decided.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Draws the faults and the order of events.")
-@click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here too."
-)
+@click.option("--json", "json_path", type=ResultFile(), help="Write the figures here too.")
 @click.option("--max-duplicated", type=click.IntRange(0), help="Default: 0 exactly once, any at least once.")
 @click.option(
     "--max-recovery", type=click.FloatRange(0), metavar="SECONDS", help="Longest from a kill to reading again."
@@ -67,7 +65,7 @@ _SHARE = click.FloatRange(0, 0.3)
 @click.option(
     "--min-throughput", type=click.FloatRange(0), metavar="PER_SECOND", help="Least requests decided a second."
 )
-@setting_options("broker", "delivery", "model", "batch_size", "batch_linger")
+@setting_options("broker", "delivery", "model", "batch_size", "batch_linger", broker="")
 def stress(
     *,
     local_kafka: bool,
@@ -84,13 +82,12 @@ def stress(
     min_throughput: float | None,
     **options: Any,
 ) -> None:
-    """Send requests and answers, break things, and count what was lost, decided twice or decided wrongly.
+    """Break things, and count what is lost. Requests and answers are sent meanwhile, and each must be decided once and rightly.
 
     It makes topics of its own and removes them. Exit code 1 when anything was lost or decided for a wrong reason, when
-    anything was decided twice exactly once, when a worker ended by itself (unless the Kafka client hung), or beyond the limits
-    given.
+    anything was decided twice exactly once, when a worker ended by itself, or beyond the limits given.
     """
-    from streams.stress import Limits, Options, Shares, breaches, closing_tables, figures, run_stress
+    from streams.trials.stress import Limits, Options, Shares, breaches, closing_tables, figures, run_stress
 
     if local_kafka == (options["broker"] is not None):
         raise click.UsageError("Say where: either --broker HOST:PORT or --local-kafka.")

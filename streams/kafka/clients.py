@@ -1,18 +1,54 @@
 """Configurations of the Kafka clients: ours where a guarantee hangs on them, the user's everywhere else."""
 
+import re
 import uuid
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, cast
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from streams.errors import SettingsError
 from streams.kafka.client_log import client_log
-from streams.settings import Settings
+from streams.pipeline.records import Headers
+from streams.settings import KAFKA_PREFIX, Settings
 
-Consumed: TypeAlias = Any
-"""A `confluent_kafka.Message`: its type hints call optional what a consumed record always has."""
+
+class Consumed(Protocol):
+    """A consumed `confluent_kafka.Message`, whose own type hints call optional what such a record always has."""
+
+    def topic(self) -> str:
+        """Its topic, by its name on the broker."""
+
+    def partition(self) -> int:
+        """Its partition."""
+
+    def offset(self) -> int:
+        """Its offset, or where the event stands."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """The kind of its time, and the time (ms)."""
+
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    def value(self) -> bytes | None:
+        """Its value."""
+
+    def headers(self) -> Headers | None:
+        """Its headers. Raises UnicodeDecodeError on a name that is not UTF-8."""
+
+    def error(self) -> KafkaError | None:
+        """None, unless it is an event."""
+
+
+def consume(consumer: Consumer, most: int, timeout: float) -> list[Consumed]:
+    """What the client has or gets within `timeout` seconds: records, and events in their guise."""
+    return cast("list[Consumed]", consumer.consume(most, timeout=timeout))
+
+
+_QUOTED_SECRET: Final = re.compile(r"(sasl\.oauthbearer\.config)\b.*", re.DOTALL)
+"""The one secret that the client quotes in what it says: the part of it that it does not understand."""
 
 _OURS: Final = {
     "auto.offset.reset": "a position that is gone must be said, not passed by: see on_data_loss and new_group_from",
@@ -53,10 +89,24 @@ def base_config(settings: Settings) -> dict[str, Any]:
 @lru_cache
 def _try_options(options: tuple[tuple[str, str], ...]) -> None:
     """Ask the client itself, which knows every option; without an address it goes nowhere."""
+    given = dict(options)
+    refusal = _refusal(given)
+    if refusal is None:
+        return
+    # Its words may name an option by its other name, or none: it is the one without which the rest would do.
+    culprit = next((name for name in given if _refusal({key: given[key] for key in given if key != name}) is None), "")
+    about = "" if culprit in refusal else f"{culprit}: "
+    raise SettingsError(
+        f"the Kafka client refuses its options (-X, {KAFKA_PREFIX}..., [kafka] in the file): {about}{refusal}"
+    )
+
+
+def _refusal(options: Mapping[str, str]) -> str | None:
     try:
-        Producer({**dict(options), "log_level": 0})
+        Producer({**options, "log_level": 0})
     except KafkaException as problem:
-        raise SettingsError(f"the Kafka client refuses its options (-X, kafka): {kafka_error(problem).str()}") from None
+        return kafka_error(problem).str().strip()
+    return None
 
 
 def consumer_config(settings: Settings) -> dict[str, Any]:
@@ -120,9 +170,12 @@ def producer_config(settings: Settings, **more: Any) -> dict[str, Any]:
 
 
 def transactional_id(settings: Settings) -> str:
-    """Stable for a named instance, so that its restart fences what its last life left open."""
+    """Stable for a named instance, so that its restart fences what its last life left open.
+
+    No two instances share one, however they and their groups are called: names hold no colon (see `streams.settings`).
+    """
     instance = settings.instance_id or uuid.uuid4().hex
-    return f"{settings.topic_prefix}{settings.group}-{instance}"
+    return f"{group_name(settings)}:{instance}"
 
 
 def kafka_error(problem: KafkaException) -> KafkaError:
@@ -133,7 +186,7 @@ def kafka_error(problem: KafkaException) -> KafkaError:
 
 def _log_error(error: KafkaError) -> None:
     """Connection troubles: librdkafka mends them itself or fails the call that needs the broker."""
-    client_log.warning("kafka: %s", error.str(), extra={"code": error.name()})
+    client_log.warning("kafka: %s", _QUOTED_SECRET.sub(r"\1 ***", error.str()), extra={"code": error.name()})
 
 
 def topic_names(topics: Mapping[str, Any]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The group consumer, behind one typed wrapper: the only place that knows librdkafka's events, errors, pause and seek.
 
 The group's callbacks run inside the client's `consume`, so a fetch may bring records of an assignment that ended in it: it
-is for the caller to let them go. A new assignment begins paused, and brings nothing before `read_from`.
+is for the caller to let them go. A new assignment brings nothing before `read_from`.
 """
 
 import logging
@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from confluent_kafka import OFFSET_END, TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, TopicPartition
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, TopicPartition
 
 from streams.errors import BrokerError, MembershipError, TopicError
 from streams.kafka.client_log import client_log
-from streams.kafka.clients import Consumed, consumer_config
+from streams.kafka.clients import Consumed, consume, consumer_config
 from streams.pipeline.assignment import Place
 from streams.pipeline.records import Record
 from streams.settings import Settings
@@ -76,10 +76,10 @@ class GroupConsumer:
         Raises MembershipError when this client can be no member any more, TopicError or BrokerError on what else waiting does
         not mend.
         """
-        messages: list[Consumed] = self._client.consume(1, timeout=_IDLE_WAIT)
+        messages = consume(self._client, 1, _IDLE_WAIT)
         more = self._settings.batch_size - len(messages)
         if messages and more:
-            messages += self._client.consume(more, timeout=self._settings.batch_linger)
+            messages += consume(self._client, more, self._settings.batch_linger)
         fetched = Fetched()
         for message in messages:
             self._take(message, fetched)
@@ -89,6 +89,10 @@ class GroupConsumer:
         """Read on from these offsets; what was fetched ahead is let go."""
         self._client.assign([TopicPartition(self._names[role], number, at) for (role, number), at in offsets.items()])
         self._client.resume(self._partitions(offsets))
+
+    def read_nothing(self) -> None:
+        """Read nothing before the next `read_from`; what was fetched ahead is let go. The group is not left."""
+        self._client.assign([])
 
     def hold(self, places: Collection[Place]) -> None:
         """Read nothing from these partitions until they are released."""
@@ -157,10 +161,9 @@ class GroupConsumer:
             client_log.warning("kafka: %s", error.str(), extra={"code": error.name()})
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        for partition in assigned:
-            partition.offset = OFFSET_END  # where it really goes on is known when the stores are restored
-        consumer.assign(assigned)
-        consumer.pause(assigned)
+        # Where it goes on is known when the stores are restored. Any place given until then could win in the end: the client
+        # may ask the broker for it later, once it knows the leader, and go there from wherever it reads by that time.
+        consumer.assign([])
         self._members.assigned(
             {
                 role: frozenset(one.partition for one in assigned if self._roles[one.topic] == role)

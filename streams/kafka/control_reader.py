@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.errors import ControlError
-from streams.kafka.clients import Consumed, kafka_error, reader_config
+from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_status import MOST_MODELS, MOST_POLICIES, STOPPED, StatusWriter, WorkerStatus
 from streams.kafka.reading import broker_stamp, read_to_end, watermarks
@@ -113,7 +114,7 @@ class ControlReader:
             while not self._stopping.is_set():
                 first = self._consumer.poll(0.1)
                 if first is not None:
-                    self._read([first, *self._consumer.consume(_AT_ONCE, timeout=0)])
+                    self._read([cast("Consumed", first), *consume(self._consumer, _AT_ONCE, 0)])
                 if time.monotonic() - self._checked_at > self._check_every:
                     self._check_end()
                     self._checked_at = time.monotonic()

@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import Final
 
 import msgspec
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
-from streams.kafka.clients import Consumed, base_config
+from streams.kafka.clients import base_config
 from streams.kafka.clock import BrokerClock
 from streams.settings import Settings
 
@@ -83,7 +83,7 @@ class StatusWriter:
         """Say it."""
         sent_at = time.time()
 
-        def stored(error: KafkaError | None, message: Consumed) -> None:
+        def stored(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 kind, stamp = message.timestamp()
                 self._clock.stamped(kind, stamp, sent_at, time.time())

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import chain
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.errors import DeliveryError, DeliveryStopped
+from streams.kafka.calls import Caller, CallHung
 from streams.kafka.clients import kafka_error, producer_config, transactional_id
 from streams.pipeline.records import Output
 from streams.pipeline.stages import Outbox, Ticket
@@ -23,11 +24,11 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_Result = TypeVar("_Result")
-
 _WARN_EVERY = 5.0
 _CALL_TIMEOUT = 1.0
 """Seconds a call into librdkafka may block: short, so that a worker told to stop can."""
+_PATIENCE = 5.0
+"""Seconds after which a call counts as hung: librdkafka does not always keep to the timeout that it is given."""
 
 _PERMANENT = frozenset(
     {
@@ -47,6 +48,8 @@ _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # no
 _MOST_REPLACED = 5
 _REPLACED_WITHIN = 60.0
 """Producers given up within so many seconds, after which another one is not going to help."""
+_MOST_LEFT_BEHIND = 20
+"""Producers left behind in a call that hangs, after which the process must end to be rid of them."""
 
 
 class BatchAborted(Exception):  # noqa: N818 - a signal to the sink, never seen outside
@@ -65,16 +68,12 @@ class Delivery(Protocol):
         Raises BatchAborted when it must be redone, DeliveryStopped after `close`, DeliveryError when the worker must stop.
         """
 
-    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: object) -> None:
         """Write records, and commit offsets of a group with them. Raises as `deliver` does."""
 
     @property
     def replaced(self) -> int:
         """Producers given up so far."""
-
-    @property
-    def hung_for(self) -> float:
-        """Seconds since the call into the client that is going on began; 0 when there is none."""
 
     @property
     def waiting(self) -> bool:
@@ -92,11 +91,12 @@ class _Producing:
         self._names = names
         self._stopping = threading.Event()
         self._failed: KafkaError | None = None
-        self._call_began: float | None = None
         self._replaced: list[float] = []
         self._replacements = 0
+        self._left_behind = 0
         self._waiting = False
         self._producer = Producer(self._config)
+        self._caller = Caller(_PATIENCE)
 
     @property
     def waiting(self) -> bool:
@@ -111,22 +111,16 @@ class _Producing:
     def start(self) -> None:
         """Nothing to open, unless there are transactions."""
 
-    @property
-    def hung_for(self) -> float:
-        """See `Delivery`."""
-        began = self._call_began
-        return 0.0 if began is None else time.monotonic() - began
-
     def close(self) -> None:
         """Stop waiting for the broker, wherever the delivering thread is."""
         self._stopping.set()
 
-    def _on_failure(self, error: KafkaError | None, _message: Any) -> None:
+    def _on_failure(self, error: KafkaError | None, _message: object) -> None:
         if error is not None and (self._failed is None or self._failed.code() in _PURGED):
             self._failed = error
 
     def _replace(self, cause: KafkaError) -> None:
-        """Give up a producer that the client declared dead; its successor fences it and aborts what it left open.
+        """Give up a producer that the client declared dead, or that hangs; its successor fences it and aborts what it left open.
 
         Raises DeliveryError when that does not help.
         """
@@ -138,6 +132,12 @@ class _Producing:
             "the producer cannot go on, another one takes its place: %s", cause.str(), extra={"code": cause.name()}
         )
         self._replacements += 1
+        if self._caller.hung:
+            self._left_behind += 1
+            if self._left_behind > _MOST_LEFT_BEHIND:
+                raise DeliveryError(f"{cause.str()}, as {_MOST_LEFT_BEHIND} calls before it: a restart is rid of them")
+            self._caller.close()
+            self._caller = Caller(_PATIENCE)
         self._producer = Producer(self._config)
         self._failed = None
         self.start()
@@ -164,20 +164,12 @@ class _Producing:
         if self._stopping.is_set():
             raise DeliveryStopped("stopped while the broker was away; the batch in flight is redone after the restart")
 
-    def _timed(self, call: Callable[[], _Result]) -> _Result:
-        """Make a call, and let `hung_for` see it: librdkafka does not always keep to the timeout it is given."""
-        self._call_began = time.monotonic()
-        try:
-            return call()
-        finally:
-            self._call_began = None
-
     def _patiently(self, call: Callable[[], object]) -> None:
         """Repeat a call while the broker is merely away; everything else is for the caller to judge."""
         warned = time.monotonic()
         while True:
             try:
-                self._timed(call)
+                self._caller.make(call)
             except KafkaException as problem:
                 if not kafka_error(problem).retriable():
                     self._waiting = False
@@ -211,6 +203,8 @@ class ExactlyOnce(_Producing):
         """Fence and abort whatever an earlier life of this instance left open."""
         try:
             self._patiently(lambda: self._producer.init_transactions(_CALL_TIMEOUT))
+        except CallHung as problem:
+            self._replace(kafka_error(problem))
         except KafkaException as problem:
             error = kafka_error(problem)
             if error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
@@ -224,7 +218,7 @@ class ExactlyOnce(_Producing):
         ticket = outbox.ticket
         self.commit(chain(outbox.outputs, outbox.changelog), _offsets(ticket, self._names), ticket.assignment.group)
 
-    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: object) -> None:
         """Steps 1 to 4."""
         self._failed = None  # what an aborted batch left unsent is reported as failed too: it says nothing of this one
         try:
@@ -235,7 +229,7 @@ class ExactlyOnce(_Producing):
             self._patiently(lambda: self._producer.commit_transaction(_CALL_TIMEOUT))
         except DeliveryStopped:
             with suppress(KafkaException):  # readers would have to wait for the broker to time it out
-                self._timed(lambda: self._producer.abort_transaction(_CALL_TIMEOUT))
+                self._caller.make(lambda: self._producer.abort_transaction(_CALL_TIMEOUT))
             raise
         except KafkaException as problem:
             cause = self._cause(kafka_error(problem))
@@ -275,7 +269,7 @@ class AtLeastOnce(_Producing):
         # Only now: a delta that outlived a crash which its decisions did not would lose requests.
         self.commit(outbox.changelog, _offsets(outbox.ticket, self._names), outbox.ticket.assignment.group)
 
-    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:  # noqa: ARG002 - the consumer knows its group
+    def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: object) -> None:  # noqa: ARG002 - the consumer knows its group
         """Steps 2 and 3."""
         self._write(outputs)
         if not offsets:
@@ -287,7 +281,7 @@ class AtLeastOnce(_Producing):
         self._failed = None
         try:
             self._produce(outputs)
-            while self._timed(lambda: self._producer.flush(_CALL_TIMEOUT)):
+            while self._caller.make(lambda: self._producer.flush(_CALL_TIMEOUT)):
                 self._waiting = True
                 self._refuse_when_stopping()
         except KafkaException as problem:

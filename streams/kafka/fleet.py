@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from confluent_kafka import Consumer
 
-from streams.kafka.clients import Consumed, reader_config, topic_names
+from streams.kafka.clients import Consumed, consume, reader_config, topic_names
 from streams.kafka.control_status import ALIVE_EVERY, STOPPED, WorkerStatus, decode_status
 from streams.kafka.reading import read_to_end, watermarks
 from streams.kafka.topics import load_topics
@@ -63,7 +63,7 @@ class Fleet:
         """Hear what the workers say, for so long or until the condition holds."""
         deadline = time.monotonic() + seconds
         while not until() and time.monotonic() < deadline:
-            for message in self._consumer.consume(100, timeout=0.1):
+            for message in consume(self._consumer, 100, 0.1):
                 if message.error() is None:
                     self._hear(message, at_once=True)
 

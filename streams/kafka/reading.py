@@ -15,7 +15,7 @@ from confluent_kafka import (
 )
 
 from streams.errors import BrokerError
-from streams.kafka.clients import Consumed, kafka_error, reader_config
+from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -84,8 +84,7 @@ def read_to_end(
     missing = {partition for partition, end in until.items() if end > reached[partition]}
     progress = _Progress(topic, patience)
     while missing and not stopping():
-        message: Consumed
-        for message in consumer.consume(_AT_ONCE, timeout=0.1):
+        for message in consume(consumer, _AT_ONCE, 0.1):
             error, partition = message.error(), message.partition()
             if error is None:
                 yield message
@@ -93,13 +92,26 @@ def read_to_end(
                 progress.read()
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 reached[partition] = message.offset()
-            elif error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):  # noqa: SLF001
-                continue
-            else:
+            elif not mends_itself(error):
                 raise BrokerError(f"cannot read {topic}: {error.str()}")
             if reached[partition] >= until[partition]:
                 missing.discard(partition)
         progress.check({partition: (reached[partition], until[partition]) for partition in missing})
+
+
+def holds_records(settings: Settings, topic: str, partition: int, start: int, end: int) -> bool:
+    """Whether a reader of committed records finds any from `start` to before `end`. Raises BrokerError."""
+    consumer = Consumer(reader_config(settings))
+    try:
+        found = read_to_end(consumer, topic, {partition: end}, {partition: start}, patience=_CALL_TIMEOUT)
+        return any(message.offset() < end for message in found)
+    finally:
+        consumer.close()
+
+
+def mends_itself(error: KafkaError) -> bool:
+    """Whether a consumer that meets this error reads on by itself once the brokers are well."""
+    return error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)  # noqa: SLF001
 
 
 class _Progress:

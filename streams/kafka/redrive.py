@@ -17,7 +17,7 @@ from typing import TypeAlias
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.errors import BrokerError, DeliveryError
-from streams.kafka.clients import Consumed, kafka_error, reader_config, topic_names
+from streams.kafka.clients import Consumed, group_name, kafka_error, reader_config, topic_names
 from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
 from streams.kafka.letters import Position, below, dead_letter_topic, letter_ends, letters_at
 from streams.kafka.reading import read_to_end
@@ -35,7 +35,8 @@ from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, RESPONSES, Output
 from streams.settings import Settings
 
-_INSTANCE = "redrive"
+_INSTANCE = ":redrive"
+"""In the transactional id: no worker can be called so."""
 _CALL_TIMEOUT = 10.0
 _BATCH_BYTES = 8 * 2**20
 
@@ -52,7 +53,7 @@ class Tally:
 
 def redrive_group(settings: Settings) -> str:
     """The group that the progress is kept in."""
-    return f"{settings.topic_prefix}{settings.group}-{_INSTANCE}"
+    return f"{group_name(settings)}-redrive"
 
 
 def redrive_positions(settings: Settings, positions: Iterable[Position], *, max_cycles: int, dry_run: bool) -> Tally:

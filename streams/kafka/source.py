@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.errors import MembershipError, TopicError
+from streams.errors import BrokerError, MembershipError, TopicError
 from streams.kafka.consumer import Fetched, GroupConsumer
 from streams.kafka.flow import Flow
 from streams.kafka.prober import Prober
+from streams.kafka.reading import holds_records
 from streams.kafka.restore import Restorer
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.matching import Arrivals
@@ -189,11 +190,27 @@ class Source:
             assignment.positions[record.source, record.partition].read(record)
         for place, offset in fetched.ends:
             assignment.positions[place].ended(offset)
+        passed = {place: gap for place, position in assignment.positions.items() if (gap := position.taken_gap())}
+        unread = [place for place, (start, end) in passed.items() if self._holds_records(place, start, end)]
+        if unread:
+            self._suspect(
+                assignment, f"the client has passed records by: {', '.join(f'{one} {passed[one]}' for one in unread)}"
+            )
+            return []
         if fetched.out_of_range:
             # What was read in this fetch is read again: restoring finds out what became of the log.
             self._suspect(assignment, f"the logs of {sorted(fetched.out_of_range)} do not hold what comes next")
             return []
         return fetched.records
+
+    def _holds_records(self, place: Place, start: int, end: int) -> bool:
+        """Whether records stand where the client went from one offset to another; if nobody can say, they may."""
+        role, partition = place
+        try:
+            return holds_records(self._settings, self._names[role], partition, start, end)
+        except BrokerError as problem:
+            log.warning("%s", problem)
+            return True
 
     def _follow_probes(self, assignment: Assignment) -> None:
         ends, recreated = self._prober.collect(assignment)
@@ -228,7 +245,7 @@ class Source:
         old = self.assignment
         if old is None or not old.over or self._flow.in_flight:
             return
-        self._consumer.hold(old.positions)
+        self._consumer.read_nothing()
         self._begin(old.partitions, old.clean_stores())
 
     def _begin(self, partitions: frozenset[int], kept: dict[int, PartitionStore]) -> None:

@@ -116,6 +116,33 @@ def existing_partitions(
     return {key: range(counts[topic.name]) for key, topic in topics.items()}
 
 
+def other_than_wanted(topics: Mapping[str, Topic], counts: Mapping[str, int], bootstrap: str) -> list[str]:
+    """Say which topics have another number of partitions than is wanted of them, and how to add some. They are left as they are.
+
+    Any number will do, as long as the co-partitioned topics agree (`check_topics`); so this is no error.
+    """
+    said = []
+    more = [topic for key, topic in topics.items() if counts[key] < topic.partitions]
+    if more:
+        commands = "; ".join(_add_partitions(bootstrap, topic.name, topic.partitions) for topic in more)
+        said.append(
+            f"{_listed(topics, counts, more)}, not {more[0].partitions}: left as they are. To add partitions: stop the producers, "
+            "wait until nothing is unread and nothing waits (secondlook_lag_records, secondlook_pending_records), stop the "
+            f"workers, run {commands} and start them again. More partitions move keys: a request from before and its response "
+            "from after would lie in different ones and never meet, and a request that is sent again would be decided again"
+        )
+    less = [topic for key, topic in topics.items() if counts[key] > topic.partitions]
+    if less:
+        said.append(
+            f"{_listed(topics, counts, less)}, not {less[0].partitions}: left as they are, Kafka can't take partitions away"
+        )
+    return said
+
+
+def _listed(topics: Mapping[str, Topic], counts: Mapping[str, int], some: list[Topic]) -> str:
+    return ", ".join(f"{topic.name} has {counts[key]} partitions" for key, topic in topics.items() if topic in some)
+
+
 @dataclass(frozen=True)
 class ConfigFindings:
     """What existing topics' settings are not as they should be, each with its mending."""
@@ -251,11 +278,13 @@ def _unequal(names: list[str], counts: Mapping[str, int], bootstrap: str) -> lis
     if not small:
         return []
     listed = ", ".join(f"{name} has {counts[name]}" for name in names)
-    commands = "; ".join(
-        f"kafka-topics.sh --bootstrap-server {bootstrap} --alter --topic {name} --partitions {most}" for name in small
-    )
+    commands = "; ".join(_add_partitions(bootstrap, name, most) for name in small)
     why = "these topics must have the same number of partitions, because a worker is given the same numbers of each"
     return [f"{why}, but {listed}. Mend it while nothing waits in them (new partitions move keys): {commands}"]
+
+
+def _add_partitions(bootstrap: str, name: str, count: int) -> str:
+    return f"kafka-topics.sh --bootstrap-server {bootstrap} --alter --topic {name} --partitions {count}"
 
 
 def _too_many(name: str, count: int, bootstrap: str) -> str:

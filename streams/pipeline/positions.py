@@ -1,8 +1,12 @@
 """How far each input partition has been read, and up to which time nothing in it is left unread."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from streams.pipeline.records import Record
+
+_MOST_MARKERS: Final = 8
+"""Offsets in a row that transaction markers may take, and that nobody asks about."""
 
 
 @dataclass(slots=True)
@@ -21,9 +25,11 @@ class Position:
     read_until: int = 0
     stable: int = -1
     _ended_at: int = 0
+    _gap: tuple[int, int] | None = None
 
     def read(self, record: Record) -> None:
         """A record was read."""
+        self._reach(record.offset)
         self.next_offset = record.offset + 1
         self.read_until = record.timestamp
         if record.appended:
@@ -31,7 +37,17 @@ class Position:
 
     def ended(self, offset: int) -> None:
         """The client came to the end of what may be read: transaction markers take offsets that no record has."""
+        self._reach(offset)
         self.next_offset = max(self.next_offset, offset)
+
+    def taken_gap(self) -> tuple[int, int] | None:
+        """The first [start, end) that reading has passed by since this was last asked, and that is large enough to wonder."""
+        gap, self._gap = self._gap, None
+        return gap
+
+    def _reach(self, offset: int) -> None:
+        if offset > self.next_offset + _MOST_MARKERS and self._gap is None:
+            self._gap = (self.next_offset, offset)
 
     def probed(self, end: int, asked_at: int, stable: int) -> None:
         """The broker was asked at `asked_at` (ms): the partition ended at `end`, and could be read up to `stable`."""

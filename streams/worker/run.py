@@ -16,7 +16,7 @@ import mode
 from confluent_kafka import TopicPartition
 
 from featurizers import OutcomeSpec, SpecBook, load_spec, load_specs
-from streams.errors import DeliveryError, SettingsError, TopicError
+from streams.errors import SettingsError, TopicError
 from streams.kafka.clients import base_config, topic_names
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
@@ -42,8 +42,7 @@ from streams.worker.web import add_pages
 
 log = logging.getLogger(__name__)
 
-_HANG_MARGIN = 2.0
-"""Seconds beyond the transaction timeout after which a call into the client counts as hung: some come back at the timeout itself."""
+_PORT_ADVICE = "give each worker of a machine a port of its own (--web-port) or none (0), and an address of this machine (--web-host)"
 _EXIT_MARGIN = 5.0
 """Seconds beyond the drain timeout after which the process ends whatever still hangs."""
 
@@ -120,25 +119,6 @@ class Stream(mode.Service):
                     await self._put(polled)
         except Exception as problem:  # noqa: BLE001 - whatever it is, it is said, and the worker ends
             await self._end(problem)
-
-    @mode.Service.task
-    async def _watch(self) -> None:
-        """End a worker whose Kafka client does not come back from a call: it holds up its group until it ends.
-
-        A call may take `transaction_timeout`, whatever it is given. After that the broker has aborted the transaction anyway;
-        the restarted worker redoes the batch.
-        """
-        limit = self.settings.transaction_timeout + _HANG_MARGIN
-        while not self.should_stop:
-            await self.sleep(1.0)
-            if self.sink.hung_for > limit:
-                problem = DeliveryError(
-                    f"a call into the Kafka client has hung for {limit:g} s, although it was given one second: "
-                    "the worker stops, a restart redoes the batch"
-                )
-                _end_process_after(_EXIT_MARGIN, exit_code=1)  # the hung thread can't be joined
-                await self._end(problem)
-                return
 
     async def _end(self, problem: BaseException) -> None:
         """End the worker, in one line: what fails while it ends anyway is not why."""
@@ -237,9 +217,10 @@ def check_port(settings: Settings) -> None:
         with socket.create_server((settings.web_host, settings.web_port)):
             pass
     except OSError as problem:
+        # The text of a name that no address is known for is not among the system's errors.
+        why = problem.strerror if isinstance(problem, socket.gaierror) else os.strerror(problem.errno or 0)
         raise SettingsError(
-            f"web_port {settings.web_port} on {settings.web_host}: {os.strerror(problem.errno or 0)}; give each worker of a machine its own "
-            "(--web-port), or none (0)"
+            f"web_port {settings.web_port} on web_host {settings.web_host}: {why}; {_PORT_ADVICE}"
         ) from None
 
 

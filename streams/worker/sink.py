@@ -49,11 +49,6 @@ class Sink:
         self.last_commit = time.monotonic()
 
     @property
-    def hung_for(self) -> float:
-        """Seconds for which the Kafka client has kept the sink in one call."""
-        return self._delivery.hung_for
-
-    @property
     def replaced(self) -> int:
         """Producers given up and replaced so far."""
         return self._delivery.replaced

@@ -13,7 +13,7 @@ from streams.kafka.admin import group_members
 from streams.kafka.clients import base_config
 from streams.kafka.topics import Topic, create_topics
 from streams.settings import Settings
-from streams.worker.processes import WorkerProcess
+from streams.trials.worker_process import WorkerProcess
 from tests.driving import IDS, ITEMS, await_waiting, decisions, ids, read, send
 
 SESSION = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}

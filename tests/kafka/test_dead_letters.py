@@ -19,7 +19,7 @@ from streams.pipeline.matching import Dead
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, Record
 from streams.settings import Settings
-from streams.worker.processes import WorkerProcess
+from streams.trials.worker_process import WorkerProcess
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli.main import main
-from streams.worker.processes import WorkerProcess
+from streams.trials.worker_process import WorkerProcess
 from tests.driving import IDS, ITEMS, await_waiting, decisions, ids, read, send
 
 FAULTY = Path(__file__).parents[1] / "streams" / "worker" / "faulty_worker.py"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from streams.brokers.local_kafka import free_ports
 from streams.kafka.topics import create_topics, load_topics
+from streams.trials.brokers.local_kafka import free_ports
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command as from a shell."""
-    command = [sys.executable, "-m", "streams.brokers.command", *arguments]
+    command = [sys.executable, "-m", "streams.trials.brokers.command", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -2,8 +2,8 @@
 
 from confluent_kafka import Consumer, Producer
 
-from streams.brokers.local_kafka import LocalKafka
 from streams.kafka.topics import create_topics, load_topics
+from streams.trials.brokers.local_kafka import LocalKafka
 
 TOPIC = load_topics()["requests"]
 

@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
 from streams.pipeline.dead_letters import dead_letter
 from streams.pipeline.matching import Dead
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, Headers, Record
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 TOPICS = load_topics()
 NAMES = {role: topic.name for role, topic in TOPICS.items()}

@@ -8,13 +8,13 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import ControlMessage, parse_control
 from streams.settings import load_settings
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 TOPICS = load_topics()
 MODEL = "a" * 64

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
 from streams.pipeline.dead_letters import CYCLES
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import RESPONSES, Headers
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 OWN: Headers = [("traceparent", b"00-ab"), ("empty", b""), ("none", None), ("traceparent", b"\xff")]
 
@@ -140,6 +140,15 @@ def test_wrong_usage(arguments: list[str], why: str) -> None:
     result = CliRunner().invoke(main, ["dead-letters", *arguments])
     assert 2 == result.exit_code
     assert why in result.stderr
+
+
+def test_options_that_do_not_go_together(desk: Any) -> None:
+    """What the Kafka client says of them only once a consumer is made is one line as well."""
+    result = desk.run("list", "-X", "fetch.max.bytes=10")
+    assert (1, 1) == (result.exit_code, result.output.count("\n")), result.output
+    assert (
+        "`fetch.max.bytes` must be >= `message.max.bytes`; look at what is given to the Kafka client" in result.output
+    )
 
 
 def test_a_topic_that_is_missing(cluster: EmbeddedBroker) -> None:

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
 from scoring import RECORDING, read_recording
-from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 ITEM = read_recording(RECORDING)[0]
 
@@ -89,6 +89,23 @@ def test_a_request_in_the_topics(broker: EmbeddedBroker, models: Path) -> None:
     decision = said(ITEM.request_id, "--model", models, "--broker", broker.bootstrap)["decision"]
     assert (ITEM.request_id, ITEM.request["policy"]) == (decision["request_id"], decision["policy"])
     assert (0.0, 1, ["above_threshold"]) == (decision["threshold"], decision["control_version"], decision["reasons"])
+
+
+@pytest.mark.parametrize("name", ["nofile.json", "./nofile", "../nofile", "~/nofile", "saved/nofile", "{}/nofile"])
+def test_a_file_that_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks like a path is not looked for in the topics: neither a model nor a broker is asked."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "saved").mkdir()
+    path = name.format(tmp_path)
+    result = run(path, "--model", "none", "--broker", "127.0.0.1:1")
+    assert (1, f"Error: {path} cannot be read: there is no such file\n") == (result.exit_code, result.output)
+
+
+@pytest.mark.parametrize("request_id", ["posts/1", "https://forum.example/posts/1", "x" * 1000, "a/" + "x" * 1000])
+def test_an_id_with_slashes_is_no_path(request_id: str, broker: EmbeddedBroker, models: Path) -> None:
+    """Where it begins at no folder that is here, it is looked for in the topics."""
+    result = run(request_id, "--model", models, "--broker", broker.bootstrap)
+    assert f"moderation.requests holds no record of {request_id!r} (and there is no such file)" in result.output
 
 
 def test_a_request_that_is_not_there(broker: EmbeddedBroker, models: Path) -> None:

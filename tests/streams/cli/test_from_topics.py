@@ -13,9 +13,9 @@ from confluent_kafka import Producer
 from featurizers import SCHEMA
 from scoring import RECORDING, load_model
 from scoring.loading import load
-from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 ROLES = ("vectors", "human_decisions")
 # Topics of several pipelines on one broker, each with another content.

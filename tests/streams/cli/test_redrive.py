@@ -10,7 +10,7 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.dead_letters import CYCLES
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, RESPONSES, Headers
-from streams.worker.processes import WorkerProcess
+from streams.trials.worker_process import WorkerProcess
 
 TOPICS = load_topics()
 NAMES = {role: topic.name for role, topic in TOPICS.items()}

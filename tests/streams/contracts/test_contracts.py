@@ -17,7 +17,6 @@ from referencing import Registry, Resource
 
 from featurizers import PRESETS, PROVIDERS, SCHEMA, ResponseError, decode
 from scoring import RECORDING, ErrorModel, ModelError, Scores, load_model, read_recording
-from streams.brokers.embedded import EmbeddedBroker
 from streams.contracts.reference import CONTRACTS, load_schema
 from streams.errors import ControlError
 from streams.kafka.clock import BrokerClock
@@ -46,6 +45,7 @@ from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import load_settings
+from streams.trials.brokers.embedded import EmbeddedBroker
 from tests.rig import ROOMY, Desk
 
 CAUGHT_UP = {(REQUESTS, 0): 2**60, (RESPONSES, 0): 2**60}

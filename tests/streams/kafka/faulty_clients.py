@@ -1,12 +1,18 @@
 """Doubles of confluent_kafka's clients: they note what is asked of them, in order, and fail where they are told to."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-Fault = BaseException | None
+
+class Hang(threading.Event):
+    """A call that does not come back before this is set."""
+
+
+Fault = BaseException | Hang | None
 
 
 def problem(code: int, text: str = "injected", **flags: bool) -> KafkaException:
@@ -35,10 +41,12 @@ class Faults:
         self._coming[call] = iter(faults)
 
     def meet(self, call: str) -> None:
-        """Note the call, and raise what is due."""
+        """Note the call, and raise what is due, or hang."""
         self.calls.append(call)
         fault = next(self._coming.get(call, iter(())), None)
-        if fault is not None:
+        if isinstance(fault, Hang):
+            fault.wait()
+        elif fault is not None:
             raise fault
 
 

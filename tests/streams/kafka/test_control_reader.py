@@ -9,7 +9,6 @@ import pytest
 from confluent_kafka import Producer
 
 from scoring import ModelError
-from streams.brokers.embedded import EmbeddedBroker
 from streams.errors import ControlError
 from streams.kafka import control_reader
 from streams.kafka.clients import topic_names
@@ -22,6 +21,7 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import SetModel, SetThreshold
 from streams.pipeline.controls import Baseline
 from streams.settings import Settings, load_settings
+from streams.trials.brokers.embedded import EmbeddedBroker
 from tests.streams.pipeline.test_controls import OTHER, Model
 
 TOPICS = load_topics()

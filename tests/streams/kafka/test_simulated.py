@@ -179,6 +179,7 @@ class Stream(RuleBasedStateMachine):
         for name, value in {"_REWRITE_SLACK": 4, "_REWRITE_ENTRIES": 2}.items():
             self.patcher.setattr(f"streams.pipeline.pending.{name}", value)
         self.patcher.setattr("streams.kafka.source._MOST_SHUT_OUT", 1000)
+        self.patcher.setattr("streams.pipeline.positions._MOST_MARKERS", 0)
         clock = SimpleNamespace(sleep=Turns.sleep, monotonic=time.monotonic)
         self.patcher.setattr("streams.kafka.restore.time", clock)
         self.asked: Counter[str] = Counter()
@@ -225,7 +226,7 @@ class Stream(RuleBasedStateMachine):
         index=st.integers(0, 1),
         asked=_NAMES,
         answered=_NAMES,
-        disturbed=st.sampled_from(["rebalance", "expel", "shut out", "kill", "abort", "fatal", "lost answer"]),
+        disturbed=st.sampled_from(["rebalance", "expel", "shut out", "kill", "skip", "abort", "fatal", "lost answer"]),
     )
     def be_disturbed(self, index: int, asked: list[str], answered: list[str], disturbed: str) -> None:
         """Something comes, a worker has it in flight, and then it happens."""
@@ -242,6 +243,8 @@ class Stream(RuleBasedStateMachine):
             self.shut_out(index)
         elif disturbed == "kill":
             self.kill(index)
+        elif disturbed == "skip":
+            self.skip(index)
         else:
             self.fail(disturbed)
             self.deliver(index)
@@ -291,6 +294,11 @@ class Stream(RuleBasedStateMachine):
         """A worker dies and comes back."""
         self.workers[index].kill()
         self.workers[index] = self.started(self.workers[index].name)
+
+    @rule(index=st.integers(0, 1))
+    def skip(self, index: int) -> None:
+        """A worker's client passes records by."""
+        self.workers[index].consumers[-1].skip()
 
     @rule(fault=st.sampled_from(["abort", "fatal", "lost answer"]))
     def fail(self, fault: str) -> None:

@@ -5,10 +5,12 @@ import socket
 from collections.abc import Mapping
 
 import pytest
+from click.testing import CliRunner
 
-from streams.brokers.embedded import EmbeddedBroker
+from streams.cli.main import main
 from streams.errors import BrokerError, TopicError
-from streams.kafka.topics import CO_PARTITIONED, Topic, check_configs, check_topics, load_topics
+from streams.kafka.topics import CO_PARTITIONED, Topic, check_configs, check_topics, load_topics, other_than_wanted
+from streams.trials.brokers.embedded import EmbeddedBroker
 
 
 def with_partitions(**counts: int) -> dict[str, Topic]:
@@ -46,6 +48,31 @@ def test_prefix() -> None:
     """A prefix comes before every name and changes nothing else."""
     plain, prefixed = load_topics(), load_topics("eu.")
     assert {key: dataclasses.replace(topic, name="eu." + topic.name) for key, topic in plain.items()} == prefixed
+
+
+def test_another_number_of_partitions_than_wanted() -> None:
+    """Fewer: how to add some, and what that does to matching. More: that it stays so. As many: nothing."""
+    wanted = with_partitions(**dict.fromkeys(CO_PARTITIONED, 8))
+    counts = {key: topic.partitions for key, topic in wanted.items()}
+    assert other_than_wanted(wanted, counts, "b:1") == []
+    (fewer,) = other_than_wanted(wanted, {**counts, "requests": 4, "pending": 4}, "b:1")
+    assert fewer.startswith("moderation.requests has 4 partitions, secondlook.pending has 4 partitions, not 8: left as")
+    assert "--bootstrap-server b:1 --alter --topic secondlook.pending --partitions 8 and start" in fewer
+    assert "llm.responses" not in fewer
+    assert "never meet" in fewer
+    (more,) = other_than_wanted(wanted, {**counts, "responses": 12}, "b:1")
+    assert "llm.responses has 12 partitions, not 8: left as they are, Kafka can't take partitions away" == more
+
+
+def test_creating_says_what_is_left_as_it_is() -> None:
+    """Asked for more partitions than topics have that exist, the command says so; unasked, it only shows how many there are."""
+    with EmbeddedBroker(load_topics().values()) as broker:
+        runner, command = CliRunner(), ["topics", "create", "--broker", broker.bootstrap]
+        plain, more = runner.invoke(main, command), runner.invoke(main, [*command, "--partitions", "8"])
+    assert (0, "") == (plain.exit_code, plain.stderr)
+    assert "exists   llm.responses  4 partitions  " in plain.stdout
+    assert (0, plain.stdout) == (more.exit_code, more.stdout)
+    assert more.stderr.startswith("warning: moderation.requests has 4 partitions, ")
 
 
 def test_missing_topics() -> None:

@@ -74,3 +74,15 @@ def test_what_an_open_transaction_hides_is_lag_and_no_frontier() -> None:
     position.ended(10)
     position.advance()
     assert (0, 0, ASKED) == (position.lag, position.hidden_lag, position.frontier)
+
+
+def test_offsets_passed_by_are_noticed_once() -> None:
+    """By a record or by the end; some are transaction markers, which nobody could read."""
+    position = Position(next_offset=100)
+    position.read(response(offset=108))
+    assert position.taken_gap() is None
+    position.read(response(offset=150))
+    position.read(response(offset=300))
+    assert ((109, 150), None) == (position.taken_gap(), position.taken_gap())
+    position.ended(400)
+    assert (301, 400) == position.taken_gap()

@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from scoring.cold_start import single_estimator_model
 from scoring.store import write_model
-from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.main import main
-from streams.worker.processes import WorkerProcess
+from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.worker_process import WorkerProcess
 from tests.driving import IDS, ITEMS, decisions, ids, send
 
 

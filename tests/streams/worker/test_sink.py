@@ -27,7 +27,6 @@ SETTINGS = Settings()
 class FaultyDelivery:
     """Commits what it is told to, and fails where it is told to."""
 
-    hung_for = 0.0
     waiting = False
     replaced = 0
 

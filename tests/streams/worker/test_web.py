@@ -1,13 +1,17 @@
 """/live and /ready: a broker that is away is no reason to restart a worker, and one for not being ready."""
 
+import socket
 import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from streams.errors import SettingsError
 from streams.pipeline.positions import Position
 from streams.pipeline.records import REQUESTS
+from streams.settings import Settings
+from streams.worker.run import check_port
 from streams.worker.web import health, readiness
 
 LONG = 100.0
@@ -72,3 +76,25 @@ def test_readiness_has_a_reason(state: dict[str, Any], reason: str | None) -> No
     assert (reason is None) == said["ok"]
     assert reason is None or reason in said["reason"]
     assert (1, "ab", [0]) == (said["control_version"], said["model"], said["partitions"])
+
+
+def test_a_port_that_is_taken_is_said_before_the_worker_starts() -> None:
+    """Once it is free, it will do."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings = Settings(web_port=server.getsockname()[1])
+        with pytest.raises(
+            SettingsError, match=f"^web_port {settings.web_port} on web_host 127.0.0.1: Address already"
+        ):
+            check_port(settings)
+    check_port(settings)
+
+
+def test_an_address_that_is_not_known_is_said(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the resolver's words, which are not among the system's errors."""
+
+    def unresolved(_address: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "create_server", unresolved)
+    with pytest.raises(SettingsError, match=r"on web_host nowhere: Name or service not known; .*--web-host"):
+        check_port(Settings(web_port=free_port, web_host="nowhere"))

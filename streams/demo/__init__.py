@@ -1,5 +1,0 @@
-"""The demo: recorded LLM answers through a real worker, with a threshold swapped half-way."""
-
-from streams.demo.run import run_demo
-
-__all__ = ["run_demo"]

@@ -1,7 +1,0 @@
-"""The stress test: a closed loop against a real cluster, with kills, rebalances and poison, and books that must balance."""
-
-from streams.stress.plan import Shares
-from streams.stress.report import Limits, breaches, closing_tables, figures
-from streams.stress.run import Options, run_stress
-
-__all__ = ["Limits", "Options", "Shares", "breaches", "closing_tables", "figures", "run_stress"]
