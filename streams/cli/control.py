@@ -134,8 +134,9 @@ def set_threshold(value: float, policy: str, **options: Any) -> None:
     asked = Issue.of(options)
     settings = settings_from(options)
     with Fleet(settings) as fleet:
-        model = None if read_history(settings).log.content.model else model_of_workers(fleet)
-        issue(SetThreshold(threshold=value, policy=policy, model=model), asked, settings, fleet)
+        history = read_history(settings)
+        model = None if history.log.content.model else model_of_workers(fleet)
+        issue(SetThreshold(threshold=value, policy=policy, model=model), asked, settings, fleet, history)
 
 
 @control.command("set-costs")

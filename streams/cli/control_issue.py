@@ -16,7 +16,7 @@ from msgspec import structs
 from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.clients import topic_names
-from streams.kafka.control_history import read_history
+from streams.kafka.control_history import History, read_history
 from streams.kafka.control_status import MOST_MODELS
 from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
@@ -88,19 +88,21 @@ class Issue:
         return sha256
 
 
-def issue(message: ControlMessage, asked: Issue, settings: Settings, fleet: Fleet | None) -> None:
+def issue(
+    message: ControlMessage, asked: Issue, settings: Settings, fleet: Fleet | None, history: History | None = None
+) -> None:
     """Check, write, and wait for the live workers; ends the command with its exit code. Raises ControlError when refused.
 
     Without a `fleet` it is written unchecked, and first of all.
     """
     message = asked.signed(message)
     if fleet is not None and not asked.yes:
-        before = read_history(settings).log.content
-        _check_policy(message, before, fleet)
-        _check_reach(message, before)
+        history = history or read_history(settings)
+        _check_policy(message, history.log.content, fleet)
+        _check_reach(message, history.log.content)
     offset = publish_control(settings, message)
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
-    taken = read_history(settings, at_least=offset + 1).taken[offset]
+    taken = read_history(settings, on=history, at_least=offset + 1).taken[offset]
     if taken.refusal is not None:
         raise ControlError(f"refused, nothing has changed: {taken.refusal}", taken.refusal.code)
     click.echo(f"version {taken.version}, written to {topic} at offset {offset}, {_reach(message)}")

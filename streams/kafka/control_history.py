@@ -26,15 +26,20 @@ class History:
         return self.taken.get(version - 1)
 
 
-def read_history(settings: Settings, versions: Collection[int] = (), *, at_least: int = 0) -> History:
-    """Fold the control topic up to its end, which is at `at_least` or later. Raises BrokerError."""
+def read_history(
+    settings: Settings, versions: Collection[int] = (), *, on: History | None = None, at_least: int = 0
+) -> History:
+    """Fold the control topic up to its end, which is at `at_least` or later; `on` from where an earlier reading ended.
+
+    Raises BrokerError.
+    """
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
     low, high = watermarks(settings, topic, [0])[0]
-    history = History()
+    history = on or History()
     history.at_version[0] = NOTHING_SAID
     consumer = Consumer(reader_config(settings))
     try:
-        for message in read_to_end(consumer, topic, {0: max(high, at_least)}, {0: low}):
+        for message in read_to_end(consumer, topic, {0: max(high, at_least)}, {0: max(low, history.log.position)}):
             one = history.log.take(message.offset(), broker_stamp(message), message.value())
             history.taken[one.offset] = one
             if history.log.version in versions:
