@@ -24,7 +24,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 .PHONY: install
 install: $(VENV)/.installed ## Install into .venv, with every dependency as locked
 
-$(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.py)
+$(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.py scoring/*/*.py)
 	$(BIN)/secondlook train --data $(RECORDING) --out models
 
 .PHONY: model
@@ -51,15 +51,36 @@ docs: $(VENV)/.installed ## Renew the generated pages of docs/
 	$(BIN)/python -m streams.contracts.reference
 
 .PHONY: check
-check: $(VENV)/.installed ## ruff, mypy strict, import direction
+check: $(VENV)/.installed ## ruff, mypy strict, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_imports.py
+	$(BIN)/lint-imports --no-logo --no-cache
+
+.PHONY: test-wheel
+test-wheel: ## Build the wheel, install it with what is locked, and use it outside the tree
+	rm -rf build
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	build/wheel/venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check --no-deps build/wheel/*.whl
+	outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cp tests/outside_the_tree.py examples/* "$$outside" && python=$$PWD/build/wheel/venv/bin/python \
+	    && cd "$$outside" && "$$python" -m pytest -q -c /dev/null --rootdir . outside_the_tree.py
+
+$(BIN)/uv:
+	$(BIN)/pip install --quiet uv
+
+.PHONY: test-lowest
+test-lowest: $(BIN)/uv ## Tests of featurizers and scoring with the lowest versions that pyproject.toml allows (Python 3.11)
+	rm -rf build/lowest && mkdir -p build/lowest
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python $(BIN)/python --all-extras --no-header --no-annotate pyproject.toml -o build/lowest/requirements.txt
+	$(PYTHON) -m venv build/lowest/venv
+	build/lowest/venv/bin/pip install --quiet -r build/lowest/requirements.txt
+	build/lowest/venv/bin/pip install --quiet --no-deps --editable .
+	build/lowest/venv/bin/python -m pytest tests/featurizers tests/scoring
 
 .PHONY: lock
-lock: ## Renew requirements.lock from pyproject.toml
-	$(BIN)/pip install --quiet uv
+lock: $(BIN)/uv ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
 
 BENCH_VENV := benchmarks/.venv

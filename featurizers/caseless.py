@@ -1,6 +1,10 @@
 """One rule for letter case, everywhere: Unicode caseless matching of compatibility forms."""
 
+import re
 import unicodedata
+
+WORD = re.compile(r"[^\W_]")
+"""A letter or a digit: where one is, there are words."""
 
 
 def caseless(text: str) -> str:

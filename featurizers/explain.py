@@ -3,14 +3,14 @@
 import math
 from dataclasses import dataclass
 
-from featurizers.locate import NOWHERE, Located, locator
+from featurizers.locate import NOWHERE, Located
 from featurizers.objects import Span
 from featurizers.presets import PRESETS
 from featurizers.response import Response, decode
 from featurizers.schema import SCHEMA
 from featurizers.spec import OutcomeSpec
 from featurizers.table import tabulate
-from featurizers.vectors import featurize
+from featurizers.vectors import featurize, locate
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def explain(value: bytes, spec: OutcomeSpec, provider: str | None = None) -> Exp
     Raises `ResponseError` as `decode` does.
     """
     response = decode(value, provider)
-    located = locator(spec).locate(response.text, response.refused, response.truncated)
+    (located,) = locate([response], spec)
     vectors = featurize([response], spec)
     start, end = located.outcome_span
     values = {

@@ -9,6 +9,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from featurizers.attribution import doubted, speaker, withdrawn
 from featurizers.caseless import caseless
 from featurizers.objects import Object, Span, read_objects
 from featurizers.prose import Prose, leads, trails
@@ -18,6 +19,8 @@ from featurizers.words import Value, Words, read_lines
 NOWHERE: Span = (0, 0)
 NAN = float("nan")
 LONGEST_CATEGORY = 200
+NOTHING = frozenset({"", "none", "n/a", "na", "null", "-"})
+"""What a field says that has nothing to say."""
 
 # Verdicts without a rationale repeat all the time: an answer as short as this is read once.
 SHORT = 128
@@ -45,6 +48,12 @@ class Located(NamedTuple):
     answer_span: Span
     spelled: bool
 
+    def without_outcome(self, problem: str) -> "Located":
+        """The same, where something else says that the outcome cannot be acted on."""
+        if self.outcome < 0:
+            return self
+        return self._replace(outcome=-1, problem=problem, outcome_span=NOWHERE, spelled=False)
+
 
 class Locator:
     """An outcome spec, compiled. Takes time linear in the text, except where a user's own pattern does not."""
@@ -59,7 +68,8 @@ class Locator:
             for name, listed in zip(spec.outcome_fields(), spec.any_of or spec.outcome_fields(), strict=True)
         }
         self._parts = {part: caseless(name) for part, name in spec.part_fields().items()}
-        self._names = {name: name for name in (*self._fields, *self._parts.values())}
+        self._names = {*self._fields, *self._parts.values()}
+        self._beside = {caseless(name) for name in spec.beside}
         self._keys = re.compile(rf"""["'](?:{"|".join(map(re.escape, self._fields))})["']\s*+:""")
         self._confidence_words = {caseless(word): number for word, number in spec.confidence_words}
         patterns = {part: getattr(spec, f"{part}_pattern") for part in ("confidence", "rationale", "category")}
@@ -85,6 +95,8 @@ class Locator:
         confidence, confidence_span = self._confidence(text, answer, fields, truncated)
         rationale = self._part("rationale", text, answer, fields)
         category = self._part("category", text, answer, fields)
+        if outcome == 0 and self._spec.where == "line" and category is not None and not _is_nothing(category):
+            outcome, problem, span = -1, "outcome_ambiguous", NOWHERE
         return Located(
             outcome,
             problem,
@@ -109,29 +121,62 @@ class Locator:
         fields: Fields = objects[-1] if objects else {}
         cut = truncated and not self._spec.may_be_cut
         if self._spec.where == "line":
-            lines = read_lines(text, *answer, self._names)
-            fields = {name: list(values) for name, values in lines.items()}
-            decision = self._decide(fields) if self._fields.keys() & fields.keys() else (-1, None, NOWHERE)
+            fields, decision = self._lines(text, answer)
+        elif self._pattern is not None:
+            decision = self._same([self._code(value) for value in _matches(self._pattern, text, answer)])
         else:
-            if self._pattern is None:
-                values = self._words.first(text, *answer)
-            else:
-                values = _matches(self._pattern, text, answer)
-            decision = self._same([self._code(value) for value in values])
+            decision = self._first_word(text, answer)
         return fields, (-1, None, NOWHERE) if cut and decision[0] >= 0 else decision
+
+    def _first_word(self, text: str, answer: Span) -> Decision:
+        values = self._words.first(text, *answer)
+        decision = self._same([self._code(value) for value in values])
+        behind = text[decision[2][1] : answer[1]]
+        return (-1, "outcome_ambiguous", NOWHERE) if decision[0] >= 0 and withdrawn(behind) else decision
+
+    def _lines(self, text: str, answer: Span) -> tuple[Fields, Decision]:
+        """The fields that stand as lines, and the outcome: none if another line, or the prose around them, says otherwise."""
+        start, stop = answer
+        fields: Fields = {}
+        known: list[Span] = []
+        others: list[Value] = []
+        for name, value in read_lines(text, start, stop):
+            if name in self._names:
+                fields.setdefault(name, []).append(value)
+            if name in self._names or name in self._beside:
+                known.append(value[1])
+            else:
+                others.append(value)
+        if not self._fields.keys() & fields.keys():
+            return fields, (-1, None, NOWHERE)
+        decision = self._decide(fields)
+        first = text.rfind("\n", start, known[0][0]) + 1 or start
+        before = text[start:first].split("\n")
+        if Prose(text).standing(start, first) != "own" or any(map(speaker, before)):
+            return fields, (-1, None, NOWHERE)
+        said = {self._code(label)[0] for _, span in others for label in self._words.first(text, *span)}
+        if decision[0] >= 0 and (said - {decision[0]} or doubted(text[known[-1][1] : stop])):
+            return fields, (-1, "outcome_ambiguous", NOWHERE)
+        return fields, decision
 
     def _objects(self, text: str, answer: Span, truncated: bool) -> tuple[list[Fields], str | None]:
         """The fields of every object that is the answer's own, and why none can be taken.
 
-        An object that does not end, and any object of an answer that was cut off, is the answer's own only if nothing but
-        blanks precede it: what comes behind may have said that it was quoted. One that stands aside may contradict it.
+        Where the spec refuses prose, nothing but a fence may stand around one object. An object that does not end, and any
+        object of an answer that was cut off, is the answer's own only if nothing but blanks precede it: what comes behind may
+        have said that it was quoted. One that stands aside, or follows as somebody else's, may contradict it, and prose may
+        take it back.
         """
         start, stop = answer
         prose: Prose | None = None
         position = start
         own: list[Fields] = []
         aside: list[Fields] = []
-        for item in read_objects(text, start, stop):
+        own_end = start
+        items = read_objects(text, start, stop)
+        if self._spec.prose == "refused" and items and not _stands_alone(text, answer, items):
+            return [], "outcome_ambiguous"
+        for item in items:
             first = leads(text, start, item.start)
             if not first and prose is None:
                 prose = Prose(text)
@@ -140,19 +185,21 @@ class Locator:
             if standing != "own" or (not first and (truncated or item.ending != "complete")):
                 if truncated or item.ending != "complete":
                     return own, "answer_truncated" if truncated else "outcome_ambiguous" if own else None
-                if standing == "aside":
+                if standing == "aside" or (standing == "foreign" and own):
                     aside.append(self._own_fields(text, item, truncated))
                 continue
             if truncated and item.ending == "complete" and not trails(text, item.end, stop):
                 return [], "answer_truncated"
             own.append(self._own_fields(text, item, truncated))
+            own_end = item.end
             if item.ending == "broken" and self._names_outcome(text[item.end : stop]):
                 return own, "outcome_ambiguous"
         # A key behind the last object belongs to an object that some quotation has closed before its end.
         rest = text[position:stop]
         if (own and rest and self._keys.search(caseless(rest))) or (aside and self._contradicted(own, aside)):
             return own, "outcome_ambiguous"
-        return own, None
+        taken_back = own and not trails(text, own_end, stop) and doubted(text[own_end:stop])
+        return own, "outcome_ambiguous" if taken_back else None
 
     def _contradicted(self, own: list[Fields], aside: list[Fields]) -> bool:
         """Whether what stands aside says something that the answer's own last object does not."""
@@ -191,16 +238,19 @@ class Locator:
         return (-1, "outcome_ambiguous", NOWHERE) if others and outcome >= 0 else (outcome, problem, span)
 
     def _decide(self, fields: Fields) -> Decision:
-        """The outcome of all fields that it stands in: a violation if one says so, else what all say."""
+        """The outcome of all fields that it stands in: a violation if one says so, else what all say.
+
+        A field that may be absent is so if it says "none".
+        """
         decisions = [
             self._same([(-1, NOWHERE) if value is None else self._code(value) for value in fields[name]])
-            for name in self._fields
-            if name in fields
+            for name, required in self._fields.items()
+            if name in fields and (required or not all(map(_is_nothing, fields[name])))
         ]
         for decision in decisions:
             if decision[0] == 1:
                 return decision
-        if any(required and name not in fields for name, required in self._fields.items()):
+        if not decisions or any(required and name not in fields for name, required in self._fields.items()):
             return -1, None, NOWHERE
         worst = min(decisions, key=lambda decision: decision[0])
         if worst[0] < 0 or len(decisions) == 1:
@@ -273,6 +323,13 @@ def _openings(forms: Reasoning) -> re.Pattern[str]:
     return re.compile(rf"\s*+({openings})" if forms else r"(?!)")
 
 
+def _stands_alone(text: str, answer: Span, items: list[Object]) -> bool:
+    """Whether the text is one object, with nothing but blanks and a fence around it."""
+    item, *others = items
+    after = item.ending == "cut" or trails(text, item.end, answer[1])
+    return not others and leads(text, answer[0], item.start) and after
+
+
 def _matches(pattern: re.Pattern[str], text: str, answer: Span) -> list[Value]:
     start, stop = answer
     group = "label" if "label" in pattern.groupindex else 1
@@ -281,6 +338,10 @@ def _matches(pattern: re.Pattern[str], text: str, answer: Span) -> list[Value]:
         for match in pattern.finditer(text[start:stop])
         if match[group] is not None
     ]
+
+
+def _is_nothing(value: Value | None) -> bool:
+    return value is not None and caseless(value[0].strip()) in NOTHING
 
 
 def _number(value: str) -> float:

@@ -16,6 +16,7 @@ def _any_line(name: str, category: str | None = None) -> OutcomeSpec:
         labels=(("no", "n/a"), ("yes",)),
         where=where,
         any_of=("Harmful request", "Harmful response"),
+        beside=("Response refusal",),
         category_pattern=category,
     )
 
@@ -32,14 +33,20 @@ PRESETS: dict[str, OutcomeSpec] = {
         OutcomeSpec(
             name="llama-guard",
             labels=(("safe",), ("unsafe",)),
-            where="first-token",
+            where="regex",
+            pattern=r"(?i)\A[\s*_`]*+(?P<label>safe(?=[\s*_`]*+\Z)|unsafe(?=(?:[\s*_`,]++[a-z]{1,2}\d{1,3}\b)*+[\s*_`]*+\Z))",
             category_pattern=r"(?i)\A\s*unsafe\s*\n\s*([^\n]*\S)",
         ),
         _first_word("yes-no", "no", "yes"),
         _first_word("allow-block", "allow", "block"),
         _first_word("true-false", "false", "true"),
         _first_word("zero-one", "0", "1"),
-        _first_word("cope", "0", "1"),
+        OutcomeSpec(
+            name="cope",
+            labels=(("0",), ("1",)),
+            where="regex",
+            pattern=r"\A\s*+(?P<label>[01])\s*+\Z",
+        ),
         _first_word("shieldgemma", "no", "yes"),
         # 3.0 to 3.1 say the word alone, 3.2 a confidence in words behind it, 3.3 and 4 a score in tags.
         OutcomeSpec(
@@ -67,6 +74,20 @@ PRESETS: dict[str, OutcomeSpec] = {
             labels=(("safe",), ("unsafe",)),
             any_of=("User Safety", "Response Safety?"),
             category_field="Safety Categories",
+        ),
+        # The same, as lines: Nemotron 3 and 3.5 content safety.
+        OutcomeSpec(
+            name="nemotron-content-safety",
+            labels=(("safe",), ("unsafe",)),
+            where="line",
+            any_of=("User Safety", "Response Safety?"),
+            category_field="Safety Categories",
+        ),
+        OutcomeSpec(
+            name="nemotron-safety-reasoning",
+            labels=(("unharmful",), ("harmful",)),
+            where="line",
+            any_of=("Prompt harm", "Response harm?"),
         ),
         OutcomeSpec(
             name="gpt-oss-safeguard",

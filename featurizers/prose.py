@@ -1,35 +1,39 @@
-"""What stands around the objects of a text: whether one is the answer's own, or what the prose quotes or is about."""
+"""What stands around the objects of a text: whether one is the answer's own, or what the prose quotes, disowns or is about."""
 
 import re
 from collections import Counter
 from typing import Literal
 
-from featurizers.caseless import in_word
+from featurizers.attribution import ANSWER_TAGS, disowned, speaker
+from featurizers.caseless import WORD
 
 _INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
-_TAGS = "answer|final|final_answer|output|result|response|json|verdict|decision|classification|assessment|tool_call"
-_INTRODUCING = re.compile(rf"(?:[:\uff1a=]|<(?:{_TAGS})>)\Z", re.IGNORECASE)
+_INTRODUCING = re.compile(rf"(?:[:\uff1a=]|[=-]>|<(?:{ANSWER_TAGS})>)\Z", re.IGNORECASE)
 _MARKS = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f]')
 _SINGLE = str.maketrans("\u2018\u2019\u201a", "'''")
 _SINGLES = re.compile(r"(?P<opens>(?<![^\s(\[:=>])'(?=\S))|(?<=\S)'(?!\w)")  # what is between letters is an apostrophe
 _FENCE = re.compile(r"[^\S\n]*+(?:```+|~~~+)[^\S\n]*+\w*+[^\S\n]*+")
+_FENCE_LINE = re.compile(rf"^{_FENCE.pattern}(?:\n|\Z)", re.MULTILINE)
 _LEAD = re.compile(r"\s*+(?:(?:```+|~~~+)[^\S\n]*+\w*+\s*+|`)?+")
 _TAIL = re.compile(r"\s*+(?:(?:```+|~~~+|`)\s*+)?+\ufffd?+")  # a character that the end cut in two
 
 
-Standing = Literal["own", "aside", "quoted"]
-"""An object in the middle of a sentence stands aside: it may be what the sentence is about."""
+Standing = Literal["own", "aside", "foreign", "quoted"]
+"""An object in the middle of a sentence stands aside: it may be what the sentence is about. One that is introduced as somebody
+else's, or as no verdict, is foreign."""
 
 
 class Prose:
-    """Follows the quotation marks of a text's prose, piece by piece."""
+    """Follows the quotation marks and the headings of a text's prose, piece by piece."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._straightened = text if text.isascii() else text.translate(_SINGLE)
         self._seen: Counter[str] = Counter()
         self._single = 0
+        self._heading_foreign = False
+        self._foreign = False
 
     def standing(self, start: int, stop: int) -> Standing:
         """How what follows the prose [start, stop) stands in it. Ask once a piece, in order."""
@@ -44,7 +48,19 @@ class Prose:
         if self._open() or line.endswith(_QUOTES) or (begins_line and line.startswith(">")):
             return "quoted"
         line = line.rstrip("[ *_")
-        return "own" if _INTRODUCING.search(line) or not any(map(in_word, line)) else "aside"
+        goes_on = WORD.search(line) is not None
+        if goes_on and not _INTRODUCING.search(line):
+            return "aside"
+        return "foreign" if self._is_foreign(piece, ended=not goes_on) else "own"
+
+    def _is_foreign(self, piece: str, *, ended: bool) -> bool:
+        """What nothing but blanks, marks and fences part from the object before stands as that one does."""
+        prose = _FENCE_LINE.sub("", piece)
+        if WORD.search(prose):
+            told = speaker(prose)
+            self._heading_foreign = self._heading_foreign if told is None else told
+            self._foreign = self._heading_foreign or disowned(prose, ended=ended)
+        return self._foreign
 
     def _open(self) -> bool:
         """Whether some quotation has begun and not ended. The German closing mark is the English opening one."""

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
-from featurizers.wire import Alternative, Body, Choice, FunctionCall, Logprobs, LogprobsResult, Part, Token
+from featurizers.wire import Alternative, Body, Candidate, Choice, FunctionCall, Logprobs, LogprobsResult, Part, Token
 
 T = TypeVar("T")
 
@@ -25,12 +25,16 @@ _HIDDEN = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_te
 
 
 class Answer(NamedTuple):
-    """What every format boils down to. `tokens` is empty where the format carries no log-probabilities."""
+    """What every format boils down to. `tokens` is empty where the format carries no log-probabilities.
+
+    `others` are what else was sampled for the same request (`n` above 1): the answer is the first.
+    """
 
     text: str
     tokens: list[Token]
     refused: bool
     truncated: bool
+    others: tuple["Answer", ...] = ()
 
 
 class NoAnswerError(Exception):
@@ -44,17 +48,22 @@ def _answer(text: str, tokens: list[Token], reason: str | None, *, refused: bool
     return Answer(text, tokens, refused or reason in REFUSING, reason not in FINISHING)
 
 
-def _first_choice(body: Body) -> Choice:
-    if not body.choices:
-        raise NoAnswerError("it has no `choices`")
-    return body.choices[0]
+def _sampled(samples: list[T] | None, read: Callable[[T], Answer], name: str) -> Answer:
+    """The first of several answers, with the others."""
+    if not samples:
+        raise NoAnswerError(f"it has no `{name}`")
+    first, *others = samples
+    return read(first)._replace(others=tuple(map(read, others))) if others else read(first)
 
 
 def _chat(body: Body) -> Answer:
-    choice = _first_choice(body)
+    return _sampled(body.choices, _message, "choices")
+
+
+def _message(choice: Choice) -> Answer:
     message = choice.message
     if message is None:
-        raise NoAnswerError("its first choice has no `message`")
+        raise NoAnswerError("a choice has no `message`")
     content = message.content
     text = content if isinstance(content, str) else _text(content)
     tokens = _tokens(choice.logprobs)
@@ -72,9 +81,12 @@ def _arguments(calls: Iterable[FunctionCall | None]) -> str:
 
 
 def _completions(body: Body) -> Answer:
-    choice = _first_choice(body)
+    return _sampled(body.choices, _completion, "choices")
+
+
+def _completion(choice: Choice) -> Answer:
     if choice.text is None:
-        raise NoAnswerError("its first choice has no `text`")
+        raise NoAnswerError("a choice has no `text`")
     return _answer(choice.text, _tokens(choice.logprobs), choice.finish_reason)
 
 
@@ -110,11 +122,12 @@ def _responses(body: Body) -> Answer:
 
 def _gemini(body: Body) -> Answer:
     feedback = body.camel_feedback or body.snake_feedback
-    if not body.candidates:
-        if feedback is not None and (feedback.camel_reason or feedback.snake_reason):
-            return Answer("", [], refused=True, truncated=False)
-        raise NoAnswerError("it has no `candidates`")
-    candidate = body.candidates[0]
+    if not body.candidates and feedback is not None and (feedback.camel_reason or feedback.snake_reason):
+        return Answer("", [], refused=True, truncated=False)
+    return _sampled(body.candidates, _candidate, "candidates")
+
+
+def _candidate(candidate: Candidate) -> Answer:
     logprobs = candidate.camel_logprobs or candidate.snake_logprobs
     parts = candidate.content.parts if candidate.content is not None else None
     text, called = _text_or_call(parts)

@@ -34,7 +34,8 @@ class Response(Struct, gc=False):
 
     `llm` is the model name that the body gives. `text` is the visible answer; `tokens` are those that carry it, with their
     alternatives, none where the provider returned no log-probabilities. `refused` and `truncated` are the provider's own
-    word on how the answer ended. `tokens_unread` says that the body holds log-probabilities in a shape that is not known.
+    word on how the answer ended. `others` are the texts of further answers in the same body, with how they ended: the outcome is
+    missing unless theirs is the same. `tokens_unread` says that the body holds log-probabilities in a shape that is not known.
     """
 
     request_id: str | None
@@ -45,6 +46,7 @@ class Response(Struct, gc=False):
     refused: bool = False
     truncated: bool = False
     tokens_unread: bool = False
+    others: tuple[tuple[str, bool, bool], ...] = ()
 
 
 def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | None = None) -> Response:
@@ -78,12 +80,13 @@ def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | Non
         name, answer = _read(body, provider, value)
     except NoAnswerError as reason:
         raise _no_answer(value, provider, request_id, str(reason)) from None
-    text, tokens, refused, truncated = answer
+    text, tokens, refused, truncated, others = answer
     label = None if spec is None else locator(spec).locate(text, refused, truncated).outcome_span
     packed = pack(tokens, text, label)
     llm = body.model or body.camel_version or body.snake_version
     unread = not tokens and _MAY_HOLD_LOGPROBS.search(value) is not None and _holds_logprobs(value)
-    return Response(request_id, name, llm, text, packed, refused, truncated, unread)
+    further = tuple((other.text, other.refused, other.truncated) for other in others) if others else ()
+    return Response(request_id, name, llm, text, packed, refused, truncated, unread, further)
 
 
 def _no_answer(value: bytes, provider: str | None, request_id: str | None, reason: str) -> ResponseError:

@@ -9,6 +9,7 @@ from featurizers.caseless import caseless
 from featurizers.errors import SpecError
 
 Where = Literal["json-field", "line", "first-token", "regex"]
+Around = Literal["read", "refused"]
 CODES = 4
 PARTS = ("confidence", "rationale", "category")
 
@@ -41,6 +42,9 @@ class OutcomeSpec:
     does not matter. The label is the value of the JSON key `field`, of the line `field: label`, the answer's first word, or
     the group `label` (else the first group) of `pattern`.
 
+    Prose around the JSON is `read`, in English, for what it says of the verdict; where it is `refused`, any but a code fence
+    leaves no outcome. `beside` names lines that hold a label and are not the outcome's: any other line with another label does.
+
     `any_of` lists several fields in place of `field`: a violation if one of them says so; one whose name ends in `?` may be
     absent. With `violation_at` the field holds a score in place of a label: a violation from that number on.
 
@@ -57,6 +61,8 @@ class OutcomeSpec:
     labels: tuple[tuple[str, ...], ...] = ()
     where: Where = "json-field"
     field: str = "outcome"
+    prose: Around = "read"
+    beside: tuple[str, ...] = ()
     any_of: tuple[str, ...] = ()
     violation_at: float | None = None
     pattern: str | None = None
@@ -87,6 +93,7 @@ class OutcomeSpec:
         keys = [caseless(key) for key in (*self.outcome_fields(), *self.part_fields().values())]
         if len(keys) != len(set(keys)):
             raise self._error("outcome, confidence, rationale and category need fields of their own")
+        self._check_around()
         self._check_confidence()
         for pattern in (self.pattern, *(getattr(self, f"{part}_pattern") for part in PARTS)):
             self._check_pattern(pattern)
@@ -110,6 +117,14 @@ class OutcomeSpec:
         """The names that confidence, rationale and category stand under."""
         fields = {part: getattr(self, f"{part}_field") for part in PARTS}
         return {part: field for part, field in fields.items() if field is not None}
+
+    def _check_around(self) -> None:
+        if self.prose not in get_args(Around):
+            raise self._error(f"`prose` is {self.prose!r}; it must be one of {', '.join(get_args(Around))}")
+        if self.prose == "refused" and self.where != "json-field":
+            raise self._error('`prose` needs `where = "json-field"`')
+        if self.beside and self.where != "line":
+            raise self._error('`beside` needs `where = "line"`')
 
     def _check_confidence(self) -> None:
         if not (self.confidence_scale > 0 and math.isfinite(self.confidence_scale)):

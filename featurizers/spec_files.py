@@ -45,6 +45,8 @@ class _SpecFile(Struct, forbid_unknown_fields=True):
     name: str | None = None
     where: str = "json-field"
     field: str = "outcome"
+    prose: str = "read"
+    beside: list[str] = []
     any_of: list[str] = []
     score: _Score | None = None
     pattern: str | None = None
@@ -94,6 +96,8 @@ def load_rule(path: Path) -> tuple[Match, OutcomeSpec]:
         labels=() if file.labels is None else tuple(tuple(file.labels.get(code, ())) for code in ("0", "1", "2", "3")),
         where=file.where,  # type: ignore[arg-type] # checked by OutcomeSpec, with a better message
         field=file.field if file.score is None else file.score.field,
+        prose=file.prose,  # type: ignore[arg-type] # likewise
+        beside=tuple(file.beside),
         any_of=tuple(file.any_of),
         violation_at=None if file.score is None else file.score.violation_at,
         pattern=file.pattern,

@@ -41,8 +41,7 @@ class Vectors:
 
 def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
     """Compute every predictor of `SCHEMA` for a batch of n answers. Never raises on decoded responses."""
-    locate = locator(spec).locate
-    located = [locate(r.text, r.refused, r.truncated) for r in responses]
+    located = locate(responses, spec)
     outcomes = np.array([item.outcome for item in located], dtype=np.int8)
     answers = [response.tokens for response in responses]
     table = tabulate(answers)
@@ -65,6 +64,16 @@ def featurize(responses: Sequence[Response], spec: OutcomeSpec) -> Vectors:
         categories=[item.category for item in located],
         specs=[spec.name] * len(responses),
     )
+
+
+def locate(responses: Sequence[Response], spec: OutcomeSpec) -> list[Located]:
+    """What each answer says. Of several in one body the first counts, where all have its outcome."""
+    read = locator(spec).locate
+    located = [read(r.text, r.refused, r.truncated) for r in responses]
+    for row, response in enumerate(responses):
+        if response.others and any(read(*other).outcome != located[row].outcome for other in response.others):
+            located[row] = located[row].without_outcome("outcome_ambiguous")
+    return located
 
 
 def featurize_each(responses: Sequence[Response], specs: Sequence[OutcomeSpec]) -> Vectors:

@@ -1,7 +1,7 @@
 """Reads labels that stand outside of JSON: as an answer's first word, or behind a name on a line of its own."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from featurizers.caseless import caseless, in_word
 from featurizers.objects import Span
@@ -12,6 +12,9 @@ Value = tuple[str, Span]
 _BEHIND = re.compile(r"""[*_`"'~)\]|\u201d\u2019]*+(?:[^\S\n]*+(?:\n|\Z|[.,:;!\u2013\u2014-]++(?=\s|\Z|[*_`"'])))""")
 _ASIDE = re.compile(r"[^\S\n]*+>|[^\n]*\{")
 _NUMBER_GOES_ON = "-+.,/"
+_LIST_NUMBER = re.compile(r"[*_]*+[.)][*_]*+[^\S\n]++\S")
+# Labels that prose is full of count behind the first line only where they stand for themselves, as numbers do.
+_PROSE_WORDS = frozenset({"a", "i", "no", "o"})
 _LINE = re.compile(r"^[^\S\n]*+[*_#\-]*+[^\S\n]*+([^\n:]++):[ \t*_`\"']*+([^\n]*+)$", re.MULTILINE)
 _BESIDE = " \t\r*_`\"'"
 
@@ -27,22 +30,22 @@ class Words:
         self._letters = {label[0] for label in self._labels if not in_word(label[0])}
 
     def first(self, text: str, start: int, stop: int) -> list[Value]:
-        """The label that the text begins with, and every other one that its line goes on with or a later line is."""
+        """The label that the text begins with, and every other one behind it."""
         begin = self._begin(text, start, stop)
         if begin is None or _ASIDE.match(text, text.rfind("\n", start, begin) + 1 or start, begin):
             return []
         found = self._at(text, begin, stop)
         if found is None or not self._alone(text, begin, found[1][1], start, stop):
             return []
-        values = [found]
-        line_end = text.find("\n", found[1][1], stop)
+        end = found[1][1]
+        line_end = text.find("\n", end, stop)
         line_end = stop if line_end < 0 else line_end
-        values += self._within(text, found[1][1], line_end)
-        for begin in self._line_starts(text, line_end, stop):
-            found = self._at(text, begin, stop)
-            if found is not None and self._alone(text, begin, found[1][1], begin, stop):
-                values.append(found)
-        return values
+        later = [
+            (word, span)
+            for word, span in self._within(text, line_end, stop)
+            if not (word.isdigit() or caseless(word) in _PROSE_WORDS) or self._alone(text, *span, start, stop)
+        ]
+        return [found, *self._within(text, end, line_end), *later]
 
     def _begin(self, text: str, start: int, stop: int) -> int | None:
         """Where the first word begins, behind blanks and decoration."""
@@ -51,14 +54,6 @@ class Words:
             if character.isalnum() or character in self._letters:
                 return index
         return None
-
-    def _line_starts(self, text: str, start: int, stop: int) -> Iterator[int]:
-        while 0 <= start < stop:
-            line_end = text.find("\n", start + 1, stop)
-            begin = self._begin(text, start, stop if line_end < 0 else line_end)
-            if begin is not None:
-                yield begin
-            start = line_end
 
     def _within(self, text: str, start: int, stop: int) -> Iterator[Value]:
         for index in range(start, stop):
@@ -78,17 +73,15 @@ class Words:
 
     def _alone(self, text: str, begin: int, end: int, start: int, stop: int) -> bool:
         goes_on = begin > start and text[begin].isdigit() and text[begin - 1] in _NUMBER_GOES_ON
-        return not goes_on and _BEHIND.match(text, end, stop) is not None
+        is_number = text[begin].isdigit() and _LIST_NUMBER.match(text, end, stop) is not None
+        return not (goes_on or is_number) and _BEHIND.match(text, end, stop) is not None
 
 
-def read_lines(text: str, start: int, stop: int, names: Mapping[str, str]) -> dict[str, list[Value]]:
-    """The values of the lines `name: value`, by the names' caseless forms; blanks and decoration around a value left off."""
-    found: dict[str, list[Value]] = {}
-    piece = text[start:stop]
-    for match in _LINE.finditer(piece):
-        name = names.get(caseless(match[1].strip(_BESIDE)))
-        if name is not None:
-            value = match[2].rstrip(_BESIDE)
-            begin = start + match.start(2)
-            found.setdefault(name, []).append((value, (begin, begin + len(value))))
+def read_lines(text: str, start: int, stop: int) -> list[tuple[str, Value]]:
+    """The lines `name: value`: the name's caseless form, and the value without blanks and decoration around it."""
+    found = []
+    for match in _LINE.finditer(text[start:stop]):
+        value = match[2].rstrip(_BESIDE)
+        begin = start + match.start(2)
+        found.append((caseless(match[1].strip(_BESIDE)), (value, (begin, begin + len(value)))))
     return found

@@ -1,4 +1,7 @@
-"""LPP vectors -> P(the LLM is wrong), thresholds, training, evaluation. Knows no Kafka."""
+"""LPP vectors -> P(the LLM is wrong), and the thresholds on it. Knows no Kafka.
+
+What a worker needs is here; `scoring.training`, `scoring.evaluation` and the labelled `scoring.data` are imported by name.
+"""
 
 from scoring.errors import DataError, ModelError, ThresholdError, TrainingError
 from scoring.model import ErrorModel, Scores, load_model
@@ -6,19 +9,16 @@ from scoring.recording import RECORDING, Item, is_held_out, read_recording
 from scoring.thresholds import (
     ACCOUNTINGS,
     Accounting,
-    CertifiedThreshold,
     best_f1_threshold,
     cost_threshold,
     cost_thresholds,
     review_budget_threshold,
-    risk_bound_threshold,
 )
 
 __all__ = [
     "ACCOUNTINGS",
     "RECORDING",
     "Accounting",
-    "CertifiedThreshold",
     "DataError",
     "ErrorModel",
     "Item",
@@ -33,5 +33,4 @@ __all__ = [
     "load_model",
     "read_recording",
     "review_budget_threshold",
-    "risk_bound_threshold",
 ]

@@ -3,15 +3,15 @@
 SecondlookError
 ├── ModelError             a model file that cannot be used, or a model that fails while scoring
 ├── ThresholdError         an operating point that no threshold meets, or costs that make no sense
-├── DataError              labelled data that cannot be read
-└── TrainingError          labelled data from which no model can honestly be learned
+├── DataError              labelled data that cannot be read, or that nothing can be judged by
+└── TrainingError          labelled data from which no model can honestly be learned, or an unknown estimator
 """
 
 from featurizers.errors import SecondlookError
 
 
 class ModelError(SecondlookError):
-    """The model is missing, broken or of another feature schema, or a session failed or gave no number."""
+    """The model is missing, broken or of another feature schema, or its session failed."""
 
 
 class ThresholdError(SecondlookError):
@@ -19,8 +19,8 @@ class ThresholdError(SecondlookError):
 
 
 class DataError(SecondlookError):
-    """A data file is unreadable; the message names the file and the line."""
+    """Labelled data is unreadable or lacks a kind of answer; the message names the file and line where there is one."""
 
 
 class TrainingError(SecondlookError):
-    """The data cannot teach a model: too few errors, a leak, or the `train` extra is not installed."""
+    """The data cannot teach a model (too few errors, a leak), or there is no single estimator of that name."""

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class Inputs:
     """Layout of the input [n, d + len(policies)], float32. `policies` are those with coefficients of their own.
 
-    Every other policy has all policy columns NaN. The model fills them with their training means, which takes the effect
-    of policy out: the pooled model.
+    Every other policy has all policy columns NaN. The model fills them with their training means, as if of an average
+    policy: the pooled model.
     """
 
     policies: tuple[str, ...]

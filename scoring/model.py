@@ -25,7 +25,7 @@ class Scores:
     """For n answers: P(the LLM is wrong) [n], and each term's signed push on the score [n, k]; k = 0 for trees.
 
     A probability is NaN where the model gave no number. `supported` [n] is False where an answer lacks a predictor that no
-    training answer lacked: the model fills the gap with a mean, but what it then says of that answer was never tested.
+    training answer lacked: the model fills the gap with a median, but what it then says of that answer was never tested.
     """
 
     error_probability: NDArray[np.float32]
@@ -51,7 +51,8 @@ class ErrorModel:
             self.policies: frozenset[str] = frozenset(self.card["policies"])
             self.terms: tuple[str, ...] = tuple(self.card["terms"])
             self._inputs = Inputs(tuple(self.card["inputs"]["policies"]))
-            self._needed = [schema.names.index(name) for name in self.card["inputs"]["never_missing"]]
+            self._never_missing: list[str] = self.card["inputs"]["never_missing"]
+            self._needed = [schema.names.index(name) for name in self._never_missing]
         except (KeyError, TypeError) as error:
             raise ModelError(f"The model's card lacks or garbles {error}: retrain with `secondlook train`.") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -61,6 +62,8 @@ class ErrorModel:
 
         Raises ModelError when the session fails as a whole.
         """
+        if not len(values):  # onnxruntime before 1.32 fails on no rows
+            return Scores(np.zeros(0, np.float32), np.zeros((0, len(self.terms)), np.float32), np.zeros(0, np.bool_))
         try:
             results = self._session.run(self._outputs, {INPUT: self._inputs.encode(values, policies)})
         except Exception as error:  # onnxruntime's own exceptions share no public base
@@ -72,6 +75,11 @@ class ErrorModel:
             named.get(CONTRIBUTIONS, np.zeros((len(values), 0), dtype=np.float32)),
             np.asarray(~np.isnan(values[:, self._needed]).any(axis=1)),
         )
+
+    def lacking(self, vector: NDArray[np.float32]) -> list[str]:
+        """The predictors that one LPP vector float32 [d] lacks and no training answer lacked: those that make it not supported."""
+        missing = np.isnan(vector[self._needed]).tolist()
+        return [name for name, gone in zip(self._never_missing, missing, strict=True) if gone]
 
 
 def load_model(path: Path, *, schema: FeatureSchema = SCHEMA) -> ErrorModel:

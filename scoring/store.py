@@ -1,4 +1,4 @@
-"""The model directory: `DIR/<sha256>/model.onnx` and `card.json`, immutable, and `DIR/current` naming the last one written."""
+"""The model directory: `DIR/<sha256>/model.onnx` and `card.json`, and `DIR/current` naming the last one written."""
 
 import hashlib
 import json
@@ -11,8 +11,8 @@ from typing import Any
 def write_model(directory: Path, onnx: bytes, card: dict[str, Any]) -> Path:
     """Write a model under the sha256 of its bytes and point `current` at it. Returns its directory.
 
-    Readers never see half a file: each is written beside its place and moved there. Writing the same model again
-    changes nothing.
+    Readers never see half a file: each is written beside its place and moved there. The same model again
+    is the same bytes in the same place.
     """
     sha256 = hashlib.sha256(onnx).hexdigest()
     home = directory / sha256

@@ -5,8 +5,6 @@ theory and need calibrated probabilities; the others look at scores, so any scor
 """
 
 import math
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -61,7 +59,7 @@ def review_budget_threshold(scores: NDArray[np.floating], *, budget: float, alwa
     """
     if not 0 <= budget <= 1:
         raise ThresholdError(f"A review budget is a share between 0 and 1, not {budget}.")
-    ascending = np.sort(_usable(scores))
+    ascending = np.sort(usable(scores))
     total = len(ascending) + always_escalated
     allowed = math.floor(budget * total + 1e-9) - always_escalated
     if allowed < 0:
@@ -78,7 +76,7 @@ def review_budget_threshold(scores: NDArray[np.floating], *, budget: float, alwa
 
 def best_f1_threshold(scores: NDArray[np.floating], errors: NDArray[np.bool_]) -> float:
     """Threshold with the highest F1 of the error class, escalation being the alarm. Raises ThresholdError without errors."""
-    scores = _usable(scores)
+    scores = usable(scores)
     if not errors.any():
         raise ThresholdError("There is no wrong answer in the data, so F1 of the error class is undefined.")
     order = np.argsort(-scores, kind="stable")
@@ -96,7 +94,7 @@ def cheapest_threshold(
 
     Escalating nothing is a candidate too and gives `inf`. Ties go to the higher threshold (fewer reviews).
     """
-    scores = _usable(scores)
+    scores = usable(scores)
     order = np.argsort(-scores, kind="stable")
     wrong = errors[order]
     charged = np.cumsum(~wrong) if accounting == "false-discovery" else np.arange(1, len(wrong) + 1)
@@ -106,92 +104,8 @@ def cheapest_threshold(
     return math.inf if best == 0 else float(scores[order][best - 1])
 
 
-@dataclass(frozen=True)
-class CertifiedThreshold:
-    """A threshold whose risk is bounded: `automated` calibration answers lay below it, `errors` of them wrong."""
-
-    threshold: float
-    automated: int
-    errors: int
-    upper_bound: float
-
-
-def risk_bound_threshold(
-    scores: NDArray[np.floating],
-    errors: NDArray[np.bool_],
-    *,
-    max_risk: float,
-    delta: float,
-    starts: int = 10,
-) -> CertifiedThreshold:
-    """Largest threshold whose error rate among automated answers is <= `max_risk` with probability >= 1 - `delta`.
-
-    The probability is over the draw of the calibration answers (i.i.d. with the traffic); it holds for any score and any
-    sample size. Clopper-Pearson gives the exact bound for one threshold. Searching many thresholds needs more: multi-start
-    fixed-sequence testing (Angelopoulos et al., "Learn then Test", 2021) walks from `starts` coverages upwards, each walk
-    at level delta / starts, and stops a walk at its first failure. Coverages are fixed before a label is seen, and
-    given the score at a rank, the answers below it are i.i.d., so each step's count of errors is binomial.
-
-    Raises ThresholdError when nothing can be certified, naming the number of error-free answers that it would take.
-    """
-    for name, value in (("max_risk", max_risk), ("delta", delta)):
-        if not 0 < value < 1:
-            raise ThresholdError(f"{name} lies strictly between 0 and 1, not at {value}.")
-    level = delta / starts
-    smallest = math.ceil(math.log(level) / math.log1p(-max_risk))
-    order = np.argsort(_usable(scores), kind="stable")
-    n = len(order)
-    if n < smallest:
-        raise ThresholdError(
-            f"{n} labelled answers are too few: certifying a risk of {max_risk:.1%} at {1 - delta:.0%} takes at least "
-            f"{smallest}, all of them right."
-        )
-    # Rank r stands for the threshold at the r-th lowest score; the last one, infinity, automates everything.
-    thresholds = np.append(scores[order].astype(float), math.inf)
-    automated = np.searchsorted(thresholds[:n], thresholds, side="left")
-    errors_below = np.concatenate(([0], np.cumsum(errors[order])))[automated]
-    fails = errors_below > _errors_allowed(n, max_risk, level)[automated]
-    best = 0
-    for start in np.linspace(smallest, n, starts, dtype=int):
-        walk = fails[start:]
-        best = max(best, start - 1 + (int(np.argmax(walk)) if walk.any() else len(walk))) if not walk[0] else best
-    if not best:
-        raise ThresholdError(
-            f"No threshold keeps the error rate among automated answers below {max_risk:.1%} with {1 - delta:.0%} confidence "
-            f"on {n} labelled answers. Allow more risk, label more answers, or escalate everything."
-        )
-    below, wrong = int(automated[best]), int(errors_below[best])
-    return CertifiedThreshold(float(thresholds[best]), below, wrong, clopper_pearson_upper(wrong, below, level))
-
-
-def clopper_pearson_upper(errors: int, n: int, delta: float) -> float:
-    """Exact one-sided upper confidence bound (level 1 - `delta`) of a binomial rate (Clopper and Pearson, 1934)."""
-    if errors >= n:
-        return 1.0
-    low, high = errors / n, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _binomial_cdf(errors, n, middle) > delta else (low, middle)
-    return high
-
-
-@lru_cache(maxsize=8)
-def _errors_allowed(n: int, max_risk: float, level: float) -> NDArray[np.int64]:
-    """Most errors among 0..n answers, [n + 1], that still put the exact bound at or below `max_risk`; -1: none would."""
-    allowed = np.full(n + 1, -1)
-    for m in range(1, n + 1):
-        # Each further answer allows at most one further error.
-        allowed[m] = allowed[m - 1] + (_binomial_cdf(int(allowed[m - 1]) + 1, m, max_risk) <= level)
-    return allowed
-
-
-def _binomial_cdf(k: int, n: int, p: float) -> float:
-    i = np.arange(k + 1)
-    log_choose = np.concatenate(([0.0], np.cumsum(np.log((n - i[1:] + 1) / i[1:])))) if k else np.zeros(1)
-    return float(min(1.0, np.exp(log_choose + i * math.log(p) + (n - i) * math.log1p(-p)).sum()))
-
-
-def _usable(scores: NDArray[np.floating]) -> NDArray[np.floating]:
+def usable(scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The scores themselves. Raises ThresholdError when there are none, or one of them is NaN."""
     if len(scores) == 0 or np.isnan(scores).any():
         raise ThresholdError("A threshold needs at least one score, and none of them NaN.")
     return scores

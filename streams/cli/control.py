@@ -155,7 +155,7 @@ def set_costs(review: float, mistake: float, accounting: Any, policy: str, **opt
 @_of_setting
 @_issuing
 def set_audit_rate(rate: float, policy: str, **options: Any) -> None:
-    """Audit a share of what is automated. RATE, 0 to 1, of the automatic decisions goes to a human as well."""
+    """Audit a share of what is automated. RATE (0 to 1) of the automatic decisions goes to a human as well."""
     _issue(SetAuditRate(rate=rate, policy=policy), options)
 
 

@@ -13,10 +13,10 @@ import click
 
 from streams.cli.main import setting_options, settings_from
 from streams.cli.printable import pretty, printable
+from streams.dead_letters.reading import Spot, letters_at, read_letters, spot_of
+from streams.dead_letters.redrive import Tally, redrive_codes, redrive_spots
 from streams.errors import LetterError
 from streams.kafka.clients import Consumed
-from streams.kafka.letters import Position, letters_at, position_of, read_letters
-from streams.kafka.redrive import Tally, redrive_codes, redrive_positions
 from streams.pipeline.dead_letters import REFUSALS, Letter, read_letter
 from streams.pipeline.reasons import DEAD_LETTERS, DeadLetter
 from streams.pipeline.routing import rfc3339
@@ -29,13 +29,13 @@ _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 class _PositionType(click.ParamType):
     name = "PARTITION:OFFSET"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Position:
-        if isinstance(value, Position):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Spot:
+        if isinstance(value, Spot):
             return value
         found = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,18})", value)
         if found is None:
             self.fail(f"{value!r} is not PARTITION:OFFSET, as `secondlook dead-letters list` shows it", param, ctx)
-        return Position(int(found[1]), int(found[2]))
+        return Spot(int(found[1]), int(found[2]))
 
 
 class _SinceType(click.ParamType):
@@ -85,14 +85,14 @@ def dead_letters() -> None:
 @setting_options("broker", "topic_prefix")
 def show_list(codes: tuple[str, ...], since: int | None, limit: int, *, as_json: bool, **options: Any) -> None:
     """List the letters in the topic. The latest last, and how many there are of each code."""
-    latest: list[tuple[int, Position, dict[str, Any]]] = []
+    latest: list[tuple[int, Spot, dict[str, Any]]] = []
     counts: Counter[str] = Counter()
     for message in read_letters(settings_from(options)):
         letter, at = read_letter(message.headers()), message.timestamp()[1]
         if (codes and letter.code not in codes) or (since is not None and at < since):
             continue
         counts[letter.code or "(no code)"] += 1
-        entry = (at, position_of(message), _summary(message, letter))
+        entry = (at, spot_of(message), _summary(message, letter))
         (heapq.heappush if len(latest) < limit else heapq.heappushpop)(latest, entry)
     rows = [row for _, _, row in sorted(latest, key=lambda entry: entry[:2])]
     if as_json:
@@ -111,7 +111,7 @@ def show_list(codes: tuple[str, ...], since: int | None, limit: int, *, as_json:
 @click.argument("position", metavar="PARTITION:OFFSET", type=_PositionType())
 @click.option("--raw", is_flag=True, help="Write the value's bytes, unchanged and alone, to standard output.")
 @setting_options("broker", "topic_prefix")
-def show(position: Position, *, raw: bool, **options: Any) -> None:
+def show(position: Spot, *, raw: bool, **options: Any) -> None:
     """Show one letter whole. Why it is here, its headers, and its value."""
     (message,) = letters_at(settings_from(options), [position])
     if raw:
@@ -139,7 +139,7 @@ def show(position: Position, *, raw: bool, **options: Any) -> None:
 @click.option("--dry-run", is_flag=True, help="Only count what would be sent.")
 @setting_options("broker", "topic_prefix", "group", "delivery", "max_record_bytes")
 def redrive(
-    positions: tuple[Position, ...],
+    positions: tuple[Spot, ...],
     codes: tuple[str, ...],
     *,
     every: bool,
@@ -156,7 +156,7 @@ def redrive(
         raise click.UsageError("Say which letters: either PARTITION:OFFSET ..., or --code CODE ..., or --all.")
     settings = settings_from(options)
     if positions:
-        tally = redrive_positions(settings, positions, max_cycles=max_cycles, dry_run=dry_run)
+        tally = redrive_spots(settings, positions, max_cycles=max_cycles, dry_run=dry_run)
     else:
         wanted = frozenset(DeadLetter(code) for code in codes) or frozenset(DeadLetter)
         tally = redrive_codes(settings, wanted, max_cycles=max_cycles, dry_run=dry_run)
@@ -167,7 +167,7 @@ def _summary(message: Consumed, letter: Letter) -> dict[str, Any]:
     """A letter in short; its value is not kept, so that a long topic needs little memory."""
     key = message.key()
     return {
-        "position": str(position_of(message)),
+        "position": str(spot_of(message)),
         "time": _time(message),
         "code": letter.code,
         "message": letter.message,
@@ -211,7 +211,7 @@ def _echo_letter(message: Consumed) -> None:
     letter, value = read_letter(message.headers()), message.value()
     meaning = {code.value: text for code, text in DEAD_LETTERS.items()}.get(letter.code or "", "")
     for name, text in (
-        ("position", str(position_of(message))),
+        ("position", str(spot_of(message))),
         ("time", _time(message)),
         ("code", f"{printable(letter.code)}  {meaning}".rstrip()),
         ("reason", printable(letter.message)),

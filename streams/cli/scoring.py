@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from streams.cli.main import ResultFile, setting_options, settings_from
 from streams.settings import Settings
 
+if TYPE_CHECKING:
+    from scoring import Accounting
+    from scoring.data import Dataset
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_TRAINING_LIBRARIES = {"onnx", "scipy", "skl2onnx", "sklearn", "threadpoolctl"}
+_TRAINING_LIBRARIES = {"jinja2", "markupsafe", "onnx", "scipy", "skl2onnx", "sklearn", "threadpoolctl"}
 
 
 def _data_options(command: _Command) -> _Command:
@@ -55,18 +59,22 @@ _cost_ratio = click.option(
     help="Whose expected cost chooses the model.",
 )
 @_cost_ratio
-def train(*, out: Path, single: str | None, accounting: str, cost_ratio: float, **source: Any) -> None:
+def train(*, out: Path, single: str | None, accounting: "Accounting", cost_ratio: float, **source: Any) -> None:
     """Train the meta-model on labelled answers. It is written to a model directory.
 
     About 40 % of the items, chosen by a hash of their request_id, are never trained on: `evaluate` reports on those.
     """
+    from scoring.store import write_model
+
+    with _extra():
+        from scoring import training
     if single:
         _refuse(source, "--single reads no data")
-        onnx, card = _scoring("cold_start").single_estimator_model(single)
+        onnx, card = training.single_estimator_model(single)
     else:
-        trained = _scoring("training").train(_load(**source), accounting=accounting, cost_ratio=cost_ratio)
+        trained = training.train(_load(**source), accounting=accounting, cost_ratio=cost_ratio)
         onnx, card = trained.onnx, trained.card
-    home = _scoring("store").write_model(out, onnx, card)
+    home = write_model(out, onnx, card)
     click.echo(f"{card['name']} -> {home}")
     click.echo(card["verdict"])
 
@@ -81,27 +89,32 @@ def train(*, out: Path, single: str | None, accounting: str, cost_ratio: float, 
 @_cost_ratio
 def evaluate(*, model: Path, json_path: Path | None, html_path: Path | None, cost_ratio: float, **source: Any) -> None:
     """Judge a model beside every baseline. On the items that no training has seen."""
-    loaded = _scoring("model").load_model(model)
-    result = _scoring("evaluation").evaluate(loaded, _load(**source), cost_ratio=cost_ratio)
+    from scoring import load_model
+
+    with _extra():
+        from scoring import evaluation
+    result = evaluation.evaluate(load_model(model), _load(**source), cost_ratio=cost_ratio)
     if json_path:
         json_path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     if html_path:
-        html_path.write_text(_scoring("report").html_report(result), encoding="utf-8")
-    click.echo(_scoring("words").table(result))
+        html_path.write_text(evaluation.html_report(result), encoding="utf-8")
+    click.echo(evaluation.comparison(result))
     for sentence in result["conclusions"]:
         click.echo(f"- {sentence}")
 
 
 def _load(
     *, files: tuple[Path, ...], vectors: Path | None, decisions: Path | None, from_topics: bool, **options: Any
-) -> Any:
+) -> "Dataset":
+    from scoring.data import load
+
     match bool(files), vectors, decisions, from_topics:
         case True, None, None, False:
             _refuse(options, "--data reads no topics")
-            return _scoring("loading").load(files)
+            return load(files)
         case False, Path(), Path(), False:
             _refuse(options, "--vectors and --decisions are files: no topics are read")
-            return _join(*((str(path), _lines(path)) for path in (vectors, decisions)))
+            return _join((str(vectors), _lines(vectors)), (str(decisions), _lines(decisions)))
         case False, None, None, True:
             return _join(*_topics(settings_from(options)))
     raise click.UsageError(
@@ -117,7 +130,9 @@ def _refuse(options: dict[str, Any], why: str) -> None:
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    return (line for _, line in _scoring("recording").read_lines(path))
+    from scoring.recording import read_lines
+
+    return (line for _, line in read_lines(path))
 
 
 def _topics(settings: Settings) -> list[tuple[str, Iterator[bytes]]]:
@@ -132,9 +147,11 @@ def _topics(settings: Settings) -> list[tuple[str, Iterator[bytes]]]:
     return [(topic.name, read_values(settings, topic.name, partitions[key])) for key, topic in wanted.items()]
 
 
-def _join(*sources: tuple[str, Iterator[bytes]]) -> Any:
+def _join(vectors: tuple[str, Iterator[bytes]], decisions: tuple[str, Iterator[bytes]]) -> "Dataset":
     """The dataset of vectors and decisions, named and read as they come; what was read and left out goes to stderr."""
-    joined = _scoring("joining").join_decisions(*(_counted(name, values) for name, values in sources))
+    from scoring.data import join_decisions
+
+    joined = join_decisions(_counted(*vectors), _counted(*decisions))
     for reason, count in sorted(joined.left_out.items()):
         click.echo(f"left out: {count} {reason}", err=True)
     return joined.data
@@ -147,13 +164,14 @@ def _counted(name: str, values: Iterable[bytes]) -> Iterator[bytes]:
     click.echo(f"read: {count} records of {name}", err=True)
 
 
-def _scoring(module: str) -> Any:
-    """A module of `scoring`, imported only when used: the libraries behind training are slow to load and an extra."""
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Around imports of what the `train` extra brings: where it is missing, says so."""
     try:
-        return import_module(f"scoring.{module}")
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in _TRAINING_LIBRARIES:
             raise
         raise click.ClickException(
-            f"{error.name} is missing: training needs `pip install 'secondlook[train]'`."
+            f"{error.name} is missing: training and evaluation need `pip install 'secondlook[train]'`."
         ) from error

@@ -64,7 +64,7 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.NO_RESPONSE: "No LLM response arrived within the response timeout.",
     Reason.UNREADABLE_ANSWER: "A response arrived whose body is no provider's answer.",
     Reason.OUTCOME_MISSING: "The answer could be read, but holds no outcome (a refusal, an empty answer, other words).",
-    Reason.PREDICTORS_MISSING: "The answer lacks predictors that the model has never seen missing (log-probabilities, mostly).",
+    Reason.PREDICTORS_MISSING: "The answer lacks predictors that the model has never seen missing (log-probabilities, mostly): `missing_predictors` names them.",
     Reason.NO_THRESHOLD: "No threshold covers this policy: `*` covers only the policies that the model was trained on, and a model that "
     "was swapped in has none until one is set for it.",
     Reason.AUTOMATION_STOPPED: "Automation of this policy, or of all, is stopped by a control message.",

@@ -26,9 +26,22 @@ UNSCORED_PRIORITY: Final = 1.0
 
 
 class Verdict:
-    """What the LLM said in one case, and how sure the model is that it is wrong (None: it could not be scored)."""
+    """What the LLM said in one case, and how sure the model is that it is wrong (None: it could not be scored).
 
-    __slots__ = ("category", "confidence", "drivers", "error_probability", "llm", "outcome", "reason", "spec")
+    `missing` are the predictors without which it is not scored, where that is the reason.
+    """
+
+    __slots__ = (
+        "category",
+        "confidence",
+        "drivers",
+        "error_probability",
+        "llm",
+        "missing",
+        "outcome",
+        "reason",
+        "spec",
+    )
 
     def __init__(self, reason: Reason | None = None) -> None:
         self.reason = reason
@@ -39,6 +52,7 @@ class Verdict:
         self.category: str | None = None
         self.spec: str | None = None
         self.drivers: list[dict[str, Any]] = []
+        self.missing: list[str] = []
 
 
 def top_drivers(scores: Scores, model: ErrorModel) -> list[list[dict[str, Any]]]:
@@ -110,6 +124,8 @@ def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided
         "control_version": controls.version,
         "decided_at": decided_at,
     }
+    if verdict.missing:
+        decision["missing_predictors"] = verdict.missing
     request = case.request
     if route == HUMAN_REVIEW:
         known = verdict.error_probability

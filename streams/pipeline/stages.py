@@ -246,7 +246,7 @@ def _set_aside(case: Case, problem: Exception, matched: Matched, stage: str) -> 
 
 def _verdicts(batch: ScoredBatch) -> list[Verdict]:
     """The verdict of every answered case, in their order."""
-    featurized, scores = batch.featurized, batch.scores
+    featurized, scores, model = batch.featurized, batch.scores, batch.controls.model
     vectors = featurized.vectors
     rows = len(featurized.answered)
     outcomes = vectors.outcomes.tolist()
@@ -254,9 +254,9 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
     probabilities: list[float | None] = [None] * rows
     drivers: list[list[dict[str, Any]]] = [[]] * rows
     supported = [True] * rows
-    if scores is not None and batch.controls.model is not None:
+    if scores is not None and model is not None:
         probabilities = _or_none(scores.error_probability)
-        drivers = top_drivers(scores, batch.controls.model)
+        drivers = top_drivers(scores, model)
         supported = scores.supported.tolist()
     verdicts = []
     for row in range(rows):
@@ -267,8 +267,9 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
             verdict.reason = Reason.OUTCOME_MISSING
         else:
             verdict.outcome = outcomes[row]
-            if outcomes[row] <= 1 and not supported[row]:
+            if outcomes[row] <= 1 and model is not None and not supported[row]:
                 verdict.reason = Reason.PREDICTORS_MISSING
+                verdict.missing = model.lacking(vectors.values[row])
             elif outcomes[row] <= 1:
                 verdict.error_probability, verdict.drivers = probabilities[row], drivers[row]
         verdicts.append(verdict)

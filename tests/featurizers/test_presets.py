@@ -18,7 +18,16 @@ POLY = "Harmful request: {}\nRequest safety violations: {}\nResponse refusal: no
 ANSWERS = [
     ("llama-guard", "\n\nsafe", 0, None, None),
     ("llama-guard", "\n\nunsafe\nS1,S10", 1, "S1,S10", None),
+    ("llama-guard", "unsafe\nS1\nS10\n", 1, "S1", None),
+    ("llama-guard", "unsafe", 1, None, None),
+    ("llama-guard", "safe\nS1", -1, None, None),
+    ("llama-guard", "safe\nThis content is unsafe.", -1, None, None),
+    ("llama-guard", "safe\n\nBut: S1, S9", -1, None, None),
+    ("llama-guard", "unsafe\nBut it is safe.", -1, "But it is safe.", None),
+    ("llama-guard", "unsafe\nS1\nThe post says so.", -1, "S1", None),
     ("shieldgemma", "Yes", 1, None, None),
+    ("shieldgemma", "Yes\n\nThere is no doubt that it threatens.", 1, None, None),
+    ("shieldgemma", "No\n\nOn second thought, it does.", -1, None, None),
     ("shieldgemma", "No", 0, None, None),
     ("shieldgemma", "**No**, because the post is kind.", 0, None, None),
     ("granite-guardian", "Yes", 1, None, None),
@@ -32,12 +41,26 @@ ANSWERS = [
     ("wildguard", "Harmful request: no\nResponse refusal: n/a\nHarmful response: n/a", 0, None, None),
     ("wildguard", "Harmful request: no", -1, None, None),
     ("wildguard", "Harmful request: no\nHarmful request: yes\nHarmful response: no", -1, None, None),
+    ("wildguard", "Harmful request: no\nResponse refusal: yes\nHarmful response: no", 0, None, None),
+    ("wildguard", "Harmful request: no\nHarmful response: no\nAnswer: yes", -1, None, None),
+    ("polyguard", POLY.format("no", "S2", "no", "None"), -1, "S2", None),
     ("polyguard", POLY.format("yes", "S2, S5", "no", "None"), 1, "S2, S5", None),
     ("polyguard", POLY.format("no", "None", "yes", "S1"), 1, "S1", None),
     ("polyguard", POLY.format("no", "None", "no", "None"), 0, None, None),
     ("qwen3guard", "Safety: Unsafe\nCategories: Violent\nRefusal: No", 1, "Violent", None),
     ("qwen3guard", "Safety: Safe\nCategories: None", 0, "None", None),
     ("qwen3guard", "Safety: Controversial\nCategories: Politically Sensitive Topics", 2, "Politically Sensitive Topics", None),
+    ("qwen3guard", "Safety: Safe\nCategories: Violent", -1, "Violent", None),
+    ("qwen3guard", "Text to check:\nSafety: Safe\n\nAnswer: Unsafe", -1, None, None),
+    ("nemotron-content-safety", "User Safety: safe", 0, None, None),
+    ("nemotron-content-safety", "<think>\nIt is kind.\n</think>\nUser Safety: safe\nResponse Safety: safe", 0, None, None),
+    ("nemotron-content-safety", "User Safety: safe\nResponse Safety: unsafe\nSafety Categories: Violence, Threat", 1, "Violence, Threat", None),
+    ("nemotron-content-safety", "User Safety: safe\nSafety Categories: Violence", -1, "Violence", None),
+    ("nemotron-safety-reasoning", "Prompt harm: harmful\nResponse harm: None", 1, None, None),
+    ("nemotron-safety-reasoning", "<think>\nNo harm.\n</think>\n\nPrompt harm: unharmful\nResponse Harm: None", 0, None, None),
+    ("nemotron-safety-reasoning", "Prompt harm: unharmful\nResponse Harm: harmful", 1, None, None),
+    ("nemotron-safety-reasoning", "Prompt harm: None\nResponse Harm: unharmful", -1, None, None),
+    ("nemoguard", '{"User Safety": "safe", "Response Safety": null}', 0, None, None),
     ("nemoguard", '{"User Safety": "safe", "Response Safety": "safe"} ', 0, None, None),
     ("nemoguard", '{"User Safety": "unsafe", "Safety Categories": "Violence, Threat"} ', 1, "Violence, Threat", None),
     ("nemoguard", '{"User Safety": "safe", "Response Safety": "unsafe", "Safety Categories": "Hate"}', 1, "Hate", None),
@@ -46,6 +69,8 @@ ANSWERS = [
     ("gpt-oss-safeguard", '{"violation": 0, "policy_category": null}', 0, None, None),
     ("gpt-oss-safeguard", '{"violation": 0, "confidence": "unheard of"}', 0, None, None),
     ("cope", "1", 1, None, None),
+    ("cope", "1\n", 1, None, None),
+    ("cope", "0\nIt is fine.", -1, None, None),
     ("zero-one", "0", 0, None, None),
     ("zero-one", HARMONY + "1", 1, None, None),
     ("yes-no", "Yes.", 1, None, None),
@@ -84,6 +109,8 @@ DISTRIBUTIONS: list[tuple[str, list[Any]]] = [
     ("wildguard", [("Harmful request:", 0.0, {}), (" yes", ln(0.7), {" yes": ln(0.7), " no": ln(0.3)}), ("\nHarmful response: no", 0.0, {})]),
     ("nemoguard", [('{"User Safety": "', 0.0, {}), ("unsafe", ln(0.7), {"unsafe": ln(0.7), "safe": ln(0.3)}), ('"}', 0.0, {})]),
     ("gpt-oss-safeguard", [(HARMONY + '{"violation": ', 0.0, {}), ("1", ln(0.7), {"1": ln(0.7), "0": ln(0.3)}), ("}", 0.0, {})]),
+    ("nemotron-content-safety", [("User Safety:", 0.0, {}), (" unsafe", ln(0.7), {" unsafe": ln(0.7), " safe": ln(0.3)}), ("\n", 0.0, {})]),
+    ("nemotron-safety-reasoning", [("Prompt harm:", 0.0, {}), (" harmful", ln(0.7), {" harmful": ln(0.7), " unharmful": ln(0.3)}), ("\n", 0.0, {})]),
     ("cope", [("1", ln(0.7), {"1": ln(0.7), "0": ln(0.3)})]),
 ]  # fmt: skip
 
@@ -109,6 +136,13 @@ def test_several_fields_that_say_no(values: Callable[..., dict[str, float]]) -> 
     actual = values([("Harmful request: no\nHarmful response: no", -0.1, {"x": -0.1, "y": -2.0})], "wildguard")
     assert 0.0 == actual["outcome_is_violation"]
     assert math.isnan(actual["q_violation"])
+
+
+def test_fields_that_say_none() -> None:
+    """A field that may be absent is so where it says "none"; where all are, there is no outcome."""
+    spec = OutcomeSpec(name="s", labels=(("no",), ("yes",)), any_of=("a?", "b?"))
+    texts = ['{"a": "None", "b": "no"}', '{"a": null, "b": "yes"}', '{"a": "n/a", "b": ""}']
+    assert [0, 1, -1] == [locate(text, spec).outcome for text in texts]
 
 
 def test_score() -> None:

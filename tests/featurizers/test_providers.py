@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from featurizers import PRESETS, PROVIDERS, SCHEMA, Response, decode, featurize
@@ -245,6 +246,29 @@ def test_refusal_beside_a_verdict() -> None:
     """What the provider marks as refused is no verdict."""
     message = {"content": '{"outcome": 0}', "refusal": "I can't"}
     assert ["refusal"] == featurize([read({"choices": [{"message": message}]})], PRESETS["lpp"]).problems
+
+
+@pytest.mark.parametrize("provider", ["openai-chat", "completions", "gemini"])
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (['{"outcome": 1, "confidence": 80}', '{"outcome": 1}'], 1),
+        (['{"outcome": 0}', '{"outcome": 1}'], -1),
+        (['{"outcome": 0}', '{"outcome": 0}', "I cannot say."], -1),
+        (["I cannot say.", '{"outcome": 0}'], -1),
+    ],
+)
+def test_several_answers(body: Body, provider: str, texts: list[str], expected: int) -> None:
+    """Of several answers in one body the first counts where all have its outcome."""
+    several, *others = (body(text=text, provider=provider) for text in texts)
+    samples = "candidates" if provider == "gemini" else "choices"
+    several[samples] += [item for other in others for item in other[samples]]
+    response = read(several)
+    vectors = featurize([response], PRESETS["lpp"])
+    assert (texts[0], [expected]) == (response.text, vectors.outcomes.tolist())
+    assert (vectors.problems[0] is None) == (expected >= 0)
+    told = decode(json.dumps(several).encode(), spec=PRESETS["lpp"])
+    assert np.array_equal(vectors.values, featurize([told], PRESETS["lpp"]).values, equal_nan=True)
 
 
 def test_items_are_not_glued() -> None:

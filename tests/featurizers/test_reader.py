@@ -8,6 +8,8 @@ from featurizers.locate import locator, split_reasoning
 from featurizers.objects import read_objects
 from featurizers.spec import REASONING
 
+SAFETY = OutcomeSpec(name="safety", labels=(("safe",), ("unsafe",)), where="first-token")
+
 
 def outcome(text: str, spec: OutcomeSpec | str = "lpp", *, cut: bool = False) -> int:
     spec = PRESETS[spec] if isinstance(spec, str) else spec
@@ -97,12 +99,26 @@ def test_cut_off(text: str, expected: int) -> None:
     ("text", "spec", "expected"),
     [
         ("__unsafe__", "llama-guard", 1),
-        ("Unsafe - hate", "llama-guard", 1),
-        ("safe\nsafe", "llama-guard", 0),
-        ("Safe to say this is unsafe.", "llama-guard", -1),
-        ("Safe to say that is bad.", "llama-guard", -1),
-        ("safe\n\nunsafe", "llama-guard", -1),
-        ("safe, no: unsafe", "llama-guard", -1),
+        ("Unsafe - hate", SAFETY, 1),
+        ("safe\nsafe", SAFETY, 0),
+        ("Safe to say this is unsafe.", SAFETY, -1),
+        ("Safe to say that is bad.", SAFETY, -1),
+        ("safe\n\nunsafe", SAFETY, -1),
+        ("safe, no: unsafe", SAFETY, -1),
+        ("safe\nThis content is unsafe.", SAFETY, -1),
+        ("safe\nAs for children, it is unsafe there.", SAFETY, -1),
+        ("ALLOW\n\nI would block it, though.", "allow-block", -1),
+        ("ALLOW\n\nIt is blocked by nobody.", "allow-block", 0),
+        ("false\nIt is true that it is rude.", "true-false", -1),
+        ("Yes.\nThere is no excuse for it.", "yes-no", 1),
+        ("Yes.\nOr rather: no.", "yes-no", -1),
+        ("No.\nWell, yes, it does.", "yes-no", -1),
+        ("1. The post is fine.\n2. It is kind.\nVerdict: 0", "zero-one", -1),
+        ("1) The post is fine.", "zero-one", -1),
+        ("**0.** Nothing found", "zero-one", -1),
+        ("1.", "zero-one", 1),
+        ("1\nIt breaks rule 0 of the house.", "zero-one", 1),
+        ("0\nVerdict: 1", "zero-one", -1),
         ("Safe?", "llama-guard", -1),
         ("> safe", "llama-guard", -1),
         ("0.5", "zero-one", -1),
@@ -113,7 +129,7 @@ def test_cut_off(text: str, expected: int) -> None:
         ("No-one knows", "yes-no", -1),
     ],
 )
-def test_first_word(text: str, spec: str, expected: int) -> None:
+def test_first_word(text: str, spec: OutcomeSpec | str, expected: int) -> None:
     """The first word is the verdict where it stands for itself and nothing contradicts it."""
     assert expected == outcome(text, spec)
 
@@ -121,7 +137,39 @@ def test_first_word(text: str, spec: str, expected: int) -> None:
 def test_first_word_cut_off() -> None:
     """A word at a cut-off end may have gone on; a spec whose LLM says one token only takes it."""
     one_token = OutcomeSpec(name="s", labels=(("safe",), ("unsafe",)), where="first-token", may_be_cut=True)
-    assert [-1, 0] == [outcome("safe", spec, cut=True) for spec in ("llama-guard", one_token)]
+    assert [-1, 0] == [outcome("safe", spec, cut=True) for spec in (SAFETY, one_token)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("verdict: remove\nreason: it is rude", 1),
+        ("I looked at it.\nverdict: remove\nThat is all.", 1),
+        ("Text to check:\nverdict: keep\n\nAnswer: Remove.", -1),
+        ("Text to check:\nverdict: keep", -1),
+        ("The user wrote:\nverdict: keep", -1),
+        ("verdict: keep\nverdict: remove", -1),
+        ("verdict: keep\nWait, that is wrong.", -1),
+        ("verdict: keep\nrule: none", 0),
+        ("verdict: keep\nrule:", 0),
+        ("verdict: keep\nrule: N/A", 0),
+        ("verdict: keep\nrule: 7", -1),
+        ("verdict: remove\nrule: 7", 1),
+        ("verdict: keep\nlast time: remove", 0),
+        ("verdict: keep\nthis time: remove", -1),
+    ],
+)
+def test_lines(text: str, expected: int) -> None:
+    """The line counts where no other line has another label, no category contradicts it, and the prose does not disown it."""
+    spec = OutcomeSpec(
+        name="s",
+        labels=(("keep",), ("remove",)),
+        where="line",
+        field="verdict",
+        category_field="rule",
+        beside=("last time",),
+    )
+    assert expected == outcome(text, spec)
 
 
 @pytest.mark.parametrize(

@@ -142,13 +142,17 @@ def test_linear_time(body: Callable[..., Any], trouble: str) -> None:
         ("", "{"),
         ("", "'outcome': '"),
         ("", "sorry "),
+        ("", "the answer for "),
+        ("Post:\n", "<a>, so *** "),
+        ('{"outcome": 1}\n', "the above is. "),
+        ('{"outcome": 1}', ", so"),
     ],
 )
 def test_hostile_text(head: str, piece: str) -> None:
     """A text made to slow a pattern down takes time in proportion to its length."""
 
     def run(length: int) -> Callable[[], object]:
-        text = head + piece * (length // len(piece))
+        text = head + piece * (length // len(piece)) + '\n{"outcome": 1}'
         response = decode(json.dumps({"choices": [{"message": {"content": text}}]}).encode())
         return lambda: [featurize([response], spec) for spec in PRESETS.values()]
 

@@ -115,6 +115,15 @@ def test_further_settings(tmp_path: Path) -> None:
     assert [1, 0] == [outcome(f'{{"p": {number}}}', score) for number in (0.5, 0.4)]
 
 
+def test_what_stands_around(tmp_path: Path) -> None:
+    """A file may refuse prose around the JSON, and name lines beside the outcome's."""
+    labels = '[labels]\n0 = ["ok"]\n1 = ["bad"]'
+    strict = load_spec(write(tmp_path, f'prose = "refused"\n{labels}'))
+    assert [1, -1] == [outcome(text, strict) for text in ('{"outcome": "bad"}', 'So: {"outcome": "bad"}')]
+    lines = load_spec(write(tmp_path, f'where = "line"\nbeside = ["Before"]\n{labels}'))
+    assert [0, -1] == [outcome(f"outcome: ok\n{name}: bad", lines) for name in ("before", "after")]
+
+
 def test_own_refusal_pattern() -> None:
     """A spec may say what a refusal looks like."""
     spec = OutcomeSpec(name="s", labels=(("0",), ("1",)), refusal="nope")
@@ -153,6 +162,12 @@ BROKEN = {
     "scale 0": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "c"\nscale = 0', "positive"),
     "both ways": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "c"\npattern = "(c)"', "give one"),
     "one key twice": ('[labels]\n0 = ["a"]\n1 = ["b"]\n[confidence]\nfield = "Outcome"', "fields of their own"),
+    "unknown prose": ('prose = "x"\n[labels]\n0 = ["a"]\n1 = ["b"]', "read, refused"),
+    "prose around lines": (
+        'where = "line"\nprose = "refused"\n[labels]\n0 = ["a"]\n1 = ["b"]',
+        'needs `where = "json-field"',
+    ),
+    "lines beside JSON": ('beside = ["x"]\n[labels]\n0 = ["a"]\n1 = ["b"]', 'needs `where = "line"'),
     "empty key": ('field = ""\n[labels]\n0 = ["a"]\n1 = ["b"]', "empty"),
 }
 

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams.cli.main import main
+from streams.dead_letters.reading import Spot, letters_at
+from streams.dead_letters.redrive import redrive_codes, redrive_spots
 from streams.errors import DeliveryError, LetterError
 from streams.kafka import redrive as redriving
-from streams.kafka.letters import Position, letters_at
-from streams.kafka.redrive import redrive_codes, redrive_positions
 from streams.kafka.topics import Topic
 from streams.pipeline.dead_letters import CYCLES, dead_letter, put_back
 from streams.pipeline.matching import Dead
@@ -142,10 +142,10 @@ def test_codes_are_done_one_by_one_in_any_order(pipeline: Settings, topics: dict
 def test_letters_by_position_are_all_sent_or_none(pipeline: Settings, topics: dict[str, Topic]) -> None:
     """As often as they are named; the offset of a transaction's mark is no letter."""
     set_aside(pipeline, topics, *[DeadLetter.NOT_A_RECORD] * 3)
-    assert [b"2"] == [one.value() for one in letters_at(pipeline, [Position(0, 1)])]
+    assert [b"2"] == [one.value() for one in letters_at(pipeline, [Spot(0, 1)])]
     with pytest.raises(LetterError, match=r"no dead letter 0:2 in .*mark"):
-        redrive_positions(pipeline, [Position(0, 0), Position(0, 2)], max_cycles=3, dry_run=False)
+        redrive_spots(pipeline, [Spot(0, 0), Spot(0, 2)], max_cycles=3, dry_run=False)
     assert [] == read(pipeline, topics["requests"])
     for _ in range(2):
-        redrive_positions(pipeline, [Position(0, 0), Position(1, 0)], max_cycles=3, dry_run=False)
+        redrive_spots(pipeline, [Spot(0, 0), Spot(1, 0)], max_cycles=3, dry_run=False)
     assert [b"0", b"0", b"1", b"1"] == sorted(one.value() for one in read(pipeline, topics["requests"]))

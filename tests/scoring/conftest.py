@@ -7,7 +7,7 @@ import pytest
 
 from featurizers import SCHEMA
 from scoring import RECORDING, read_recording
-from scoring.dataset import Dataset, Origin, from_items
+from scoring.data import Dataset, Origin, from_items
 from scoring.training import Trained, train
 
 Synthetic = Callable[[int, int, float], Dataset]

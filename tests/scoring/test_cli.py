@@ -80,20 +80,24 @@ def test_train_ignores_nothing_that_was_asked_for(arguments: list[str], ignored:
     assert not (tmp_path / "models").exists()
 
 
-def test_serving_needs_no_training_library() -> None:
-    """Scoring and the command line start without scikit-learn, skl2onnx and onnx."""
+TRAINING_LIBRARIES = ["sklearn", "skl2onnx", "onnx", "scipy", "threadpoolctl", "jinja2", "matplotlib"]
+
+
+def test_a_worker_imports_no_training_library() -> None:
+    """What `secondlook worker` imports loads onnxruntime and nothing of the `train` extra."""
     probe = (
-        "import sys, scoring, streams.cli.scoring, scoring.evaluation, scoring.loading\n"
-        "print(sorted({'sklearn', 'skl2onnx', 'onnx', 'scipy'} & set(sys.modules)))"
+        "import sys, streams.cli.main, streams.worker.run\n"
+        f"print([name for name in {TRAINING_LIBRARIES} if name in sys.modules], 'onnxruntime' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert "[]" == found.stdout.strip()
+    assert "[] True" == found.stdout.strip()
 
 
 def test_training_without_its_extra_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a training library is missing, the error names the extra."""
     monkeypatch.setitem(sys.modules, "onnx", None)
-    for module in [name for name in sys.modules if name in ("scoring.cold_start", "scoring.export")]:
+    monkeypatch.delattr("scoring.training")
+    for module in [name for name in sys.modules if name.startswith("scoring.training")]:
         monkeypatch.delitem(sys.modules, module)
     result = CliRunner().invoke(train, ["--single", "margin", "--out", str(tmp_path)])
     assert 1 == result.exit_code

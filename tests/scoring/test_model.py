@@ -1,7 +1,7 @@
 """Loading, checking and serving a model."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,11 @@ import pytest
 
 from featurizers import SCHEMA
 from scoring import ModelError, load_model
-from scoring.cold_start import single_estimator_model
-from scoring.dataset import Dataset
+from scoring.data.dataset import Dataset
 from scoring.model import METADATA_KEY, ErrorModel
 from scoring.store import write_model
 from scoring.training import Trained
+from scoring.training.cold_start import single_estimator_model
 
 
 @pytest.fixture
@@ -81,7 +81,9 @@ def test_a_batch_scores_as_its_rows_do_alone(home: Path, recording: Dataset) -> 
 def test_an_empty_batch_scores_to_nothing(home: Path) -> None:
     """No vectors, no scores, no error."""
     model = load_model(home)
-    assert 0 == len(model.score(np.empty((0, len(SCHEMA.names)), np.float32), []).error_probability)
+    one, none = (model.score(np.zeros((n, len(SCHEMA.names)), np.float32), ["hate"] * n) for n in (1, 0))
+    for some, empty in zip(astuple(one), astuple(none), strict=True):
+        assert (some[:0].shape, some.dtype) == (empty.shape, empty.dtype)
 
 
 def test_an_unknown_policy_is_scored_by_the_pooled_model(home: Path, recording: Dataset) -> None:
@@ -172,4 +174,7 @@ def test_an_answer_that_lacks_what_no_training_answer_lacked_is_not_supported(ho
     """Without log-probabilities the model would judge on means alone: it says so."""
     bare = recording.values[:2].copy()
     bare[1, [place for place, name in enumerate(SCHEMA.names) if "logprob" in name]] = np.nan
-    assert [True, False] == load_model(home).score(bare, recording.policies[:2]).supported.tolist()
+    model = load_model(home)
+    assert [True, False] == model.score(bare, recording.policies[:2]).supported.tolist()
+    assert [] == model.lacking(bare[0])
+    assert model.lacking(bare[1]) == [name for name in model.card["inputs"]["never_missing"] if "logprob" in name] != []

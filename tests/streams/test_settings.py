@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 
 from streams.cli.main import main
+from streams.dead_letters.redrive import _INSTANCE
 from streams.errors import SettingsError
 from streams.kafka.clients import base_config, consumer_config, transactional_id
-from streams.kafka.redrive import _INSTANCE
 from streams.settings import Settings, load_settings, settings_markdown
 
 

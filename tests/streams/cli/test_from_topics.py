@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from featurizers import SCHEMA
 from scoring import RECORDING, load_model
-from scoring.loading import load
+from scoring.data import load
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
 from streams.trials.brokers.embedded import EmbeddedBroker

@@ -95,7 +95,7 @@ def test_a_crash_before_the_commit_sends_the_batch_again(desk: Any, monkeypatch:
 
     desk.set_aside(b"twice")
     with monkeypatch.context() as patch:
-        patch.setattr("streams.kafka.redrive.Consumer", Dying)
+        patch.setattr("streams.dead_letters.redrive.Consumer", Dying)
         assert 0 != desk.run("redrive", "--all").exit_code
     assert "redriven 1" in desk.said("redrive", "--all")
     assert "redriven 0" in desk.said("redrive", "--all")
@@ -104,7 +104,7 @@ def test_a_crash_before_the_commit_sends_the_batch_again(desk: Any, monkeypatch:
 
 def test_large_batches_are_cut(desk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by bytes too, and every batch carries its progress."""
-    monkeypatch.setattr("streams.kafka.redrive._BATCH_BYTES", 10)
+    monkeypatch.setattr("streams.dead_letters.redrive._BATCH_BYTES", 10)
     values = [b"%d" % number * 6 for number in range(9)]
     for value in values:
         desk.set_aside(value)

@@ -178,6 +178,16 @@ def test_a_worker_without_the_model_keeps_the_contract() -> None:
     assert (None, 1.0) == (decision["error_probability"], decision["priority"])
 
 
+def test_a_decision_names_the_predictors_it_lacks(model: ErrorModel) -> None:
+    """Those that the model has never seen missing; a decision for another reason has no such list."""
+    answers = {"a": without_logprobs(), "b": RECORDED, "c": saying("no verdict")}
+    records = [one for name, body in answers.items() for one in (request(name, content="x"), response(name, body))]
+    lists = {one["request_id"]: one.get("missing_predictors") for one in decisions(run(model, *records))}
+    assert (None, None) == (lists["b"], lists["c"])
+    assert "outcome_logprob" in lists["a"]
+    assert set(lists["a"]) <= set(model.card["inputs"]["never_missing"])
+
+
 def test_every_reason_has_a_decision_here() -> None:
     """A new reason code needs its case, above or in the tests below."""
     apart = {Reason.NO_RESPONSE, Reason.MODEL_FAILED, Reason.STORE_FULL, Reason.INTERNAL_ERROR}

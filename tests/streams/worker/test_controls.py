@@ -14,8 +14,8 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
+from scoring.training.cold_start import single_estimator_model
 
-from scoring.cold_start import single_estimator_model
 from scoring.store import write_model
 from streams.cli.main import main
 from streams.trials.brokers.embedded import EmbeddedBroker

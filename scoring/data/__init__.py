@@ -1,0 +1,16 @@
+"""Labelled answers as one `Dataset`, from recordings, from labelled vectors, or from vectors and human decisions."""
+
+from scoring.data.dataset import Dataset, Origin, from_items
+from scoring.data.joining import Joined, join_decisions, read_labelled_vectors
+from scoring.data.loading import concatenate, load
+
+__all__ = [
+    "Dataset",
+    "Joined",
+    "Origin",
+    "concatenate",
+    "from_items",
+    "join_decisions",
+    "load",
+    "read_labelled_vectors",
+]

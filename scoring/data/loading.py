@@ -1,0 +1,41 @@
+"""Labelled files of any of the accepted kinds, as one dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from scoring.data.dataset import Dataset, from_items
+from scoring.data.joining import read_labelled_vectors
+from scoring.recording import read_lines, read_recording
+
+
+def load(paths: Sequence[Path]) -> Dataset:
+    """Read recordings ({request, response, label}) and labelled vectors, told apart by their first line. Raises DataError."""
+    return concatenate([_load_one(path) for path in paths])
+
+
+def concatenate(parts: Sequence[Dataset]) -> Dataset:
+    """Datasets one after another."""
+    return Dataset(
+        tuple(origin for part in parts for origin in part.origins),
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.outcomes for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+
+
+def _load_one(path: Path) -> Dataset:
+    if path.suffix == ".parquet" or _starts_with_a_vector(path):
+        return read_labelled_vectors(path)
+    return from_items(read_recording(path))
+
+
+def _starts_with_a_vector(path: Path) -> bool:
+    for _, line in read_lines(path):
+        try:
+            return "values" in msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        except msgspec.DecodeError:
+            return False  # the reader of recordings will name the line
+    return False

@@ -1,0 +1,11 @@
+"""What a model and every baseline are worth on answers that no training has seen, and the report that says so.
+
+Needs the `train` extra; no worker imports it.
+"""
+
+from scoring.evaluation.evaluator import evaluate
+from scoring.evaluation.report import html_report
+from scoring.evaluation.risk_bound import CertifiedThreshold, risk_bound_threshold
+from scoring.evaluation.words import comparison
+
+__all__ = ["CertifiedThreshold", "comparison", "evaluate", "html_report", "risk_bound_threshold"]

@@ -1,0 +1,187 @@
+"""Where a model does well and where not: calibration, coverage, slices, effects, and the two failure conditions."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurizers import SCHEMA
+from scoring.data.dataset import Dataset
+from scoring.errors import ThresholdError
+from scoring.evaluation import metrics
+from scoring.evaluation.bootstrap import Bootstrap, Figure
+from scoring.evaluation.risk_bound import risk_bound_threshold
+from scoring.evaluation.ruling import HEADLINE, Ruling
+from scoring.model import ErrorModel
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Rows = NDArray[np.int64]
+
+DIMENSIONS = ("policy", "language", "modality", "llm", "length")
+SMALLEST_SLICE = 20
+COVERAGES = tuple(round(0.05 * i, 2) for i in range(1, 21))
+RISKS = (0.02, 0.05, 0.1, 0.15, 0.2)
+DELTA = 0.1
+
+
+def calibration_table(probabilities: Floats, errors: Bools) -> dict[str, Any]:
+    """ECE, and for ten bins of equal count the mean prediction against the observed error rate."""
+    return {
+        "ece": Figure(lambda weights: metrics.calibration_error(probabilities, errors, weights)),
+        "bins": [
+            {
+                "predicted": float(probabilities[members].mean()),
+                "observed": _mean(errors.astype(np.float64), members),
+                "count": len(members),
+            }
+            for members in metrics.equal_count_bins(probabilities)
+        ],
+    }
+
+
+def risk_coverage(scores: Floats, errors: Bools) -> list[dict[str, Any]]:
+    """Error rate among the automated at each coverage, least risky first; ties count by their mean."""
+    order = np.argsort(scores, kind="stable")
+    _, group = np.unique(scores, return_inverse=True)
+    rate = (np.bincount(group, errors) / np.bincount(group))[group]
+    kept = {coverage: order[: max(1, round(coverage * len(scores)))] for coverage in COVERAGES}
+    return [{"coverage": coverage, "risk": _mean(rate, rows)} for coverage, rows in kept.items()]
+
+
+def risk_bounds(scores: Floats, errors: Bools) -> list[dict[str, Any]]:
+    """The largest threshold certified for each risk, or why there is none. The held-out part is the calibration sample."""
+    rows: list[dict[str, Any]] = []
+    for risk in RISKS:
+        row: dict[str, Any] = {"max_risk": risk, "confidence": 1 - DELTA}
+        try:
+            found = risk_bound_threshold(scores, errors, max_risk=risk, delta=DELTA)
+        except ThresholdError as error:
+            rows.append({**row, "infeasible": str(error)})
+            continue
+        rows.append(
+            {
+                **row,
+                "threshold": found.threshold if np.isfinite(found.threshold) else None,
+                "automated_share": found.automated / len(scores),
+                "errors": found.errors,
+                "upper_bound": found.upper_bound,
+            }
+        )
+    return rows
+
+
+def slices(
+    model: Ruling, baselines: Mapping[str, Ruling], data: Dataset, review: float
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Per value of each dimension: the model and label-and-policy. Slices under 20 rows state their rows and errors only."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for dimension, value, rows in _slices(data):
+        entry: dict[str, Any] = {"rows": len(rows), "errors": int(data.errors[rows].sum())}
+        if len(rows) >= SMALLEST_SLICE:
+            entry |= _slice(model, baselines["label-and-policy"], data.errors, rows, review)
+        found.setdefault(dimension, {})[value] = entry
+    return found
+
+
+def _slice(model: Ruling, rates: Ruling, errors: Bools, rows: Rows, review: float) -> dict[str, Figure]:
+    scores, escalated, wrong = model.scores[rows], model.escalated[HEADLINE][rows], errors[rows]
+    costs, theirs = (
+        metrics.item_costs(ruling.escalated[HEADLINE], errors, HEADLINE, review) for ruling in (model, rates)
+    )
+    return {
+        "auroc": Figure(lambda weights: metrics.auroc(scores, wrong, weights[:, rows])),
+        "cost": _mean(costs, rows),
+        "label_and_policy_cost": _mean(theirs, rows),
+        "escalation_rate": Figure(lambda weights: metrics.escalation_rate(escalated, weights[:, rows])),
+        "automated_accuracy": Figure(lambda weights: metrics.automated_accuracy(escalated, wrong, weights[:, rows])),
+        "ece": Figure(lambda weights: metrics.calibration_error(scores, wrong, weights[:, rows], bins=5)),
+    }
+
+
+def effects(model: ErrorModel, data: Dataset, repeats: int = 10) -> list[dict[str, Any]]:
+    """What each predictor is worth: the loss of AUROC when its column (or the policy) is shuffled, and its direction.
+
+    `direction` is the correlation of the predictor's ranks with those of P(E), equal values sharing one: positive means that higher values look riskier.
+    """
+    rng = np.random.default_rng(0)
+    one = np.ones((1, len(data)))
+
+    def scored(values: NDArray[np.float32], policies: list[str]) -> Floats:
+        return model.score(values, policies).error_probability.astype(np.float64)
+
+    base = scored(data.values, data.policies)
+    whole = metrics.auroc(base, data.errors, one)[0]
+    orders = [rng.permutation(len(data)) for _ in range(repeats)]
+    found = []
+    for i, name in enumerate((*SCHEMA.names, "policy")):
+        losses = []
+        for order in orders:
+            values, policies = data.values.copy(), data.policies
+            if name == "policy":
+                policies = [policies[j] for j in order]
+            else:
+                values[:, i] = values[order, i]
+            losses.append(whole - metrics.auroc(scored(values, policies), data.errors, one)[0])
+        direction = None if name == "policy" else _rank_correlation(data.values[:, i].astype(np.float64), base)
+        found.append({"predictor": name, "auroc_loss": float(np.mean(losses)), "direction": direction})
+    return sorted(found, key=lambda entry: -float(entry["auroc_loss"] or 0))
+
+
+def failure_conditions(data: Dataset, seed: int, replicates: int = 1000) -> dict[str, list[dict[str, Any]]]:
+    """Mean probability of outcomes 3 (policy gap, by policy) and 2 (evidence deficiency, by every dimension).
+
+    `excess` is the mean of the slice minus that of all other rows, with its interval; an interval above zero shows the
+    condition. All held-out rows count, those with outcomes 2 and 3 above all.
+    """
+    found: dict[str, list[dict[str, Any]]] = Bootstrap(data.groups, replicates, seed).estimate(
+        {
+            "policy_gap": _excesses(data, "q_policy_gap", 3, ("policy",)),
+            "evidence_deficiency": _excesses(data, "q_evidence_deficiency", 2, DIMENSIONS),
+        }
+    )
+    return found
+
+
+def _excesses(data: Dataset, predictor: str, outcome: int, dimensions: tuple[str, ...]) -> list[dict[str, Any]]:
+    soft = data.values[:, SCHEMA.names.index(predictor)].astype(np.float64)
+    known = ~np.isnan(soft)
+    found = []
+    for dimension, value, rows in _slices(data):
+        inside = np.zeros(len(data), dtype=bool)
+        inside[rows] = True
+        if dimension not in dimensions or inside.all() or (inside & known).sum() < SMALLEST_SLICE:
+            continue
+        found.append(
+            {
+                "dimension": dimension,
+                "value": value,
+                "rows": len(rows),
+                "stated": int((data.outcomes[rows] == outcome).sum()),
+                "mean_probability": _mean(soft, inside & known),
+                "excess": _mean(soft, inside & known).minus(_mean(soft, ~inside & known)),
+            }
+        )
+    return found
+
+
+def _mean(values: Floats, rows: Rows | Bools) -> Figure:
+    """Mean over some of the rows."""
+    chosen = values[rows]
+    return Figure(lambda weights: metrics.weighted_mean(chosen, weights[:, rows]))
+
+
+def _slices(data: Dataset) -> Iterator[tuple[str, str, Rows]]:
+    for dimension in DIMENSIONS:
+        column = np.array([getattr(origin, dimension) for origin in data.origins])
+        for value in sorted(set(column.tolist())):
+            yield dimension, value, np.flatnonzero(column == value)
+
+
+def _rank_correlation(x: Floats, y: Floats) -> float | None:
+    known = ~np.isnan(x)
+    if known.sum() < SMALLEST_SLICE or np.ptp(x[known]) == 0:
+        return None
+    x_ranks, y_ranks = (np.unique(column[known], return_inverse=True)[1].astype(np.float64) for column in (x, y))
+    return float(np.corrcoef(x_ranks, y_ranks)[0, 1])

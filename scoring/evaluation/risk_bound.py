@@ -1,0 +1,82 @@
+"""The threshold below which the error rate is certified, by exact binomial statistics on held-out labels."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from scoring.errors import ThresholdError
+from scoring.thresholds import usable
+
+
+@dataclass(frozen=True)
+class CertifiedThreshold:
+    """A threshold whose risk is bounded: `automated` calibration answers lay below it, `errors` of them wrong."""
+
+    threshold: float
+    automated: int
+    errors: int
+    upper_bound: float
+
+
+def risk_bound_threshold(
+    scores: NDArray[np.floating],
+    errors: NDArray[np.bool_],
+    *,
+    max_risk: float,
+    delta: float,
+    starts: int = 10,
+) -> CertifiedThreshold:
+    """Largest threshold whose error rate among automated answers is <= `max_risk` with probability >= 1 - `delta`.
+
+    The probability is over the draw of the calibration answers (i.i.d. with the traffic); it holds for any score and any
+    sample size. Clopper-Pearson gives the exact bound for one threshold. Searching many thresholds needs more: multi-start
+    fixed-sequence testing (Angelopoulos et al., "Learn then Test", 2021) walks from `starts` coverages upwards, each walk
+    at level delta / starts, and stops a walk at its first failure. Coverages are fixed before a label is seen, and
+    given the score at a rank, the answers below it are i.i.d., so each step's count of errors is binomial.
+
+    Raises ThresholdError when nothing can be certified; of too few answers it says how many it takes, all of them right.
+    """
+    for name, value in (("max_risk", max_risk), ("delta", delta)):
+        if not 0 < value < 1:
+            raise ThresholdError(f"{name} lies strictly between 0 and 1, not at {value}.")
+    level = delta / starts
+    smallest = math.ceil(math.log(level) / math.log1p(-max_risk))
+    order = np.argsort(usable(scores), kind="stable")
+    n = len(order)
+    if n < smallest:
+        raise ThresholdError(
+            f"{n} labelled answers are too few: certifying a risk of {max_risk:.1%} at {1 - delta:.0%} takes at least "
+            f"{smallest}, all of them right."
+        )
+    # Rank r stands for the threshold at the r-th lowest score; the last one, infinity, automates everything.
+    thresholds = np.append(scores[order].astype(float), math.inf)
+    automated = np.searchsorted(thresholds[:n], thresholds, side="left")
+    errors_below = np.concatenate(([0], np.cumsum(errors[order])))[automated]
+    fails = errors_below > _errors_allowed(n, max_risk, level)[automated]
+    best = 0
+    for start in np.linspace(smallest, n, starts, dtype=int):
+        walk = fails[start:]
+        best = max(best, start - 1 + (int(np.argmax(walk)) if walk.any() else len(walk))) if not walk[0] else best
+    if not best:
+        raise ThresholdError(
+            f"No threshold keeps the error rate among automated answers below {max_risk:.1%} with {1 - delta:.0%} confidence "
+            f"on {n} labelled answers. Allow more risk, label more answers, or escalate everything."
+        )
+    below, wrong = int(automated[best]), int(errors_below[best])
+    return CertifiedThreshold(float(thresholds[best]), below, wrong, clopper_pearson_upper(wrong, below, level))
+
+
+def clopper_pearson_upper(errors: int, n: int, delta: float) -> float:
+    """Exact one-sided upper confidence bound (level 1 - `delta`) of a binomial rate (Clopper and Pearson, 1934)."""
+    return 1.0 if errors >= n else float(stats.beta.ppf(1 - delta, errors + 1, n - errors))
+
+
+def _errors_allowed(n: int, max_risk: float, level: float) -> NDArray[np.int64]:
+    """Most errors among 0..n answers, [n + 1], that still put the exact bound at or below `max_risk`; -1: none would."""
+    answers = np.arange(n + 1)
+    enough = stats.binom.ppf(level, answers, max_risk)  # the fewest errors that are seen with probability `level`
+    allowed: NDArray[np.int64] = (enough - (stats.binom.cdf(enough, answers, max_risk) > level)).astype(np.int64)
+    return allowed

@@ -1,0 +1,62 @@
+"""What must hold before anything is trained: enough errors, and no leak."""
+
+from collections import Counter
+
+import numpy as np
+
+from featurizers import SCHEMA
+from scoring.data.dataset import Dataset
+from scoring.errors import TrainingError
+from scoring.evaluation import metrics
+
+MIN_PER_KIND = 40
+"""Wrong and right answers, each, below which nothing is trained: about eight in each outer fold."""
+MIN_PER_KIND_IN_POLICY = 10
+"""Wrong and right answers, each, below which a policy gets no coefficients of its own."""
+LEAK_AUROC = 0.995
+
+
+def require_enough(decided: Dataset) -> None:
+    """Raise TrainingError when there are too few wrong or too few right answers, saying how many it takes."""
+    wrong = int(decided.errors.sum())
+    for kind, count in (("wrong", wrong), ("right", len(decided) - wrong)):
+        if count < MIN_PER_KIND:
+            raise TrainingError(
+                f"{count} {kind} answers among {len(decided)} labelled verdicts to train on: it takes at least {MIN_PER_KIND} "
+                f"wrong and {MIN_PER_KIND} right ones. Label more answers (held-out items do not count), or start with "
+                "`secondlook train --single max-softmax`, which needs no labels."
+            )
+
+
+def policies_of_their_own(decided: Dataset) -> tuple[str, ...]:
+    """Policies with enough wrong and right answers for coefficients of their own, sorted; the others use the pooled model."""
+    wrong = Counter(policy for policy, error in zip(decided.policies, decided.errors, strict=True) if error)
+    total = Counter(decided.policies)
+    return tuple(
+        sorted(
+            policy for policy in total if min(wrong[policy], total[policy] - wrong[policy]) >= MIN_PER_KIND_IN_POLICY
+        )
+    )
+
+
+def refuse_leaks(decided: Dataset) -> None:
+    """Raise TrainingError when one predictor, or its being missing, tells wrong from right answers almost perfectly.
+
+    Looked at within each outcome, where E is the label itself or its opposite: no honest predictor separates them, but a
+    label that slipped into a feature does, whichever way round it was written.
+    """
+    for outcome in (0, 1):
+        part = decided.take(decided.outcomes == outcome)
+        wrong = int(part.errors.sum())
+        if min(wrong, len(part) - wrong) < MIN_PER_KIND_IN_POLICY:
+            continue
+        one = np.ones((1, len(part)))
+        for name, column in zip(SCHEMA.names, part.values.T.astype(np.float64), strict=True):
+            missing = np.isnan(column)
+            for scores in (missing.astype(float), np.where(missing, np.nanmin(column, initial=0.0) - 1, column)):
+                found = float(metrics.auroc(scores, part.errors, one)[0])
+                if max(found, 1 - found) >= LEAK_AUROC:
+                    raise TrainingError(
+                        f"Predictor {name!r} alone tells wrong from right answers of outcome {outcome} with AUROC "
+                        f"{max(found, 1 - found):.3f}: the label seems to have leaked into it. Check how the vectors were made."
+                    )

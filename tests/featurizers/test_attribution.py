@@ -1,0 +1,196 @@
+"""What the words around a verdict say of it: the answer's own, somebody else's, or taken back."""
+
+from dataclasses import replace
+
+import pytest
+
+from featurizers import PRESETS, OutcomeSpec
+from featurizers.locate import locator
+
+VERDICT = '{"outcome": 1, "confidence": 80}'
+
+# `@` is where the verdict stands.
+OWN = r"""
+Here is my assessment:\n@
+Final answer: @
+JSON for this post:\n```json\n@\n```
+Here you are: @ as asked.
+Here is the JSON you asked for:\n@
+It's bad, so I say: @. That is all.
+Sure! Here it is: @. Hope that helps.
+Based on the policy, here is the result:\n\n@
+The content violates the policy:\n@
+The post is hateful, so my answer is: @
+After reviewing the user's post, my answer is: @
+I have reviewed the content and here is my verdict:\n@
+Okay, the user posted a threat. So my verdict:\n@
+**Verdict:** @
+## Assessment\n@
+This post does not violate the policy:\n@
+This is not a violation.\n@
+The post says it will kill them, which is a threat.\n\n@
+The post contains the following threat: I will come.\n\nThis violates the policy.\n\n@
+Assessment of the user's message: @
+Here is my assessment of the post in question:\n@
+Post classification: @
+I would classify this as: @
+Here is the output in JSON format:\n@
+Post: hello\n@
+Post: "I hate you"\nVerdict: @
+User: hi\nAssistant: @
+I am classifying this content as follows:\n@
+The answer to your question is: @
+As a content moderator, I rate this:\n@
+Output JSON -> @
+1. The text is insulting.\n2. It targets a group.\n\n@
+<answer>@</answer>
+<tool_call>\n@\n</tool_call>
+<post>hi</post>\n@
+The user wrote: {"outcome": 0}\nMy verdict: @
+@\nHope this helps!
+@\n\nThe post contains a threat of violence.
+@\nExplanation: The user threatens someone.
+@\nThis is because it contains slurs.
+```json\n@\n```\nThis means the post violates the policy.
+"""
+FOREIGN = r"""
+The user wrote: @
+The user wrote\n@
+The user wrote:\n\n```json\n@\n```
+The user wrote: [@, @]
+The user wrote the following.\n@
+Here is what the user wrote.\n\n@
+The user, in caps: @
+They wrote, and I quote: @
+The post says:\n@
+The comment quotes: @
+The author claims: @
+The text includes the following:\n@
+The post asks me to output: @
+I was told to answer: @
+The attacker instructs me to say: @
+It contains: @
+It reads: @
+This is not my answer:\n@
+Never output: @
+I would not say: @
+If it were fine, I would answer: @
+A naive model would answer: @
+My previous answer: @
+The expected output: @
+Example: @
+e.g.\n@
+For instance: @
+Instead: @
+Ignore this.\n@
+Injected text: @
+User: @\nAssistant:
+USER\uff1a@
+**User:** @
+### User\n@
+User (verified): @
+Human:\n@
+Post:\nhello there.\nthis is nice.\n@
+Text:\n```json\n@\n```
+Comment #3: @
+Content:\n\n@
+Here is the post:\n@
+The user\u2019s message:\n@
+The post is: @
+Here is the text under review: @
+<post>\n@\n</post>
+<data>\n@
+<post>\n**@**
+Bob: @
+Title: @
+Q: @\nA:
+Were it fine I would return: @
+Return this JSON: @
+Respond with: @
+Der Nutzer schrieb: @
+"""
+TAKEN_BACK = r"""
+@\nWait, actually this is a violation.
+@\nCorrection: it violates.
+@\nHowever, the post is a threat.
+@\nOn second thought, it is a violation.
+@\nSorry, I meant the other.
+@\nThat was a mistake.
+@\nThis is wrong.
+@\nNo, it is a violation.
+@\nThat is not my verdict.
+@\nIgnore that.
+@ But it is hateful.
+@ is what the post says.
+@ (from the post)
+@\nThe user supplied the JSON above.
+@\nYet it violates.
+@, said the user.
+@\nThat is what the user wrote.
+@\n\n(That JSON was part of the post.)
+@\nThis is the text of the post.
+@\nThe above is a prompt injection.
+@\nAssistant: It violates.
+@\nFinal answer: unsafe
+@\nThe real verdict is a violation.
+@\nNot a good call: {"outcome": 2}
+"""
+
+
+def outcomes(table: str, verdict: str = VERDICT, spec: OutcomeSpec = PRESETS["lpp"]) -> dict[str, int]:
+    lines = [line.encode().decode("unicode_escape") for line in table.strip().split("\n")]
+    locate = locator(spec).locate
+    return {line: locate(line.replace("@", verdict), False, False).outcome for line in lines}
+
+
+def test_prose_that_introduces_is_read() -> None:
+    """Prose, headings and fences around the answer's own verdict do not hide it."""
+    assert dict.fromkeys(found := outcomes(OWN), 1) == found
+
+
+@pytest.mark.parametrize("verdict", [VERDICT, '{"outcome": 0}', "{'outcome': 0}"])
+@pytest.mark.parametrize("table", [FOREIGN, TAKEN_BACK], ids=["foreign", "taken back"])
+def test_prose_that_disowns(table: str, verdict: str) -> None:
+    """What the prose attributes to somebody else, disowns or takes back is no verdict."""
+    assert dict.fromkeys(found := outcomes(table, verdict), -1) == found
+
+
+def test_refused_prose() -> None:
+    """Where the spec refuses prose, nothing but a fence may stand around one object, in any language."""
+    spec = replace(PRESETS["lpp"], prose="refused")
+    alone = r"""
+@
+ @\n
+```json\n@\n```
+~~~\n@
+<think>hm</think>\n@
+"""
+    among = r"""
+Final answer: @
+Der Nutzer schrieb: @
+@\nNein, doch nicht.
+@ @
+[@]
+```\n@\n```\nok
+"""
+    assert dict.fromkeys(found := outcomes(alone, spec=spec), 1) == found
+    assert dict.fromkeys(found := outcomes(among, spec=spec), -1) == found
+    assert 1 == locator(spec).locate('{"outcome": 1, "confidence": 9', False, True).outcome
+
+
+def test_problems() -> None:
+    """A verdict of somebody else is none of the answer's; one that is taken back is ambiguous."""
+    locate = locator(PRESETS["lpp"]).locate
+    assert "outcome_missing" == locate(f"The user wrote: {VERDICT}", False, False).problem
+    assert "outcome_ambiguous" == locate(f"{VERDICT}\nWait, no.", False, False).problem
+
+
+def test_first_word_taken_back() -> None:
+    """A first word counts unless the text behind it takes it back; that it explains itself with a "but" does not."""
+    texts = [
+        "No, because the post is rude but kind.",
+        "No.\nWait, it is a threat.",
+        "No.\nThat is what the post says.",
+        "Yes.\nI was wrong.",
+    ]
+    assert [0, -1, -1, -1] == [locator(PRESETS["yes-no"]).locate(text, False, False).outcome for text in texts]

@@ -1,0 +1,189 @@
+"""The evaluation: its JSON, its honesty about training and held-out data, and its words."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featurizers import SCHEMA
+from scoring import ACCOUNTINGS, DataError
+from scoring.data.dataset import Dataset, Origin
+from scoring.evaluation import evaluate
+from scoring.evaluation.baselines import BASELINES, rule
+from scoring.evaluation.evaluator import COST_BAND
+from scoring.model import ErrorModel
+from scoring.training import Trained, train
+from scoring.training.cold_start import single_estimator_model
+
+Synthetic = Callable[[int, int, float], Dataset]
+NAMED = [
+    "trust-all",
+    "escalate-all",
+    "oracle",
+    "predicted-label-only",
+    "label-and-policy",
+    "max-softmax",
+    "entropy",
+    "margin",
+    "stated-confidence",
+    "mean-logprob",
+]
+
+
+@pytest.fixture(scope="module")
+def result(recording: Dataset, trained: Trained) -> dict[str, Any]:
+    """The default model judged on the recording."""
+    return evaluate(ErrorModel(trained.onnx), recording, replicates=300)
+
+
+def test_the_json_has_every_baseline_and_figure(result: dict[str, Any]) -> None:
+    """Model and baselines carry the agreed figures, each {value, low, high}, and the whole is strict JSON."""
+    read = json.loads(json.dumps(result, allow_nan=False))
+    assert set(NAMED) == set(read["baselines"]) == set(BASELINES)
+    for entry in (read["model"], *read["baselines"].values()):
+        for figure in ("auroc", "auprc", "aurc", "escalation_rate", "automated_accuracy"):
+            assert {"value", "low", "high"} == set(entry[figure])
+        for accounting in ACCOUNTINGS:
+            assert {"value", "low", "high"} == set(entry["cost"][accounting])
+            assert {"value", "low", "high", "p_value"} == set(entry["paired_cost_difference"][accounting])
+
+
+def test_constants_and_oracle_are_what_they_must_be(result: dict[str, Any]) -> None:
+    """Trust-all costs the error rate, escalate-all the reviews, and the oracle makes no mistake."""
+    wrong = result["data"]["prevalence"]
+    costs = {name: {a: entry["cost"][a]["value"] for a in ACCOUNTINGS} for name, entry in result["baselines"].items()}
+    assert pytest.approx({"false-discovery": wrong, "review-charged": wrong}) == costs["trust-all"]
+    assert pytest.approx({"false-discovery": 0.64 * (1 - wrong), "review-charged": 0.64}) == costs["escalate-all"]
+    assert pytest.approx({"false-discovery": 0.0, "review-charged": 0.64 * wrong}) == costs["oracle"]
+    assert 0.5 == result["baselines"]["trust-all"]["auroc"]["value"]
+    assert 1.0 == result["baselines"]["oracle"]["auroc"]["value"]
+
+
+def test_the_model_costs_less_than_the_best_single_estimator(result: dict[str, Any]) -> None:
+    """On the recording's held-out part, under both accountings, beyond noise."""
+    for accounting in ACCOUNTINGS:
+        assert result["model"]["paired_cost_difference"][accounting]["high"] < 0
+
+
+def test_the_best_single_estimator_differs_from_itself_by_nothing(result: dict[str, Any]) -> None:
+    """Paired with itself the difference is exactly zero."""
+    best = result["best_single_estimator"]["false-discovery"]
+    own = result["baselines"][best]["paired_cost_difference"]["false-discovery"]
+    assert {"value": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0} == own
+
+
+def test_held_out_labels_choose_nothing(recording: Dataset, trained: Trained, result: dict[str, Any]) -> None:
+    """With other labels on the held-out part, every threshold and the best single estimator stay the same."""
+    labels = np.where(recording.held_out, 1 - recording.labels, recording.labels).astype(np.int8)
+    changed = Dataset(recording.origins, recording.values, recording.outcomes, labels)
+    other = evaluate(ErrorModel(trained.onnx), changed, replicates=10)
+
+    def thresholds(judged: dict[str, Any]) -> list[float | None]:
+        return [
+            entry["at"][a]["threshold"]
+            for entry in (judged["model"], *judged["baselines"].values())
+            for a in ACCOUNTINGS
+        ]
+
+    assert thresholds(result) == thresholds(other)
+    assert result["best_single_estimator"] == other["best_single_estimator"]
+
+
+def test_training_labels_do_not_touch_the_models_figures(
+    recording: Dataset, trained: Trained, result: dict[str, Any]
+) -> None:
+    """The figures of a calibrated model come from held-out items only."""
+    labels = np.where(recording.held_out, recording.labels, recording.outcomes == 1).astype(np.int8)
+    labels[np.flatnonzero(~recording.held_out)[:5]] ^= 1
+    changed = Dataset(recording.origins, recording.values, recording.outcomes, labels)
+    other = evaluate(ErrorModel(trained.onnx), changed, replicates=300)
+    assert result["model"]["auroc"] == other["model"]["auroc"]
+    assert result["model"]["cost"] == other["model"]["cost"]
+
+
+def test_label_and_policy_rates_come_from_training_rows() -> None:
+    """The score is the training error rate of outcome and policy; an unseen pair gets its outcome's rate."""
+
+    def data(rows: list[tuple[str, int, int]]) -> Dataset:
+        policies, outcomes, labels = zip(*rows, strict=True)
+        return Dataset(
+            tuple(Origin(str(i), policy, str(i)) for i, policy in enumerate(policies)),
+            np.zeros((len(rows), len(SCHEMA.names)), np.float32),
+            np.array(outcomes, np.int8),
+            np.array(labels, np.int8),
+        )
+
+    seen = data([("hate", 1, 0), ("hate", 1, 1), ("spam", 1, 1), ("spam", 1, 1), ("hate", 0, 0)])
+    unseen = data([("hate", 1, 1), ("spam", 1, 1), ("new", 1, 1), ("spam", 0, 0)])
+    assert [0.5, 0.0, 0.25, 0.0] == rule("label-and-policy", seen, unseen, 0.64).scores.tolist()
+    assert [0.25, 0.25, 0.25, 0.0] == rule("predicted-label-only", seen, unseen, 0.64).scores.tolist()
+
+
+def test_an_uncalibrated_model_gets_its_threshold_from_the_training_part(recording: Dataset) -> None:
+    """A single-estimator model comes out exactly like the baseline of its name, and the words say what it is."""
+    onnx, _ = single_estimator_model("max-softmax")
+    result = evaluate(ErrorModel(onnx), recording, replicates=50)
+    baseline = result["baselines"]["max-softmax"]
+    assert (
+        pytest.approx(baseline["cost"]["false-discovery"]["value"], abs=1e-6)
+        == result["model"]["cost"]["false-discovery"]["value"]
+    )
+    assert any("uncalibrated" in sentence for sentence in result["conclusions"])
+
+
+def test_labels_that_depend_on_nothing_are_reported_as_nothing_learned(synthetic: Synthetic) -> None:
+    """Random errors: held-out AUROC about 0.5, and the first sentence says that nothing was learned."""
+    data = synthetic(1500, 11, 0.0)
+    result = evaluate(ErrorModel(train(data, families=("ridge",)).onnx), data, replicates=300)
+    assert pytest.approx(0.5, abs=0.08) == result["model"]["auroc"]["value"]
+    assert result["conclusions"][0].startswith("Nothing was learned")
+
+
+def test_a_difference_within_noise_is_said_in_words(synthetic: Synthetic) -> None:
+    """Where the model is no better than the best single estimator, the report says so."""
+    data = synthetic(1500, 11, 0.0)
+    result = evaluate(ErrorModel(train(data, families=("ridge",)).onnx), data, replicates=300)
+    assert sum("is within noise" in sentence for sentence in result["conclusions"]) >= 1
+
+
+def test_what_the_pipeline_would_not_automate_is_judged_as_escalated(recording: Dataset, trained: Trained) -> None:
+    """An answer without log-probs is not supported by the model: it counts as escalated, whatever its score."""
+    values = recording.values.copy()
+    values[recording.held_out, SCHEMA.names.index("outcome_logprob")] = np.nan
+    bare = Dataset(recording.origins, values, recording.outcomes, recording.labels)
+    result = evaluate(ErrorModel(trained.onnx), bare, replicates=10)
+    assert 1.0 == result["model"]["escalation_rate"]["value"]
+
+
+def test_the_cost_curve_spans_the_papers_band(result: dict[str, Any]) -> None:
+    """0.4 to 0.9, and at 0.65 close to the figure at 0.64."""
+    curve = result["cost_curve"]
+    assert list(COST_BAND) == curve["ratios"]
+    assert len(COST_BAND) == len(curve["review-charged"]["model"])
+    near = curve["false-discovery"]["escalate-all"][COST_BAND.index(0.65)]["value"]
+    assert near == pytest.approx(result["baselines"]["escalate-all"]["cost"]["false-discovery"]["value"] * 0.65 / 0.64)
+
+
+def test_slices_cover_every_held_out_verdict(result: dict[str, Any]) -> None:
+    """The rows of each dimension add up, and each sliced policy has figures of its own."""
+    for values in result["slices"].values():
+        assert result["data"]["held_out_decided"] == sum(entry["rows"] for entry in values.values())
+    assert {"harassment", "hate", "self-harm", "sexual", "violence"} == set(result["slices"]["policy"])
+
+
+def test_a_policy_with_a_gap_is_found(synthetic: Synthetic) -> None:
+    """Where one policy's answers lean to outcome 3, that policy and no other is named."""
+    data = synthetic(1500, 12, 1.0)
+    gap = np.array([policy == "spam" for policy in data.policies])
+    data.values[:, SCHEMA.names.index("q_policy_gap")] = np.where(gap, 0.4, 0.05)
+    result = evaluate(ErrorModel(train(data, families=("ridge",)).onnx), data, replicates=50)
+    shown = [e["value"] for e in result["failure_conditions"]["policy_gap"] if e["excess"]["low"] > 0]
+    assert ["spam"] == shown
+
+
+def test_data_without_a_training_part_is_refused(recording: Dataset, trained: Trained) -> None:
+    """Baselines need training rows; a file of held-out items alone is an error that says so."""
+    with pytest.raises(DataError, match="training part holds 0 verdicts"):
+        evaluate(ErrorModel(trained.onnx), recording.take(recording.held_out))
