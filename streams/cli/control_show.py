@@ -63,6 +63,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
                 "settings_hash": one.settings_hash,
                 "settings_threshold": one.settings_threshold,
                 "model": one.model,
+                "models": list(one.models),
                 "problem": one.cannot,
                 "silent_for": round(fleet.age(one), 1),
             }

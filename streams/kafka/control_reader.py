@@ -63,6 +63,8 @@ class ControlReader:
         self._shorter = 0
         self._stopping = threading.Event()
         self._consumer = Consumer(reader_config(settings))
+        # What stands behind an open transaction cannot be read and may be a stop: the end is that of all records.
+        self._asking = Consumer(reader_config(settings, isolation="read_uncommitted"))
         self._thread = threading.Thread(target=self._follow, name="controls", daemon=True)
 
     @property
@@ -126,6 +128,7 @@ class ControlReader:
             self._failure = problem
         finally:
             self._consumer.close()
+            self._asking.close()
 
     @property
     def _check_every(self) -> float:
@@ -167,7 +170,7 @@ class ControlReader:
     def _check_end(self) -> None:
         """Ask for the end of the log: that nothing comes may also mean that nothing can be read."""
         try:
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=_CHECK_TIMEOUT)
+            _, end = self._asking.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=_CHECK_TIMEOUT)
         except KafkaException as problem:
             log.debug("controls: %s", kafka_error(problem).str())
             return

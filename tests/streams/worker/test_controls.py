@@ -14,9 +14,9 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
-from scoring.training.cold_start import single_estimator_model
 
 from scoring.store import write_model
+from scoring.training.cold_start import single_estimator_model
 from streams.cli.main import main
 from streams.trials.brokers.embedded import EmbeddedBroker
 from streams.trials.worker_process import WorkerProcess
@@ -194,7 +194,9 @@ def test_what_looks_like_a_mistake_is_not_written(broker: EmbeddedBroker, own_mo
         assert sha256 == shown(broker)["model"]["sha256"]
         good = shown(broker)["version"]
         uncalibrated = second_model(own_models)
-        time.sleep(4)  # it says every three seconds what it has
+        deadline = time.monotonic() + 20  # it says every three seconds what it has
+        while uncalibrated not in shown(broker)["workers"]["worker-1"]["models"]:
+            assert time.monotonic() < deadline
         kept = control(broker, "set-model", uncalibrated, "--keep-thresholds")
         assert (3, True) == (kept.exit_code, "not calibrated" in kept.output), kept.output
         assert 0 == control(broker, "rollback", str(good)).exit_code
