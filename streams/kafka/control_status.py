@@ -31,7 +31,7 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     event: str
     at: str
     group: str = ""
-    control_version: int = 0
+    control_version: int
     position: int = -1
     hash: str = ""
     settings_hash: str = ""
