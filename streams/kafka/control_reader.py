@@ -21,6 +21,7 @@ from streams.kafka.control_status import MOST_MODELS, MOST_POLICIES, STOPPED, St
 from streams.kafka.reading import broker_stamp, read_to_end, watermarks
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.controls import Baseline, Controls, FindModel, honour
+from streams.pipeline.reasons import REFUSALS
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings
 
@@ -52,7 +53,7 @@ class ControlReader:
         self.baseline = baseline
         self.current: Controls = honour(self.log.content, 0, baseline, find_model)
         self.ready = False
-        self.refused: Counter[str] = Counter()
+        self.refused: dict[str, int] = dict.fromkeys(REFUSALS, 0)
         """Messages refused since the start, by reason; older ones were somebody else's to tell of."""
         self._settings, self._topic = settings, names["control"]
         self._find_model, self._list_models = find_model, list_models

@@ -169,7 +169,7 @@ class Stream(mode.Service):
             controls_hash=self.controls.log.content.hash,
             settings_hash=self.controls.baseline.hash,
             controls_age=self.controls.age,
-            refused=dict(self.controls.refused),
+            refused=self.controls.refused,
             holdings=holdings(stores),
             positions=self.source.positions,
             held=self.source.held,

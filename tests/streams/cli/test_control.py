@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
+from streams.cli import control_issue
 from streams.cli.main import main
+from streams.errors import BrokerError
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_content import EVERY_POLICY
@@ -113,6 +115,20 @@ def test_no_worker_has_its_own_exit_code(broker: EmbeddedBroker) -> None:
     """It was written, and holds for those that start later."""
     result = control(broker, "stop", "--policy", "hate", "--wait", "0.5")
     assert (5, True) == (result.exit_code, "no worker is live" in result.output)
+
+
+def test_a_stop_of_everything_waits_for_nothing(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written before anything is read, so also while control-status is away."""
+
+    def away(_settings: object) -> None:
+        raise BrokerError("control-status is away")
+
+    monkeypatch.setattr(control_issue, "Fleet", away)
+    before = len(messages(broker))
+    result = control(broker, "stop", "--reason", "now")
+    assert (1, True) == (result.exit_code, "control-status is away" in result.output)
+    assert "version" in result.output
+    assert (before + 1, "now") == (len(messages(broker)), last_message(broker).reason)
 
 
 def test_what_others_wrote_cannot_drive_the_terminal(broker: EmbeddedBroker) -> None:

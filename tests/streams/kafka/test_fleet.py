@@ -31,7 +31,15 @@ def settings() -> Iterator[Settings]:
 def say(settings: Settings, worker: str, *, ago: float = 0.0, **status: Any) -> None:
     writer = StatusWriter(settings, NAMES, worker, BrokerClock())
     at = rfc3339(int((time.time() - ago) * 1000))
-    said = {"event": "alive", "control_version": 5, "position": 5, "honoured": True, "hash": "ab", "settings_hash": "cd", **status}
+    said = {
+        "event": "alive",
+        "control_version": 5,
+        "position": 5,
+        "honoured": True,
+        "hash": "ab",
+        "settings_hash": "cd",
+        **status,
+    }
     writer.write(WorkerStatus(worker=worker, at=at, **said))
     writer.flush(5)
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from immutables import Map
+from msgspec.structs import replace
 
 from streams.errors import ControlError
-from streams.pipeline.control_content import NOTHING_SAID, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Threshold
 from streams.pipeline.control_log import REMEMBERED, ControlLog
 from streams.pipeline.control_messages import SetThreshold, encode_control, parse_control
 
@@ -194,6 +196,20 @@ def test_garbage_is_refused_and_nothing_else_is_raised(value: bytes) -> None:
     """Whatever the bytes, the outcome is a message or a ControlError."""
     with suppress(ControlError):
         parse_control(value)
+
+
+def test_the_hash_tells_contents_apart_by_every_field() -> None:
+    """A field that it left out could differ between workers and nobody would see it. When something was set is no content."""
+    changed = {
+        "model": MODEL,
+        "thresholds": Map({"*": Threshold(0.3, "set")}),
+        "audit_rates": Map({"*": AuditRate(0.1)}),
+        "stops": Map({"*": 1}),
+    }
+    assert changed.keys() == set(Content.__struct_fields__) - {"model_since"}
+    others = [replace(NOTHING_SAID, **{name: value}).hash for name, value in changed.items()]
+    assert 1 + len(changed) == len({NOTHING_SAID.hash, *others})
+    assert NOTHING_SAID.hash == replace(NOTHING_SAID, model_since=7).hash
 
 
 @pytest.mark.parametrize("kind", ["thresholds", "rollbacks"])
