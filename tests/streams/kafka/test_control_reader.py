@@ -79,14 +79,14 @@ def test_a_log_that_cannot_be_read_closes_automation_until_it_can(
 ) -> None:
     """Nobody knows then whether automation was stopped meanwhile."""
     monkeypatch.setattr(control_reader, "_CHECK_EVERY", 0.2)
-    with Reader(replace(settings, control_timeout=3.0)) as reader:
+    with Reader(replace(settings, control_timeout=5.0)) as reader:
         time.sleep(1.5)
         assert reader.current.problem is None
-        assert reader.age < 1
+        assert reader.age < 4
         broker.set_down()
         wait_until(lambda: reader.current.problem is not None)
-        assert "could not be read to its end for 3 s (control_timeout)" in str(reader.current.problem)
-        assert reader.age > 3
+        assert "could not be read to its end for 5 s (control_timeout)" in str(reader.current.problem)
+        assert reader.age > 5
         broker.set_up()
         wait_until(lambda: reader.current.problem is None)
         publish_control(settings, SetThreshold(policy="*", threshold=0.2))

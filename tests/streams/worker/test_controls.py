@@ -149,7 +149,7 @@ def test_a_worker_that_stays_silent_is_no_success(broker: EmbeddedBroker, models
             one.wait_for("assigned")
         os.kill(frozen.pid, signal.SIGSTOP)
         try:
-            result = control(broker, "set-threshold", "0.3", "--wait", "2")
+            result = control(broker, "set-threshold", "0.3", "--wait", "5")
         finally:
             os.kill(frozen.pid, signal.SIGCONT)
         assert 3 == result.exit_code
