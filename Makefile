@@ -8,6 +8,8 @@ RECORDING := scoring/recordings/qwen2.5-coder-1.5b-instruct.jsonl.xz
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 TEST_ARGS ?=
+# More than there are cores, because most tests wait: for brokers, for timeouts.
+TEST_PROCESSES ?= 4
 COVERAGE := --cov=streams.kafka --cov=streams.pipeline --cov=streams.worker --cov-report=term:skip-covered --cov-fail-under=90
 
 .PHONY: help
@@ -36,7 +38,7 @@ demo: $(MODEL) ## The main job on the embedded broker (DEMO_ARGS="--json out.jso
 
 .PHONY: test
 test: $(VENV)/.installed ## All tests, and how much of the stream they reach (TEST_ARGS="-k matching" runs some)
-	$(BIN)/python -m pytest $(if $(TEST_ARGS),$(TEST_ARGS),$(COVERAGE))
+	$(BIN)/python -m pytest $(if $(TEST_ARGS),$(TEST_ARGS),-n $(TEST_PROCESSES) --dist loadfile --durations 20 $(COVERAGE))
 
 .PHONY: kafka
 kafka: $(VENV)/.installed ## Start a real local Kafka (needs Java 17 and Maven)

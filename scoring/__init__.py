@@ -3,6 +3,11 @@
 What a worker needs is here; `scoring.training`, `scoring.evaluation` and the labelled `scoring.data` are imported by name.
 """
 
+import os
+
+# Read when onnxruntime is first imported: from 1.32 on it would report its use to its makers, over the network.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from scoring.errors import DataError, ModelError, ThresholdError, TrainingError
 from scoring.model import ErrorModel, Scores, load_model
 from scoring.recording import RECORDING, Item, is_held_out, read_recording

@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import fcntl
+import os
 import socket
 from pathlib import Path
 
@@ -9,12 +11,21 @@ import pytest
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory, trained by the command that a user runs, on the shipped recording."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return _trained(tmp_path_factory.mktemp("models"))
+    # One training for all processes of a run: the first one trains, the others wait for it.
+    shared = tmp_path_factory.getbasetemp().parent / "models"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return shared if (shared / "current").exists() else _trained(shared)
+
+
+def _trained(folder: Path) -> Path:
     from click.testing import CliRunner
 
     from scoring import RECORDING
     from streams.cli.main import main
 
-    folder = tmp_path_factory.mktemp("models")
     result = CliRunner().invoke(main, ["train", "--data", str(RECORDING), "--out", str(folder)], catch_exceptions=False)
     assert 0 == result.exit_code, result.output
     return folder
