@@ -25,7 +25,8 @@ from scoring import RECORDING, cost_threshold, load_model, read_recording
 from streams.kafka.clients import topic_names
 from streams.kafka.topics import load_topics
 from streams.pipeline.assignment import Assignment
-from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.control_content import EVERY_POLICY
+from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals, Matcher
 from streams.pipeline.pending import PartitionStore

@@ -15,7 +15,8 @@ from featurizers import PRESETS, decode
 from scoring import cost_threshold, load_model
 from streams.kafka.topics import load_topics
 from streams.pipeline.assignment import Assignment
-from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.control_content import EVERY_POLICY
+from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Case, Matched, Matcher, read_request
 from streams.pipeline.records import REQUESTS, Output, Record

@@ -39,7 +39,13 @@ class MembershipError(BrokerError):
 
 
 class ControlError(StreamError):
-    """A control message cannot be applied; what was in force stays in force."""
+    """A control message cannot be applied; what was in force stays in force. `code` says why in a word, for the metrics."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, code: str = "invalid") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ChangelogError(StreamError):

@@ -25,9 +25,9 @@ _MODELS: Final = Path("models")
 _LEGAL: Final = re.compile(r"[A-Za-z0-9._-]*")
 """What Kafka takes in a topic's name. Groups and instances keep to it too: transactional ids are put together of them."""
 _NOT_SETTINGS: Final = frozenset(
-    PREFIX + name for name in ("CACHE", "TEST_BROKER", "REQUIRE_KAFKA", "FUZZED_BODIES", "FUZZ_SEED")
+    PREFIX + name for name in ("CACHE", "TEST_BROKER", "REQUIRE_KAFKA", "ISSUED_BY", "FUZZED_BODIES", "FUZZ_SEED")
 )
-"""Variables that are read elsewhere: by the local Kafka and by this project's tests."""
+"""Variables that are read elsewhere: by `secondlook control`, the local Kafka and this project's tests."""
 _SERVICE_LINK: Final = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
@@ -203,6 +203,12 @@ class Settings:
         "",
         "Where a group begins that has no offsets. It also lets it take over the topics of another group that has stopped: "
         "from where that one was (`state`), or from an end of the log.",
+    )
+    control_timeout: float = _setting(
+        60.0,
+        _positive,
+        "s",
+        "How long the control topic may not be readable to its end before everything goes to humans: nobody knows then what is in force.",
     )
     drain_timeout: float = _setting(
         20.0, _positive, "s", "How long SIGTERM or a rebalance waits for batches in flight."

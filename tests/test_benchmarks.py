@@ -8,7 +8,8 @@ import pytest
 
 from featurizers import PRESETS
 from scoring import cost_threshold, load_model
-from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.control_content import EVERY_POLICY
+from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import holdings
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.records import REQUESTS, RESPONSES, Record

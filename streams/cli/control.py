@@ -1,137 +1,244 @@
-"""`secondlook control`: issue a control message and wait until the workers say what they did with it."""
+"""`secondlook control`: see what is in force, and change it while the stream runs."""
 
-import getpass
-import time
-import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
 
 import click
-import orjson
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+from scoring import ACCOUNTINGS
+from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
+from streams.cli.control_show import show_diff, show_history, show_in_force
 from streams.cli.main import setting_options, settings_from
 from streams.errors import ControlError
-from streams.kafka.clients import consume, reader_config, topic_names
-from streams.kafka.publishing import publish_control
-from streams.kafka.reading import ends
-from streams.kafka.topics import load_topics
-from streams.pipeline.controls import (
-    EVERY_POLICY,
+from streams.kafka.control_history import read_history
+from streams.kafka.fleet import Fleet
+from streams.pipeline.control_content import EVERY_POLICY
+from streams.pipeline.control_messages import (
     ControlMessage,
+    ResumeAutomation,
+    Rollback,
     SetAuditRate,
     SetCosts,
     SetModel,
     SetThreshold,
+    StopAutomation,
 )
-from streams.settings import Settings
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @click.group()
 def control() -> None:
-    """Change what is in force while the stream runs."""
+    """See what is in force, and change it while the stream runs.
+
+    What changes something writes one message to the control topic and waits for the live workers. Exit codes: 0 it is in force
+    on all of them; 3 not on all (those are named: silent, or unable and why); 4 refused, nothing has changed; 5 written, but no
+    worker is live; 2 wrong usage; 1 no broker, or another failure.
+    """
 
 
-_policy = click.option(
-    "--policy",
-    default=EVERY_POLICY,
-    show_default=True,
-    help="The policy; * sets it for all, their own settings included.",
-)
-_wait = click.option(
-    "--wait", type=click.FloatRange(0), default=5.0, show_default=True, help="Seconds to wait for the workers' answers."
-)
+class _Number(click.ParamType):
+    """A number within bounds, or one line that says what it may be."""
+
+    name = "NUMBER"
+
+    def __init__(self, what: str, most: float = float("inf"), *, zero: bool = True) -> None:
+        self._what, self._most, self._zero = what, most, zero
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not 0 <= number <= self._most or number == float("inf") or not (number or self._zero):
+            limits = f"from 0 to {self._most:g}" if self._most < float("inf") else "above 0"
+            raise ControlError(f"{value!r} is no {self._what}: that is a number {limits}. Nothing was written")
+        return number
+
+
+class _Moment(click.ParamType):
+    name = "TIME"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> datetime:
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            raise ControlError(f"{value!r} is no time with its zone, such as 2026-01-31T09:00:00Z. Nothing was written")
+        return moment
+
+
+def _reading(command: _F) -> _F:
+    return setting_options("broker", "topic_prefix")(command)
+
+
+def _issuing(command: _F) -> _F:
+    """The options of every command that writes a message."""
+    options = (
+        click.option(
+            "--issued-by",
+            envvar="SECONDLOOK_ISSUED_BY",
+            metavar="NAME",
+            help="Who issues it, for the record.  [default: $SECONDLOOK_ISSUED_BY, else the user of this machine]",
+        ),
+        click.option("--reason", metavar="TEXT", help="Why, for the record."),
+        click.option(
+            "--expected-version",
+            type=click.IntRange(0),
+            metavar="N",
+            help="Refuse it when another version is in force by then.",
+        ),
+        click.option(
+            "--expires-at",
+            type=_Moment(),
+            metavar="TIME",
+            help="Refuse it when the broker gets it at this time or later.",
+        ),
+        click.option(
+            "--wait",
+            type=click.FloatRange(0),
+            default=10.0,
+            show_default=True,
+            help="Seconds to wait for the live workers; 0: only write it.",
+        ),
+        click.option("--yes", is_flag=True, help="Do not ask, and do not stop at what looks like a mistake."),
+        setting_options("broker", "topic_prefix"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _policy(text: str) -> Callable[[_F], _F]:
+    return click.option("--policy", default=EVERY_POLICY, show_default=True, help=text)
+
+
+def _issue(message: ControlMessage, options: dict[str, Any]) -> None:
+    asked, settings = Issue.of(options), settings_from(options)
+    with Fleet(settings) as fleet:
+        issue(message, asked, settings, fleet)
+
+
+_of_setting = _policy("The policy; * sets it for all, their own settings included.")
+_of_stop = _policy("The policy; * = all of them.")
 
 
 @control.command("set-threshold")
-@click.argument("value", type=float)
-@_policy
-@_wait
-@setting_options("broker", "topic_prefix", "group")
-def set_threshold(value: float, policy: str, wait: float, **options: Any) -> None:
-    """Escalate where P(error) is at or above VALUE (0 to 1)."""
-    _issue(SetThreshold(threshold=value, policy=policy, issued_by=_issuer()), wait, settings_from(options))
+@click.argument("value", type=_Number("threshold", 1.0))
+@_of_setting
+@_issuing
+def set_threshold(value: float, policy: str, **options: Any) -> None:
+    """Escalate where P(error) is at or above VALUE. VALUE is 0 to 1."""
+    asked = Issue.of(options)
+    settings = settings_from(options)
+    with Fleet(settings) as fleet:
+        history = read_history(settings)
+        model = None if history.log.content.model else model_of_workers(fleet)
+        issue(SetThreshold(threshold=value, policy=policy, model=model), asked, settings, fleet, history)
 
 
 @control.command("set-costs")
-@click.option("--review", type=float, required=True, help="Cost of one human review.")
-@click.option("--mistake", type=float, required=True, help="Cost of acting on one wrong verdict.")
-@click.option("--accounting", type=click.Choice(["false-discovery", "review-charged"]), default="false-discovery")
-@_policy
-@_wait
-@setting_options("broker", "topic_prefix", "group")
-def set_costs(review: float, mistake: float, accounting: Any, policy: str, wait: float, **options: Any) -> None:
-    """Set the threshold that follows from the costs."""
-    message = SetCosts(accounting=accounting, review=review, mistake=mistake, policy=policy, issued_by=_issuer())
-    _issue(message, wait, settings_from(options))
+@click.option("--review", type=_Number("cost", zero=False), required=True, help="Cost of one human review.")
+@click.option("--mistake", type=_Number("cost", zero=False), required=True, help="Cost of acting on one wrong verdict.")
+@click.option("--accounting", type=click.Choice(ACCOUNTINGS), default=ACCOUNTINGS[0], show_default=True)
+@_of_setting
+@_issuing
+def set_costs(review: float, mistake: float, accounting: Any, policy: str, **options: Any) -> None:
+    """Set the threshold that follows from the costs. It needs a calibrated model."""
+    _issue(SetCosts(accounting=accounting, review=review, mistake=mistake, policy=policy), options)
 
 
 @control.command("set-audit-rate")
-@click.argument("rate", type=float)
-@_policy
-@_wait
-@setting_options("broker", "topic_prefix", "group")
-def set_audit_rate(rate: float, policy: str, wait: float, **options: Any) -> None:
-    """Send this share (0 to 1) of the automatic decisions to a human as well."""
-    _issue(SetAuditRate(rate=rate, policy=policy, issued_by=_issuer()), wait, settings_from(options))
+@click.argument("rate", type=_Number("audit rate", 1.0))
+@_of_setting
+@_issuing
+def set_audit_rate(rate: float, policy: str, **options: Any) -> None:
+    """Audit a share of what is automated. RATE (0 to 1) of the automatic decisions goes to a human as well."""
+    _issue(SetAuditRate(rate=rate, policy=policy), options)
 
 
 @control.command("set-model")
 @click.argument("sha256")
-@_wait
-@setting_options("broker", "topic_prefix", "group")
-def set_model(sha256: str, wait: float, **options: Any) -> None:
-    """Score with the model of this sha256, which must be in every worker's model directory."""
-    _issue(SetModel(sha256=sha256, issued_by=_issuer()), wait, settings_from(options))
+@click.option(
+    "--keep-thresholds",
+    is_flag=True,
+    help="Keep the thresholds in force, which were made for another model; both must be calibrated.",
+)
+@_issuing
+def set_model(sha256: str, keep_thresholds: bool, **options: Any) -> None:
+    """Score with another model.
+
+    It must be in every worker's model directory. SHA256 may be cut short where the live workers have one model that begins so. Without --keep-thresholds everything
+    goes to humans until set-threshold or set-costs gives it a threshold of its own.
+    """
+    asked = Issue.of(options)
+    settings = settings_from(options)
+    with Fleet(settings) as fleet:
+        full = asked.model(sha256, fleet)
+        issue(SetModel(sha256=full, keep_thresholds=keep_thresholds), asked, settings, fleet)
 
 
-def _issuer() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
+@control.command()
+@_of_stop
+@_issuing
+def stop(policy: str, **options: Any) -> None:
+    """Stop automation. Every verdict of the policy, or of all, goes to a human until `resume`."""
+    if policy == EVERY_POLICY:  # there is nothing to check, and nothing may come before it
+        issue(StopAutomation(policy=policy), Issue.of(options), settings_from(options), None)
+    else:
+        _issue(StopAutomation(policy=policy), options)
 
 
-def _issue(message: ControlMessage, wait: float, settings: Settings) -> None:
-    names = topic_names(load_topics(settings.topic_prefix))
-    from_here = ends(settings, names["control_status"], [0])[0]
-    offset = publish_control(settings, message)
-    click.echo(f"written to {names['control']} at offset {offset}, {_reach(message)}")
-    answers = _answers(settings, names["control_status"], from_here, offset, wait)
-    for answer in answers:
-        verdict = (
-            f"in force, version {answer['control_version']}" if answer["applied"] else f"refused: {answer['error']}"
-        )
-        click.echo(f"{answer['worker']}: {verdict}")
-    if not answers:
-        click.echo(f"no worker answered within {wait:g} s; it takes effect when one starts")
-    elif not all(answer["applied"] for answer in answers):
-        raise ControlError("not every worker applied the message; what was in force before stays in force there")
+@control.command()
+@_of_stop
+@_issuing
+def resume(policy: str, **options: Any) -> None:
+    """Take back a `stop`. A policy that was stopped by its own name stays stopped when all is resumed."""
+    _issue(ResumeAutomation(policy=policy), options)
 
 
-def _reach(message: ControlMessage) -> str:
-    """Which policies the message is about; one for all takes away what single policies had."""
-    match message:
-        case SetModel():
-            return "for every policy"
-        case _ if message.policy == EVERY_POLICY:
-            return "for every policy, in place of their own settings"
-        case _:
-            return f"for policy {message.policy}"
+@control.command()
+@click.argument("version", type=click.IntRange(0))
+@_issuing
+def rollback(version: int, **options: Any) -> None:
+    """Undo, back to VERSION. What was in force then is put in force again; a `stop` stays until `resume`."""
+    _issue(Rollback(to_version=version), options)
 
 
-def _answers(settings: Settings, topic: str, start: int, offset: int, wait: float) -> list[Mapping[str, Any]]:
-    """The workers' answers to the message at `offset`; ends a second after the last one, or when `wait` is over."""
-    consumer = Consumer({**reader_config(settings), "client.id": f"control-{uuid.uuid4().hex[:8]}"})
-    consumer.assign([TopicPartition(topic, 0, start or OFFSET_BEGINNING)])
-    answers: list[Mapping[str, Any]] = []
-    deadline = time.monotonic() + wait
-    while time.monotonic() < deadline:
-        for message in consume(consumer, 100, 0.1):
-            if message.error() is None:
-                answer = orjson.loads(message.value() or b"")
-                if answer.get("offset") == offset:
-                    answers.append(answer)
-                    deadline = min(deadline, time.monotonic() + 1)
-    consumer.close()
-    return answers
+@control.command()
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@_reading
+def show(as_json: bool, **options: Any) -> None:
+    """Show what is in force. By policy, with who set it, when and why, and what each live worker makes of it."""
+    show_in_force(settings_from(options), as_json=as_json)
+
+
+@control.command()
+@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="So many messages.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON lines.")
+@_reading
+def history(last: int, as_json: bool, **options: Any) -> None:
+    """List the last control messages. Who issued which, when and why, and what became of them."""
+    show_history(settings_from(options), last=last, as_json=as_json)
+
+
+@control.command()
+@click.argument("before", metavar="V1", type=click.IntRange(0))
+@click.argument("after", metavar="V2", type=click.IntRange(0))
+@_reading
+def diff(before: int, after: int, **options: Any) -> None:
+    """Show what two versions differ in."""
+    show_diff(settings_from(options), before, after)
+
+
+@control.command()
+@click.option("--wait", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds to wait at most.")
+@_reading
+def wait(wait: float, **options: Any) -> None:
+    """Wait until every live worker has it in force. What the control log says by now."""
+    settings = settings_from(options)
+    with Fleet(settings) as fleet:
+        log = read_history(settings).log
+        wait_for_fleet(fleet, log.position, wait, patient=True)

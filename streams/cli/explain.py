@@ -13,19 +13,22 @@ from featurizers import Explanation, OutcomeSpec, Response, ResponseError, SpecB
 from featurizers import explain as explained
 from streams.cli.features import as_document, read_saved, render
 from streams.cli.main import setting_options, settings_from
-from streams.errors import ControlError, TopicError
+from streams.errors import TopicError
 from streams.kafka.clients import base_config, reader_config, topic_names
-from streams.kafka.reading import ends, read_to_end, read_values
+from streams.kafka.control_history import read_history
+from streams.kafka.reading import ends, read_to_end
 from streams.kafka.topics import existing_partitions, load_topics
 from streams.pipeline.assignment import Assignment
-from streams.pipeline.controls import EVERY_POLICY, Controls, apply_control, parse_control
+from streams.pipeline.control_content import EVERY_POLICY
+from streams.pipeline.controls import Baseline, Controls, by_settings, honour
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals, Matcher
 from streams.pipeline.pending import PartitionStore
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import Settings
-from streams.worker.run import initial_controls, outcome_specs
+from streams.worker.models import ModelShelf, baseline
+from streams.worker.run import outcome_specs
 
 _HOUR = 3_600_000
 
@@ -48,18 +51,20 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
     is_file = _is_file(what)
     if not is_file and _looks_like_a_file(what):
         raise click.ClickException(f"{what} cannot be read: there is no such file")
-    controls = initial_controls(settings)
+    given = baseline(settings)
+    controls = by_settings(given)
     if is_file:
-        policy = policy or next(iter(sorted(controls.model.policies)), EVERY_POLICY)
+        policy = policy or next(iter(sorted(given.model.policies)), EVERY_POLICY)
         request, response = _saved(Path(what), policy)
     else:
         request, response = _found(settings, what)
-        controls = _in_force(settings, controls)
+        controls = _in_force(settings, given)
     specs = outcome_specs(settings)
     decision = _decide(settings, request, response, specs, controls)
     said = _said(request, response, specs, decision["policy"])
     missing = said.missing if said is not None else {}
-    lacking = [name for name in controls.model.card["inputs"]["never_missing"] if name in missing]
+    needed = [] if controls.model is None else controls.model.card["inputs"]["never_missing"]
+    lacking = [name for name in needed if name in missing]
     if as_json:
         shown = {key: value for key, value in decision.items() if key != "request"}
         answer = None if said is None else as_document(said)
@@ -131,17 +136,10 @@ def _found(settings: Settings, request_id: str) -> tuple[Record, Record]:
     return request, response
 
 
-def _in_force(settings: Settings, controls: Controls) -> Controls:
-    """The controls after every message of the control topic; as in a worker, what is refused changes nothing."""
-    from scoring import load_model
-
-    topic = load_topics(settings.topic_prefix)["control"].name
-    for value in read_values(settings, topic, [0]):
-        try:
-            controls = apply_control(controls, parse_control(value), lambda sha256: load_model(settings.model / sha256))
-        except ControlError:
-            continue
-    return controls
+def _in_force(settings: Settings, given: Baseline) -> Controls:
+    """What a worker of these settings and models does after every message of the control topic."""
+    log = read_history(settings).log
+    return honour(log.content, log.version, given, ModelShelf(settings.model, given.model).find)
 
 
 def _decide(
@@ -184,5 +182,6 @@ def _show(decision: dict[str, Any], console: Console) -> None:
         console.print(Text(f"  {driver['push']:+.3f}  {driver['predictor']}"))
     console.print(Text(f"threshold: {'none was asked' if threshold is None else f'{threshold:g}'}"))
     model, version = decision["model"], decision["control_version"]
-    console.print(Text(f"model: {model['name']} {model['sha256'][:12]}, controls version {version}"))
+    which = "none" if model["sha256"] is None else f"{model['name']} {model['sha256'][:12]}"
+    console.print(Text(f"model: {which}, controls version {version}"))
     console.print(Text(f"{decision['route']}: {decision['action']}, as {', '.join(decision['reasons'])}", style="bold"))

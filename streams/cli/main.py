@@ -32,7 +32,7 @@ _COMMANDS = {
 
 
 class _Group(click.Group):
-    """Finds commands in their modules; errors of the project, its files and its client are one line on stderr, exit code 1."""
+    """Finds commands in their modules; errors of the project, its files and its client are one line on stderr, exit code 1 or their own."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_COMMANDS})
@@ -47,7 +47,7 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except SecondlookError as problem:
-            _fail(str(problem))
+            _fail(str(problem), getattr(problem, "exit_code", _EXIT_FAILURE))
         except OSError as problem:
             if problem.filename is None:  # a closed pipe, which click knows
                 raise
@@ -62,9 +62,9 @@ class _Group(click.Group):
             )
 
 
-def _fail(text: str) -> NoReturn:
+def _fail(text: str, code: int = _EXIT_FAILURE) -> NoReturn:
     click.echo(f"secondlook: {text}", err=True)
-    sys.exit(_EXIT_FAILURE)
+    sys.exit(code)
 
 
 class ResultFile(click.Path):

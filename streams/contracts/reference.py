@@ -16,9 +16,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from streams.cli.main import main as cli
 from streams.contracts.asyncapi import asyncapi
 from streams.kafka.topics import load_topics
-from streams.pipeline.controls import ControlMessage
+from streams.pipeline.control_messages import ControlMessage
 from streams.pipeline.dead_letters import ERROR_CODE
-from streams.pipeline.reasons import DEAD_LETTERS, REASONS
+from streams.pipeline.reasons import DEAD_LETTERS, REASONS, REFUSALS
 from streams.settings import settings_markdown
 from streams.worker.metrics import Metrics
 
@@ -72,6 +72,9 @@ def reference_markdown() -> str:
         "Reason codes": _table(("code", "what it means"), ((f"`{code}`", text) for code, text in REASONS.items())),
         "Dead-letter codes": f"The header `{ERROR_CODE}` of a dead letter.\n\n"
         + _table(("code", "what it means"), ((f"`{code}`", text) for code, text in DEAD_LETTERS.items())),
+        "Why a control message is refused": _table(
+            ("code", "what it means"), ((f"`{code}`", text) for code, text in REFUSALS.items())
+        ),
         "Metrics": _metrics(),
     }
     head = f"# Reference\n\nWritten by `{COMMAND}` from the code; do not edit.\n"
@@ -121,7 +124,8 @@ def _retention(config: Mapping[str, str]) -> str:
 
 def _metrics() -> str:
     rows = []
-    for metric in vars(Metrics()).values():
+    metrics = Metrics()
+    for metric in (*vars(metrics).values(), *vars(metrics.controls).values()):
         if not isinstance(metric, MetricWrapperBase):
             continue
         (about,) = metric.describe()

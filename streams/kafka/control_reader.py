@@ -1,66 +1,100 @@
 """The control reader: every worker reads the whole control topic for itself, then follows it.
 
-It belongs to no group, because a group would share the messages out instead of giving each worker all of them.
+It belongs to no group, because a group would share the messages out instead of giving each worker all of them. What the log says
+is the same for all (`streams.pipeline.control_log`); what this worker makes of it is in `current`.
 """
 
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import cast
 
-import orjson
-from confluent_kafka import Consumer, KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from scoring import ErrorModel
 from streams.errors import ControlError
-from streams.kafka.clients import Consumed, base_config, consume, reader_config
+from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
 from streams.kafka.clock import BrokerClock
-from streams.kafka.reading import ends, read_to_end
-from streams.pipeline.controls import Controls, apply_control, parse_control
+from streams.kafka.control_status import MOST_MODELS, MOST_POLICIES, STOPPED, StatusWriter, WorkerStatus
+from streams.kafka.reading import broker_stamp, read_to_end, watermarks
+from streams.pipeline.control_log import ControlLog, Taken
+from streams.pipeline.controls import Baseline, Controls, FindModel, honour
+from streams.pipeline.reasons import REFUSALS
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _FIRST_FLUSH = 2.0
-_ALIVE_EVERY = 60.0
-"""Seconds between two statuses that say no more than that the worker is there; their stamps tell the brokers' clock."""
+_AT_ONCE = 500
+_CHECK_EVERY = 2.0
+"""Seconds between two looks at the end of the log, and between two tries to honour what could not be honoured."""
+_CHECK_UNREADABLE_EVERY = 0.25
+"""The same while everything goes to humans because the log cannot be read: it should not, once it can."""
+_CHECK_TIMEOUT = 1.0
 
 
 class ControlReader:
-    """Holds the controls in force (`current`), swapped whole by its thread as messages arrive."""
+    """Holds the controls that this worker acts under (`current`), swapped whole by its thread as messages arrive."""
 
     def __init__(
         self,
         settings: Settings,
         names: Mapping[str, str],
-        initial: Controls,
-        load_model: Callable[[str], ErrorModel],
-        worker: str,
+        baseline: Baseline,
+        find_model: FindModel,
+        status: StatusWriter,
         clock: BrokerClock,
+        list_models: Callable[[], list[str]] = list,
     ) -> None:
-        self._clock = clock
-        self.current = initial
+        self.log = ControlLog()
+        self.baseline = baseline
+        self.current: Controls = honour(self.log.content, 0, baseline, find_model)
         self.ready = False
-        self._echoed_at = time.monotonic()
-        self.applied = 0
-        self.refused = 0
+        self.refused: dict[str, int] = dict.fromkeys(REFUSALS, 0)
+        """Messages refused since the start, by reason; older ones were somebody else's to tell of."""
+        self._settings, self._topic = settings, names["control"]
+        self._find_model, self._list_models = find_model, list_models
+        self._status, self._clock = status, clock
         self._failure: Exception | None = None
-        self._settings, self._topic, self._status_topic = settings, names["control"], names["control_status"]
-        self._load_model = load_model
-        self._worker = worker
+        self._unknown_before: str | None = None
+        self._read_at = self._checked_at = time.monotonic()
+        self._shorter = 0
         self._stopping = threading.Event()
         self._consumer = Consumer(reader_config(settings))
-        self._producer = Producer({**base_config(settings), "linger.ms": 0})
+        # What stands behind an open transaction cannot be read and may be a stop: the end is that of all records.
+        self._asking = Consumer(reader_config(settings, isolation="read_uncommitted"))
         self._thread = threading.Thread(target=self._follow, name="controls", daemon=True)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the log was last known to be read to its end."""
+        return time.monotonic() - self._read_at
 
     def start(self) -> None:
         """Read to the end, so that the first decision is made under the controls in force; then follow. Blocking."""
-        until = ends(self._settings, self._topic, [0])
-        for message in read_to_end(self._consumer, self._topic, until):
-            self._take(message)
-        self._echo({"event": "started", "applied": True})
-        self._producer.flush(_FIRST_FLUSH)  # the first batch should know the brokers' clock
+        low, high = watermarks(self._settings, self._topic, [0])[0]
+        if low > 0:
+            self._unknown_before = (
+                f"{self._topic} begins at offset {low}: what was set before is gone. Make the topic anew (delete it, secondlook "
+                "topics create), restart the workers, and set what is to hold"
+            )
+        old: Counter[str] = Counter()
+        for message in read_to_end(self._consumer, self._topic, {0: high}, {0: low}):
+            refusal = self._take(message).refusal
+            if refusal is not None:
+                old[refusal.code] += 1
+        self.log.position = max(self.log.position, high)
+        log.info(
+            "controls read",
+            extra={"version": self.log.version, "hash": self.log.content.hash, "refused_before": dict(old)},
+        )
+        self._read_at = time.monotonic()
+        self._settle()
+        self._say("started")
+        self._status.flush(_FIRST_FLUSH)  # the first batch should know the brokers' clock
         self.ready = True
         self._thread.start()
 
@@ -70,68 +104,134 @@ class ControlReader:
             raise self._failure
 
     def close(self) -> None:
-        """Stop following."""
+        """Stop following, and say so."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(2)
-        self._producer.flush(1)
+        if self.ready:
+            self._say(STOPPED)
+        self._status.flush(1)
 
     def _follow(self) -> None:
         try:
             while not self._stopping.is_set():
-                for message in consume(self._consumer, 100, 0.1):
-                    self._read(message)
-                if time.monotonic() - self._echoed_at > _ALIVE_EVERY:
-                    self._echo({"event": "alive", "applied": True})
-                self._producer.poll(0)
-        except Exception as problem:  # the thread's last act: the worker looks here and stops
+                first = self._consumer.poll(0.1)
+                if first is not None:
+                    self._read([cast("Consumed", first), *consume(self._consumer, _AT_ONCE, 0)])
+                if time.monotonic() - self._checked_at > self._check_every:
+                    self._check_end()
+                    self._checked_at = time.monotonic()
+                    self._settle()
+                if self._status.due:
+                    self._say("alive")
+                self._status.serve()
+        except Exception as problem:  # noqa: BLE001 - the thread's last act: the worker looks here and stops, in one line
             self._failure = problem
-            raise
         finally:
             self._consumer.close()
+            self._asking.close()
 
-    def _read(self, message: Consumed) -> None:
-        error = message.error()
-        if error is None:
-            self._take(message)
-        elif error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
-            log.warning("controls: %s", error.str(), extra={"code": error.name()})
+    @property
+    def _check_every(self) -> float:
+        return _CHECK_EVERY if self._unreadable() is None else _CHECK_UNREADABLE_EVERY
 
-    def _take(self, message: Consumed) -> None:
-        """Apply one message, or keep what is in force and say why."""
+    def _read(self, messages: list[Consumed]) -> None:
+        """Take what has come, then put it in force, as one: no batch is decided under a part of it."""
+        taken = []
+        for message in messages:
+            error = message.error()
+            if error is None:
+                taken.append(self._take(message))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                self.log.position = max(self.log.position, message.offset())
+            else:
+                log.warning("controls: %s", error.str(), extra={"code": error.name()})
+        if not taken:
+            return
+        self._settle()
+        for one in taken:
+            self._tell(one)
+        if any(one.refusal is None for one in taken):
+            self._say("applied", offset=self.log.version - 1)
+
+    def _take(self, message: Consumed) -> Taken:
         offset = message.offset()
-        try:
-            self.current = apply_control(self.current, parse_control(message.value()), self._load_model)
-        except ControlError as problem:
-            self.refused += 1
-            log.error("control message refused: %s", problem, extra={"offset": offset})
-            answer = {"event": "refused", "offset": offset, "applied": False, "error": str(problem)}
-        else:
-            self.applied += 1
-            log.info("control message applied", extra={"offset": offset, "version": self.current.version})
-            answer = {"event": "applied", "offset": offset, "applied": True}
-        if self.ready:
-            self._echo(answer)
+        if offset < self.log.position:
+            raise ControlError(self._made_anew(offset))
+        return self.log.take(offset, broker_stamp(message), message.value())
 
-    def _echo(self, answer: Mapping[str, object]) -> None:
+    def _tell(self, one: Taken) -> None:
+        if one.refusal is None:
+            log.info("control message applied", extra={"offset": one.offset, "version": one.version})
+            return
+        self.refused[one.refusal.code] += 1
+        log.error("control message refused: %s", one.refusal, extra={"offset": one.offset, "code": one.refusal.code})
+        self._say("refused", offset=one.offset, error=str(one.refusal))
+
+    def _check_end(self) -> None:
+        """Ask for the end of the log: that nothing comes may also mean that nothing can be read."""
+        try:
+            _, end = self._asking.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=_CHECK_TIMEOUT)
+        except KafkaException as problem:
+            log.debug("controls: %s", kafka_error(problem).str())
+            return
+        if end == self.log.position:
+            self._read_at = time.monotonic()
+        self._shorter = self._shorter + 1 if end < self.log.position else 0
+        if self._shorter > 1:  # once may be a new leader that does not know the end yet
+            raise ControlError(self._made_anew(end))
+
+    def _made_anew(self, offset: int) -> str:
+        return (
+            f"{self._topic} was read up to offset {self.log.position} and now goes on at {offset}: it was cut or made anew. "
+            "The worker stops; a restart goes by what the topic holds then"
+        )
+
+    def _settle(self) -> None:
+        """Put in force what the log says, or why it can't be; tell when the one turns into the other."""
+        before = self.current
+        unread = self._unknown_before or self._unreadable()
+        settled = self.current
+        if before.version != self.log.version or before.problem is not None or unread is not None:
+            settled = honour(self.log.content, self.log.version, self.baseline, self._find_model)
+        if unread is not None:
+            settled = replace(settled, problem=unread)
+        self.current = settled
+        if settled.problem == before.problem:
+            return
+        if settled.problem is not None:
+            log.error("everything goes to humans: %s", settled.problem, extra={"version": settled.version})
+        else:
+            log.info("controls are honoured again", extra={"version": settled.version})
+        if self.ready and (settled.problem is None) != (before.problem is None):
+            self._say("honoured" if settled.problem is None else "not_honoured")
+
+    def _unreadable(self) -> str | None:
+        limit = self._settings.control_timeout
+        if self.age <= limit:
+            return None
+        return f"{self._topic} could not be read to its end for {limit:g} s (control_timeout): what is in force is not known"
+
+    def _say(self, event: str, *, offset: int | None = None, error: str | None = None) -> None:
         """Say on control-status what this worker did and what it has in force now."""
         controls = self.current
-        status = {
-            "worker": self._worker,
-            **answer,
-            "control_version": controls.version,
-            "thresholds": dict(controls.thresholds),
-            "audit_rates": dict(controls.audit_rates),
-            "model": controls.model.sha256,
-            "at": rfc3339(self._clock.now()),
-        }
-        sent_at = time.time()
-
-        def stored(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                kind, stamp = message.timestamp()
-                self._clock.stamped(kind, stamp, sent_at, time.time())
-
-        self._echoed_at = time.monotonic()
-        self._producer.produce(self._status_topic, orjson.dumps(status), self._worker.encode(), on_delivery=stored)
-        self._producer.poll(0)
+        self._status.write(
+            WorkerStatus(
+                worker="",
+                event=event,
+                at=rfc3339(self._clock.now()),
+                control_version=self.log.version,
+                position=self.log.position,
+                hash=self.log.content.hash,
+                settings_hash=self.baseline.hash,
+                honoured=controls.problem is None,
+                problem=controls.problem,
+                offset=offset,
+                error=error,
+                model=None if controls.model is None else controls.model.sha256,
+                settings_model=self.baseline.model.sha256,
+                settings_threshold=self.baseline.threshold,
+                models=self._list_models()[:MOST_MODELS],
+                policies=[] if controls.model is None else sorted(controls.model.policies)[:MOST_POLICIES],
+            )
+        )

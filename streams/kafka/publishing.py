@@ -7,7 +7,7 @@ from confluent_kafka import Producer
 from streams.errors import BrokerError
 from streams.kafka.clients import base_config, topic_names
 from streams.kafka.topics import load_topics
-from streams.pipeline.controls import ControlMessage, encode_control, parse_control
+from streams.pipeline.control_messages import ControlMessage, encode_control, parse_control
 from streams.settings import Settings
 
 _TIMEOUT = 10.0

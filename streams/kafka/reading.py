@@ -5,7 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
 from streams.errors import BrokerError
 from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
@@ -49,6 +56,12 @@ def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int
             time.sleep(0.05)
         else:
             return int(low), int(high)
+
+
+def broker_stamp(message: Consumed) -> int | None:
+    """The time (ms) that a record carries: the broker's where the topic is stamped by it, else its producer's."""
+    kind, stamp = message.timestamp()
+    return None if kind == TIMESTAMP_NOT_AVAILABLE else int(stamp)
 
 
 def read_to_end(

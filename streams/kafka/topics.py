@@ -29,6 +29,7 @@ WRITTEN = ("pending", "auto_action", "human_review", "dead_letter")
 STAMPED = {
     "requests": "timeouts hang on the producers' clocks while a worker catches up",
     "responses": "timeouts hang on the producers' clocks while a worker catches up",
+    "control": "whether a control message expired hangs on its issuer's clock",
     "control_status": "a worker cannot tell its own clock from the broker's",
 }
 BATCH_FRAMING = 1024

@@ -1,108 +1,36 @@
-"""Control messages: what an operator can change while the stream runs.
+"""What a worker does under what the control log says: the model itself, thresholds as numbers, or why it can't.
 
-A message is validated whole and gives a new immutable `Controls`, or a `ControlError` and nothing changes. The control
-topic is an append-only log read by every worker from its beginning, so all workers arrive at the same version.
+The log is the same for every worker; here comes in what is not: which models it has, and what its settings say.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeAlias
-
-import msgspec
+from typing import Any
 
 from featurizers import SecondlookError
-from scoring import ErrorModel, cost_threshold
+from scoring import ErrorModel
 from streams.errors import ControlError
+from streams.pipeline.control_content import EVERY_POLICY, NOTHING_SAID, Content, Threshold
 
-EVERY_POLICY = "*"
-
-_Policy = Annotated[
-    str,
-    msgspec.Meta(
-        min_length=1,
-        max_length=255,
-        description="The policy that it holds for; `*` = every policy, replacing what single policies had.",
-    ),
-]
-_Version = Annotated[
-    Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)] | None,
-    msgspec.Meta(
-        description="The version that this message makes; it must be above the one in force. Left out: the next one."
-    ),
-]
-_Accounting = Annotated[
-    Literal["false-discovery", "review-charged"],
-    msgspec.Meta(
-        description="`false-discovery`: threshold = review / (review + mistake). `review-charged`: review / mistake."
-    ),
-]
-
-
-# A misspelt field must not turn into a default.
-class _Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fields=True):
-    version: _Version = None
-    issued_by: Annotated[str | None, msgspec.Meta(description="Who issued it, for the record.")] = None
-
-
-class SetThreshold(_Message, tag="set_threshold"):
-    """Escalate where P(error) is at or above `threshold`."""
-
-    policy: _Policy
-    threshold: Annotated[float, msgspec.Meta(ge=0, le=1, description="P(error), 0 to 1, from which a human decides.")]
-
-
-class SetCosts(_Message, tag="set_costs"):
-    """The threshold that follows from the cost of a review and of a mistake, in any one currency."""
-
-    policy: _Policy
-    accounting: _Accounting
-    review: Annotated[
-        float,
-        msgspec.Meta(
-            gt=0,
-            description="Cost of one human review, in any currency. Under `review-charged` it must be below `mistake`.",
-        ),
-    ]
-    mistake: Annotated[
-        float, msgspec.Meta(gt=0, description="Cost of acting on one wrong verdict, in the same currency.")
-    ]
-
-
-class SetAuditRate(_Message, tag="set_audit_rate"):
-    """The share of automatic decisions that go to a human all the same, as a check on the model."""
-
-    policy: _Policy
-    rate: Annotated[float, msgspec.Meta(ge=0, le=1, description="Share of the automatic decisions, 0 to 1.")]
-
-
-class SetModel(_Message, tag="set_model"):
-    """Score every policy with another model of the model directory, named by its sha256."""
-
-    sha256: Annotated[
-        str,
-        msgspec.Meta(
-            pattern="^[0-9a-f]{64}$",
-            max_length=64,
-            description="The model: a directory of this name must be in every worker's model directory.",
-        ),
-    ]
-
-
-ControlMessage: TypeAlias = SetThreshold | SetCosts | SetAuditRate | SetModel
-
-_decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
-encode_control = msgspec.json.Encoder().encode
+FindModel = Callable[[str], ErrorModel]
+"""The model of a sha256; raises ModelError where it cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """What is in force: one immutable snapshot, swapped whole."""
+    """One immutable snapshot, swapped whole; a batch is scored and routed under one.
 
-    model: ErrorModel
+    `problem` says why what is in force cannot be honoured: everything goes to humans then, and `model` may be None.
+    """
+
+    model: ErrorModel | None
     thresholds: Mapping[str, float]
     audit_rates: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({EVERY_POLICY: 0.0}))
     version: int = 0
+    stopped: frozenset[str] = frozenset()
+    problem: str | None = None
 
     def threshold(self, policy: str) -> float | None:
         """The threshold for a policy: its own, else that of `*` if the model covers the policy, else None.
@@ -110,7 +38,7 @@ class Controls:
         A model covers the policies it was trained on; one that was never trained (a single estimator) covers all.
         """
         own = self.thresholds.get(policy)
-        if own is None and (policy in self.model.policies or not self.model.policies):
+        if own is None and self.model is not None and (policy in self.model.policies or not self.model.policies):
             return self.thresholds.get(EVERY_POLICY)
         return own
 
@@ -118,48 +46,93 @@ class Controls:
         """The share of automatic decisions to audit: the policy's own, else that of `*`."""
         return self.audit_rates.get(policy, self.audit_rates[EVERY_POLICY])
 
-
-def parse_control(value: bytes | None) -> ControlMessage:
-    """The message in a control record; raises ControlError naming the field that is wrong."""
-    try:
-        return _decoder.decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise ControlError(f"not a control message: {problem}") from None
+    def is_stopped(self, policy: str) -> bool:
+        """Whether automation of the policy is stopped, by its name or with all."""
+        return bool(self.stopped) and not self.stopped.isdisjoint((policy, EVERY_POLICY))
 
 
-def apply_control(controls: Controls, message: ControlMessage, load_model: Callable[[str], ErrorModel]) -> Controls:
-    """The snapshot after a message. Raises ControlError when it can't be applied; `load_model` finds a model by sha256.
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What a worker's settings give, where the log says nothing: its model, and the threshold of its costs.
 
-    Without a `version` the message takes the next one; a version that is not above the one in force is refused, which
-    keeps a message issued on a stale view from undoing a newer one.
+    The score of an uncalibrated model is no probability, so no cost gives a threshold for it: everything goes to humans.
     """
-    version = controls.version + 1 if message.version is None else message.version
-    if version <= controls.version:
-        raise ControlError(f"version {version} is not above version {controls.version} in force: issue it anew")
+
+    model: ErrorModel
+    cost_threshold: float
+
+    @property
+    def threshold(self) -> float:
+        """Of the model in the settings."""
+        return self.cost_threshold if is_calibrated(self.model) else 0.0
+
+    @property
+    def hash(self) -> str:
+        """The same for workers whose settings agree."""
+        return hashlib.sha256(f"{self.model.sha256} {self.cost_threshold!r}".encode()).hexdigest()[:16]
+
+
+def is_calibrated(model: ErrorModel) -> bool:
+    """Whether the model's scores are probabilities."""
+    return bool(model.card["calibrated"])
+
+
+def honour(content: Content, version: int, baseline: Baseline, find_model: FindModel) -> Controls:
+    """The snapshot of a worker that has these settings and models; raises nothing.
+
+    Where anything of it cannot be honoured, nothing is automated: `problem` says why. The model still scores if it is there.
+    """
+    controls = Controls(
+        None,
+        {},
+        {policy: one.rate for policy, one in content.audit_rates.items()},
+        version,
+        frozenset(content.stops),
+    )
     try:
-        changed = _apply(controls, message, load_model)
-    except ControlError:
-        raise
+        model = baseline.model if content.model is None else find_model(content.model)
+        controls = replace(controls, model=model)
+        thresholds = {
+            policy: _value(policy, one, model, baseline, find_model, named=content.model is not None)
+            for policy, one in content.thresholds.items()
+        }
     except SecondlookError as problem:
-        raise ControlError(str(problem)) from problem
-    return replace(changed, version=version)
+        return replace(controls, problem=str(problem))
+    return replace(controls, thresholds=thresholds)
 
 
-def _apply(controls: Controls, message: ControlMessage, load_model: Callable[[str], ErrorModel]) -> Controls:
-    match message:
-        case SetThreshold(policy=policy, threshold=threshold):
-            return replace(controls, thresholds=_with(controls.thresholds, policy, threshold))
-        case SetCosts(policy=policy, accounting=accounting, review=review, mistake=mistake):
-            threshold = cost_threshold(accounting, review=review, mistake=mistake)
-            return replace(controls, thresholds=_with(controls.thresholds, policy, threshold))
-        case SetAuditRate(policy=policy, rate=rate):
-            return replace(controls, audit_rates=_with(controls.audit_rates, policy, rate))
-        case SetModel(sha256=sha256):
-            return replace(controls, model=load_model(sha256))
+def by_settings(baseline: Baseline) -> Controls:
+    """What holds until a control message says otherwise."""
+    return honour(NOTHING_SAID, 0, baseline, _nothing_to_find)
 
 
-def _with(values: Mapping[str, float], policy: str, value: float) -> Mapping[str, float]:
-    """A setting for `*` replaces all others: what an operator sets for every policy holds for every policy."""
-    if policy == EVERY_POLICY:
-        return MappingProxyType({EVERY_POLICY: value})
-    return MappingProxyType({**values, policy: value})
+def _value(
+    policy: str, one: Threshold, model: ErrorModel, baseline: Baseline, find_model: FindModel, *, named: bool
+) -> float:
+    """The threshold as a number. Raises ControlError where this model cannot be trusted with it."""
+    if one.origin == "settings" and not named:
+        return baseline.threshold
+    whose = "every policy" if policy == EVERY_POLICY else policy
+    if one.origin != "set" and not is_calibrated(model):
+        raise ControlError(
+            f"the threshold of {whose} follows from costs, but model {model.sha256[:12]} is not calibrated: its scores are no "
+            "probabilities. Set a threshold for it (secondlook control set-threshold), or go back to a calibrated model"
+        )
+    if one.origin == "set" and one.model not in (None, model.sha256):
+        raise ControlError(
+            f"the threshold of {whose} was made for model {one.model}, but this worker's settings have {model.sha256}. Name the "
+            "model for all workers: secondlook control set-model"
+        )
+    for before in one.kept_from:
+        source = baseline.model if before is None else find_model(before)
+        if not (is_calibrated(source) and is_calibrated(model)):
+            raise ControlError(
+                f"the threshold of {whose} was kept from model {source.sha256[:12]} for {model.sha256[:12]}, but "
+                f"{(model if is_calibrated(source) else source).sha256[:12]} is not calibrated: their scores are on no common scale. "
+                "Set one for the model in force (secondlook control set-threshold)"
+            )
+    return baseline.cost_threshold if one.value is None else one.value
+
+
+def _nothing_to_find(sha256: str) -> Any:
+    raise AssertionError(sha256)

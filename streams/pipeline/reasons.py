@@ -20,6 +20,8 @@ class Reason(StrEnum):
     OUTCOME_MISSING = "outcome_missing"
     PREDICTORS_MISSING = "predictors_missing"
     NO_THRESHOLD = "no_threshold"
+    AUTOMATION_STOPPED = "automation_stopped"
+    CONTROLS_NOT_HONOURED = "controls_not_honoured"
     MODEL_FAILED = "model_failed"
     STORE_FULL = "store_full"
     INTERNAL_ERROR = "internal_error"
@@ -42,6 +44,17 @@ class DeadLetter(StrEnum):
     INTERNAL_ERROR = "internal_error"
 
 
+class Refusal(StrEnum):
+    """Why a control message was refused (the metric's `reason`)."""
+
+    INVALID = "invalid"
+    STALE = "stale"
+    EXPIRED = "expired"
+    OTHER_MODEL = "other_model"
+    NOT_STOPPED = "not_stopped"
+    UNKNOWN_VERSION = "unknown_version"
+
+
 REASONS: Final[dict[Reason, str]] = {
     Reason.BELOW_THRESHOLD: "P(error) is below the policy's threshold: the LLM's verdict is acted on.",
     Reason.ABOVE_THRESHOLD: "P(error) is at or above the policy's threshold.",
@@ -52,7 +65,11 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.UNREADABLE_ANSWER: "A response arrived whose body is no provider's answer.",
     Reason.OUTCOME_MISSING: "The answer could be read, but holds no outcome (a refusal, an empty answer, other words).",
     Reason.PREDICTORS_MISSING: "The answer lacks predictors that the model has never seen missing (log-probabilities, mostly): `missing_predictors` names them.",
-    Reason.NO_THRESHOLD: "No threshold covers this policy: `*` covers only the policies that the model was trained on.",
+    Reason.NO_THRESHOLD: "No threshold covers this policy: `*` covers only the policies that the model was trained on, and a model that "
+    "was swapped in has none until one is set for it.",
+    Reason.AUTOMATION_STOPPED: "Automation of this policy, or of all, is stopped by a control message.",
+    Reason.CONTROLS_NOT_HONOURED: "The worker cannot do what the controls in force say (it lacks their model, say); `/ready`, control-status "
+    "and `secondlook control show` say why.",
     Reason.MODEL_FAILED: "The model gave no probability for this answer.",
     Reason.STORE_FULL: "Memory was at its limit (`max_pending_bytes`) before the response could be read.",
     Reason.INTERNAL_ERROR: "secondlook failed on this answer: the log says where, and names the records.",
@@ -73,4 +90,13 @@ DEAD_LETTERS: Final[dict[DeadLetter, str]] = {
     "own topic, at the partition and offset in the headers.",
     DeadLetter.STORE_FULL: "Memory was at its limit (`max_pending_bytes`) before the request of this response could be read.",
     DeadLetter.INTERNAL_ERROR: "secondlook failed on this record: the log says where.",
+}
+
+REFUSALS: Final[dict[Refusal, str]] = {
+    Refusal.INVALID: "It is no control message: not JSON, a field that is wrong or that nobody knows, costs that give no threshold.",
+    Refusal.STALE: "Another version is in force than the one that it expects.",
+    Refusal.EXPIRED: "The broker stamped it at its `expires_at` or later, or put no time on it.",
+    Refusal.OTHER_MODEL: "A threshold made for another model than the one that the log names.",
+    Refusal.NOT_STOPPED: "Automation was not stopped by that name, so it cannot be resumed by it.",
+    Refusal.UNKNOWN_VERSION: "A rollback to a version that no message made, or more than 1,000 versions ago.",
 }

@@ -76,6 +76,10 @@ def decide(case: Case, verdict: Verdict, controls: Controls) -> tuple[str, Reaso
         return HUMAN_REVIEW, verdict.reason, None
     if verdict.outcome in _INCONCLUSIVE:
         return HUMAN_REVIEW, _INCONCLUSIVE[verdict.outcome], None
+    if controls.problem is not None:
+        return HUMAN_REVIEW, Reason.CONTROLS_NOT_HONOURED, None
+    if controls.is_stopped(case.policy):
+        return HUMAN_REVIEW, Reason.AUTOMATION_STOPPED, None
     if verdict.error_probability is None:
         return HUMAN_REVIEW, Reason.MODEL_FAILED, None
     threshold = controls.threshold(case.policy)
@@ -113,7 +117,10 @@ def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided
             "category": verdict.category,
         },
         "spec": verdict.spec,
-        "model": {"name": controls.model.name, "sha256": controls.model.sha256},
+        "model": {
+            "name": None if controls.model is None else controls.model.name,
+            "sha256": None if controls.model is None else controls.model.sha256,
+        },
         "control_version": controls.version,
         "decided_at": decided_at,
     }

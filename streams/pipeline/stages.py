@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from featurizers import SCHEMA, OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
-from scoring import ModelError, Scores
+from scoring import ErrorModel, ModelError, Scores
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.controls import Controls
 from streams.pipeline.dead_letters import dead_letter
@@ -71,7 +71,7 @@ class FeaturizedBatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """The batch with its scores (None when the model failed), and the controls that score and route it."""
+    """The batch with its scores (None when the model failed or is not there), and the controls that score and route it."""
 
     featurized: FeaturizedBatch
     controls: Controls
@@ -142,18 +142,20 @@ class Pipeline:
     def score(self, batch: FeaturizedBatch) -> ScoredBatch:
         """P(error) of every answer. A model that fails costs its batch the automation, not the worker its life."""
         controls = self._controls()
+        if controls.model is None:
+            return ScoredBatch(batch, controls, None)
         policies = [case.policy for case in batch.answered]
         try:
             return ScoredBatch(batch, controls, controls.model.score(batch.vectors.values, policies))
         except ModelError as problem:
             return ScoredBatch(batch, controls, None, str(problem))
         except Exception:  # noqa: BLE001 - whatever it is: it is looked for in halves
-            return self._score_sifted(batch, controls)
+            return self._score_sifted(batch, controls, controls.model)
 
-    def _score_sifted(self, batch: FeaturizedBatch, controls: Controls) -> ScoredBatch:
+    def _score_sifted(self, batch: FeaturizedBatch, controls: Controls, model: ErrorModel) -> ScoredBatch:
         def work(cases: list[Case]) -> tuple[Vectors, Scores]:
             vectors = self._vectors(cases)
-            return vectors, controls.model.score(vectors.values, [case.policy for case in cases])
+            return vectors, model.score(vectors.values, [case.policy for case in cases])
 
         (vectors, scores), answered = _sifted(batch.answered, work, batch.matched, "score")
         return ScoredBatch(FeaturizedBatch(batch.ticket, batch.matched, answered, vectors), controls, scores)
@@ -244,7 +246,7 @@ def _set_aside(case: Case, problem: Exception, matched: Matched, stage: str) -> 
 
 def _verdicts(batch: ScoredBatch) -> list[Verdict]:
     """The verdict of every answered case, in their order."""
-    featurized, scores = batch.featurized, batch.scores
+    featurized, scores, model = batch.featurized, batch.scores, batch.controls.model
     vectors = featurized.vectors
     rows = len(featurized.answered)
     outcomes = vectors.outcomes.tolist()
@@ -252,9 +254,9 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
     probabilities: list[float | None] = [None] * rows
     drivers: list[list[dict[str, Any]]] = [[]] * rows
     supported = [True] * rows
-    if scores is not None:
+    if scores is not None and model is not None:
         probabilities = _or_none(scores.error_probability)
-        drivers = top_drivers(scores, batch.controls.model)
+        drivers = top_drivers(scores, model)
         supported = scores.supported.tolist()
     verdicts = []
     for row in range(rows):
@@ -265,9 +267,9 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
             verdict.reason = Reason.OUTCOME_MISSING
         else:
             verdict.outcome = outcomes[row]
-            if outcomes[row] <= 1 and not supported[row]:
+            if outcomes[row] <= 1 and model is not None and not supported[row]:
                 verdict.reason = Reason.PREDICTORS_MISSING
-                verdict.missing = batch.controls.model.lacking(vectors.values[row])
+                verdict.missing = model.lacking(vectors.values[row])
             elif outcomes[row] <= 1:
                 verdict.error_probability, verdict.drivers = probabilities[row], drivers[row]
         verdicts.append(verdict)

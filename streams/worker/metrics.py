@@ -7,11 +7,13 @@ from math import nan
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from streams.pipeline.assignment import Place
-from streams.pipeline.controls import EVERY_POLICY, Controls
+from streams.pipeline.control_content import EVERY_POLICY
+from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import Incident
 from streams.pipeline.ledger import Holdings
 from streams.pipeline.positions import Position
 from streams.pipeline.stages import Outbox
+from streams.worker.control_metrics import ControlMetrics
 
 OTHER_POLICY = "other"
 """Label of policies that neither the model nor a threshold knows: their names come from outside and are not bounded."""
@@ -35,7 +37,10 @@ class State:
     """What the gauges show, taken when Prometheus asks. Times are in seconds, except `now` (ms of the broker's clock)."""
 
     controls: Controls
-    refused: int
+    controls_hash: str
+    settings_hash: str
+    controls_age: float
+    refused: Mapping[str, int]
     holdings: Holdings
     positions: Mapping[Place, Position]
     held: Collection[Place]
@@ -153,10 +158,7 @@ class Metrics:
         self._replaced = _Total(
             "secondlook_producers_replaced", "Producers given up after a fatal error.", registry=registry
         )
-        self._control_version = Gauge("secondlook_control_version", "Version of the controls.", registry=registry)
-        self._threshold = Gauge("secondlook_threshold", "Threshold in force.", ["policy"], registry=registry)
-        self._model = Gauge("secondlook_model_info", "The model in force.", ["name", "sha256"], registry=registry)
-        self._refused = _Total("secondlook_control_messages_refused", "Control messages refused.", registry=registry)
+        self.controls = ControlMetrics(registry)
 
     def consumed(self, sources: Iterable[tuple[str, int]]) -> None:
         """Count records read, by source."""
@@ -183,8 +185,8 @@ class Metrics:
 
     def policy_label(self, policy: str, controls: Controls) -> str:
         """The policy's name when it is one of ours."""
-        known = policy in controls.model.policies or (policy in controls.thresholds and policy != EVERY_POLICY)
-        return policy if known else OTHER_POLICY
+        trained = controls.model is not None and policy in controls.model.policies
+        return policy if trained or (policy in controls.thresholds and policy != EVERY_POLICY) else OTHER_POLICY
 
     def incidents(self, incidents: Iterable[Incident]) -> None:
         """Count the records that a stage failed on."""
@@ -218,14 +220,10 @@ class Metrics:
             self._skipped.labels(cause).inc(count - self._skipped_told.get(cause, 0))
             self._skipped_told[cause] = count
         self._assignments.follow(state.rebalances)
-        self._render_controls(state.controls, state.refused)
+        self.controls.render(
+            state.controls,
+            hashes=(state.controls_hash, state.settings_hash),
+            age=state.controls_age,
+            refused=state.refused,
+        )
         return generate_latest(self.registry)
-
-    def _render_controls(self, controls: Controls, refused: int) -> None:
-        self._control_version.set(controls.version)
-        self._refused.follow(refused)
-        self._threshold.clear()
-        for policy, threshold in controls.thresholds.items():
-            self._threshold.labels(policy).set(threshold)
-        self._model.clear()
-        self._model.labels(controls.model.name, controls.model.sha256).set(1)

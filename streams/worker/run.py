@@ -16,11 +16,11 @@ import mode
 from confluent_kafka import TopicPartition
 
 from featurizers import OutcomeSpec, SpecBook, load_spec, load_specs
-from scoring import cost_threshold, load_model
 from streams.errors import SettingsError, TopicError
 from streams.kafka.clients import base_config, topic_names
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.control_status import StatusWriter
 from streams.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from streams.kafka.flow import Flow
 from streams.kafka.prober import Prober
@@ -28,7 +28,6 @@ from streams.kafka.quality import HumanDecisions, agreement
 from streams.kafka.restore import Restorer
 from streams.kafka.source import Source
 from streams.kafka.topics import Topic, check_configs, check_topics, load_topics
-from streams.pipeline.controls import EVERY_POLICY, Controls
 from streams.pipeline.ledger import Limits, holdings
 from streams.pipeline.matching import Matcher
 from streams.pipeline.records import Output
@@ -37,6 +36,7 @@ from streams.settings import Settings
 from streams.worker.agents import App, connect_agents, make_app
 from streams.worker.logs import LIBRARY_LOG, set_up_logging
 from streams.worker.metrics import Metrics, State
+from streams.worker.models import ModelShelf, baseline
 from streams.worker.sink import Sink
 from streams.worker.web import add_pages
 
@@ -70,9 +70,10 @@ class Stream(mode.Service):
             max_expired=settings.batch_size,
             max_bytes=settings.max_record_bytes,
         )
-        self.controls = ControlReader(
-            settings, names, initial_controls(settings), self._load_model, self.name, self.clock
-        )
+        given = baseline(settings)
+        shelf = ModelShelf(settings.model, given.model)
+        status = StatusWriter(settings, names, self.name, self.clock)
+        self.controls = ControlReader(settings, names, given, shelf.find, status, self.clock, shelf.names)
         self.prober = Prober(settings, names, self.clock.now)
         self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
         self.source = Source(settings, names, self.flow, self.restorer, self.prober)
@@ -165,6 +166,9 @@ class Stream(mode.Service):
         reach = min((store.decided.reach(now) for store in stores.values()), default=window)
         return State(
             controls=self.controls.current,
+            controls_hash=self.controls.log.content.hash,
+            settings_hash=self.controls.baseline.hash,
+            controls_age=self.controls.age,
             refused=self.controls.refused,
             holdings=holdings(stores),
             positions=self.source.positions,
@@ -181,9 +185,6 @@ class Stream(mode.Service):
             remembered_reach=reach / 1000,
             producers_replaced=self.sink.replaced,
         )
-
-    def _load_model(self, sha256: str) -> Any:
-        return load_model(self.settings.model / sha256)
 
 
 def check_for_worker(settings: Settings, topics: Mapping[str, Topic]) -> None:
@@ -221,19 +222,6 @@ def check_port(settings: Settings) -> None:
         raise SettingsError(
             f"web_port {settings.web_port} on web_host {settings.web_host}: {why}; {_PORT_ADVICE}"
         ) from None
-
-
-def initial_controls(settings: Settings) -> Controls:
-    """What holds until a control message says otherwise: the threshold that follows from the costs.
-
-    The score of an uncalibrated model is no probability, so no cost gives a threshold for it: everything goes to humans.
-    """
-    model = load_model(settings.model)
-    if not model.card["calibrated"]:
-        log.warning("the model is not calibrated: everything goes to humans until a control message sets a threshold")
-        return Controls(model=model, thresholds={EVERY_POLICY: 0.0})
-    threshold = cost_threshold(settings.cost_accounting, review=settings.cost_review, mistake=settings.cost_mistake)
-    return Controls(model=model, thresholds={EVERY_POLICY: threshold})
 
 
 def _end_process_after(seconds: float, *, exit_code: int) -> None:

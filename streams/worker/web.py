@@ -34,7 +34,7 @@ def health(stream: "Stream") -> dict[str, Any]:
 
 
 def readiness(stream: "Stream") -> dict[str, Any]:
-    """What `/ready` says: a broker answers, controls read to their end, partitions dealt and taken over."""
+    """What `/ready` says: a broker answers, controls read to their end and honoured, partitions dealt and taken over."""
     source, silent = stream.source, stream.prober.silent_for
     reason = None
     if silent > BROKER_AWAY:
@@ -45,13 +45,17 @@ def readiness(stream: "Stream") -> dict[str, Any]:
         reason = "the group has not dealt partitions yet"
     elif source.restoring:
         reason = "partitions are being taken over: their changelog is read"
+    elif stream.controls.current.problem is not None:
+        reason = (
+            f"everything goes to humans, as the controls in force cannot be honoured: {stream.controls.current.problem}"
+        )
     controls = stream.controls.current
     return {
         "ok": reason is None,
         "reason": reason,
         "partitions": sorted({partition for _, partition in source.positions}),
         "control_version": controls.version,
-        "model": controls.model.sha256,
+        "model": None if controls.model is None else controls.model.sha256,
     }
 
 

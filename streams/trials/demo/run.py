@@ -21,7 +21,8 @@ from streams.errors import StreamError
 from streams.kafka.clients import Consumed, base_config, topic_names
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics
-from streams.pipeline.controls import EVERY_POLICY, SetThreshold
+from streams.pipeline.control_content import EVERY_POLICY
+from streams.pipeline.control_messages import SetThreshold
 from streams.pipeline.dead_letters import ERROR_CODE
 from streams.settings import Settings
 from streams.trials.brokers.embedded import EmbeddedBroker

@@ -16,7 +16,7 @@ from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import Settings
 from streams.trials.stress.plan import Recorded
-from streams.worker.run import initial_controls
+from streams.worker.models import initial_controls
 
 _HOUR = 3_600_000
 

@@ -1,14 +1,20 @@
-"""`secondlook control`: what it writes, and what it says it reaches."""
+"""`secondlook control` without workers: what it writes, what it says it reaches, and what it refuses to write."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import orjson
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from confluent_kafka import Producer
 
+from streams.cli import control_issue
 from streams.cli.main import main
+from streams.errors import BrokerError
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
-from streams.pipeline.controls import EVERY_POLICY, ControlMessage, SetModel, parse_control
+from streams.pipeline.control_content import EVERY_POLICY
+from streams.pipeline.control_messages import ControlMessage, parse_control
 from streams.settings import load_settings
 from streams.trials.brokers.embedded import EmbeddedBroker
 
@@ -22,28 +28,129 @@ def broker() -> Iterator[EmbeddedBroker]:
         yield broker
 
 
-def last_message(broker: EmbeddedBroker) -> ControlMessage:
+def control(broker: EmbeddedBroker, *arguments: str, **environment: str) -> Result:
+    return CliRunner(env=environment).invoke(main, ["control", *arguments, "--broker", broker.bootstrap])
+
+
+def messages(broker: EmbeddedBroker) -> list[bytes]:
     settings = load_settings({"broker": broker.bootstrap}, environ={})
-    *_, last = read_values(settings, TOPICS["control"].name, [0])
-    return parse_control(last)
+    return list(read_values(settings, TOPICS["control"].name, [0]))
+
+
+def last_message(broker: EmbeddedBroker) -> ControlMessage:
+    return parse_control(messages(broker)[-1])
 
 
 @pytest.mark.parametrize(
     ("arguments", "policy", "reach"),
     [
-        (["set-threshold", "0.3"], EVERY_POLICY, "for every policy, in place of their own settings"),
+        (["set-threshold", "0.3", "--yes"], EVERY_POLICY, "for every policy, in place of their own settings"),
         (["set-threshold", "0.3", "--policy", "hate"], "hate", "for policy hate"),
-        (["set-costs", "--review", "1", "--mistake", "3"], EVERY_POLICY, "for every policy, in place of"),
+        (["set-costs", "--review", "1", "--mistake", "3", "--yes"], EVERY_POLICY, "for every policy, in place of"),
         (["set-audit-rate", "0.1", "--policy", "hate"], "hate", "for policy hate"),
-        (["set-model", MODEL], None, "for every policy\n"),
+        (["set-model", MODEL, "--yes"], None, "for every policy\n"),
+        (["stop"], EVERY_POLICY, "for every policy\n"),
+        (["stop", "--policy", "hate"], "hate", "for policy hate"),
+        (["resume"], EVERY_POLICY, "for every policy\n"),
+        (["rollback", "0"], None, "for every policy\n"),
     ],
 )
 def test_the_command_says_which_policies_it_reaches(
     broker: EmbeddedBroker, arguments: list[str], policy: str | None, reach: str
 ) -> None:
     """An operator who forgets --policy sees at once that every policy has changed."""
-    result = CliRunner().invoke(main, ["control", *arguments, "--wait", "0", "--broker", broker.bootstrap])
+    result = control(broker, *arguments, "--wait", "0")
     assert 0 == result.exit_code, result.output
     assert reach in result.output
-    message = last_message(broker)
-    assert policy == (None if isinstance(message, SetModel) else message.policy)
+    assert policy == getattr(last_message(broker), "policy", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["set-threshold", "nan"], "'nan' is no threshold: that is a number from 0 to 1"),
+        (["set-threshold", "abc"], "'abc' is no threshold"),
+        (["set-threshold", "1.5"], "'1.5' is no threshold"),
+        (["set-audit-rate", "inf"], "'inf' is no audit rate"),
+        (["set-costs", "--review", "0", "--mistake", "1"], "'0' is no cost: that is a number above 0"),
+        (["set-model", "latest"], "'latest' is no model's sha256"),
+        (
+            ["set-model", "abcdef"],
+            "none of the live workers' models begins with abcdef. No live worker says what it has",
+        ),
+        (["stop", "--expires-at", "tomorrow"], "'tomorrow' is no time with its zone"),
+        (["resume", "--policy", "spam"], "automation of spam"),
+        (["stop", "--expires-at", "2020-01-01T00:00:00Z"], "refused, nothing has changed: it expired at 2020-01-01"),
+    ],
+)
+def test_a_mistake_is_one_line(broker: EmbeddedBroker, arguments: list[str], line: str) -> None:
+    """It says what was wrong and what there may be, and the exit code says that nothing changed."""
+    result = control(broker, *arguments)
+    assert (4, True) == (result.exit_code, line in result.output), result.output
+    assert 1 == len(result.output.splitlines())
+
+
+def test_what_policies_have_of_their_own_is_not_taken_away_unasked(broker: EmbeddedBroker) -> None:
+    """Without a terminal to ask at, it takes --yes."""
+    assert 0 == control(broker, "set-audit-rate", "0.1", "--policy", "hate", "--wait", "0").exit_code
+    before = messages(broker)
+    result = control(broker, "set-audit-rate", "0.2", "--wait", "0")
+    assert (4, True) == (result.exit_code, "takes away the audit rates that hate has" in result.output)
+    assert before == messages(broker)
+    assert 0 == control(broker, "set-audit-rate", "0.2", "--wait", "0", "--yes").exit_code
+
+
+def test_who_issued_it_is_flag_then_environment_then_user(broker: EmbeddedBroker) -> None:
+    """And the reason goes with it."""
+    stop = ["stop", "--policy", "hate", "--wait", "0"]
+    control(broker, *stop, "--issued-by", "ana", "--reason", "why not", SECONDLOOK_ISSUED_BY="pager")
+    assert ("ana", "why not") == (last_message(broker).issued_by, last_message(broker).reason)
+    control(broker, *stop, SECONDLOOK_ISSUED_BY="pager")
+    assert "pager" == last_message(broker).issued_by
+    control(broker, *stop)
+    assert last_message(broker).issued_by not in (None, "ana", "pager")
+
+
+def test_no_worker_has_its_own_exit_code(broker: EmbeddedBroker) -> None:
+    """It was written, and holds for those that start later."""
+    result = control(broker, "stop", "--policy", "hate", "--wait", "0.5")
+    assert (5, True) == (result.exit_code, "no worker is live" in result.output)
+
+
+def test_a_stop_of_everything_waits_for_nothing(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is written before anything is read, so also while control-status is away."""
+
+    def away(_settings: object) -> None:
+        raise BrokerError("control-status is away")
+
+    monkeypatch.setattr(control_issue, "Fleet", away)
+    before = len(messages(broker))
+    result = control(broker, "stop", "--reason", "now")
+    assert (1, True) == (result.exit_code, "control-status is away" in result.output)
+    assert "version" in result.output
+    assert (before + 1, "now") == (len(messages(broker)), last_message(broker).reason)
+
+
+def test_what_others_wrote_cannot_drive_the_terminal(broker: EmbeddedBroker) -> None:
+    """Neither a reason nor a policy's name; and what is no message is shown as refused."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    evil: dict[str, Any] = {
+        "type": "stop_automation",
+        "policy": "\x1b[2J",
+        "reason": "\u202ereversed",
+        "issued_by": "\x07",
+    }
+    for value in (orjson.dumps(evil), b"\xff\x00", None):
+        producer.produce(TOPICS["control"].name, value)
+    producer.flush(5)
+    for command in ("show", "history"):
+        output = control(broker, command).output
+        assert output
+        assert {"\x1b", "\x07", "\u202e"}.isdisjoint(output)
+    assert "refused" in control(broker, "history").output
+
+
+def test_a_version_that_no_message_made_has_no_difference(broker: EmbeddedBroker) -> None:
+    """It says so instead of showing the one before."""
+    result = control(broker, "diff", "0", "999999")
+    assert (4, True) == (result.exit_code, "no message made version 999999" in result.output)

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,20 +21,24 @@ from streams.contracts.reference import CONTRACTS, load_schema
 from streams.errors import ControlError
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
+from streams.kafka.control_status import StatusWriter
 from streams.kafka.publishing import publish_control
 from streams.kafka.quality import UNREADABLE, agreement
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline import matching
-from streams.pipeline.controls import (
-    Controls,
+from streams.pipeline.control_messages import (
+    ResumeAutomation,
+    Rollback,
     SetAuditRate,
     SetCosts,
     SetModel,
     SetThreshold,
+    StopAutomation,
     encode_control,
     parse_control,
 )
+from streams.pipeline.controls import Baseline, Controls
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.reasons import Reason
@@ -111,11 +117,12 @@ def run(
     threshold: float | None = 0.4,
     audit_rate: float = 0.0,
     limits: Limits = ROOMY,
+    **more: Any,
 ) -> list[Output]:
     """All that the pipeline writes for one batch."""
     desk = Desk(limits=limits)
     thresholds = {} if threshold is None else {"*": threshold}
-    controls = Controls(model=model, thresholds=thresholds, audit_rates={"*": audit_rate})
+    controls = Controls(model=model, thresholds=thresholds, audit_rates={"*": audit_rate}, **more)
     pipeline = Pipeline(desk.matcher, PRESETS["lpp"], lambda: controls, NAMES, lambda: 1_800_000_000_000)
     polled = Polled(Ticket(0, desk.assignment, {}, 0.0), Arrivals(list(records), {}, CAUGHT_UP))
     return pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled)))).outputs
@@ -143,6 +150,8 @@ PROVOKED: list[tuple[Reason, Any, dict[str, Any]]] = [
     (Reason.ABOVE_THRESHOLD, RECORDED, {"threshold": 0.0}),
     (Reason.AUDIT, RECORDED, {"threshold": 1.0, "audit_rate": 1.0}),
     (Reason.NO_THRESHOLD, RECORDED, {"threshold": None}),
+    (Reason.AUTOMATION_STOPPED, RECORDED, {"threshold": 1.0, "stopped": frozenset({"*"})}),
+    (Reason.CONTROLS_NOT_HONOURED, RECORDED, {"threshold": 1.0, "problem": "no model"}),
     (Reason.EVIDENCE_DEFICIENCY, saying('{"outcome": 2, "confidence": 60}'), {}),
     (Reason.POLICY_GAP, saying('{"outcome": 3}'), {}),
     (Reason.OUTCOME_MISSING, saying("I'm sorry, but I can't help with that."), {}),
@@ -158,6 +167,15 @@ def test_a_decision_of_each_reason_keeps_the_contract(
     """Scored or not, automatic or not."""
     (decision,) = decisions(run(model, request("a", content="x"), response("a", body), **controls))
     assert [reason] == decision["reasons"]
+
+
+def test_a_worker_without_the_model_keeps_the_contract() -> None:
+    """Nothing is scored, and no model is named as if it had been."""
+    outputs = run(None, request("a", content="x"), response("a", RECORDED), threshold=1.0, problem="no model")
+    (decision,) = decisions(outputs)
+    assert [Reason.CONTROLS_NOT_HONOURED] == decision["reasons"]
+    assert {"name": None, "sha256": None} == decision["model"]
+    assert (None, 1.0) == (decision["error_probability"], decision["priority"])
 
 
 def test_a_decision_names_the_predictors_it_lacks(model: ErrorModel) -> None:
@@ -248,12 +266,25 @@ NAMES_ALMOST = st.one_of(st.sampled_from(["a", "*", "", "é" * 255, "x" * 255, "
 NUMBERS_ALMOST = st.one_of(
     st.floats(-0.5, 1.5), st.sampled_from([0, 1, 2, -1, True, None, "0.5", [], 1e300, 1e-300]), st.floats(0, 1)
 )
+CONTROL_TYPES = [
+    "set_threshold",
+    "set_costs",
+    "set_audit_rate",
+    "set_model",
+    "stop_automation",
+    "resume_automation",
+    "rollback",
+]
 CONTROL_FIELDS = {
-    "type": st.sampled_from(["set_threshold", "set_costs", "set_audit_rate", "set_model", "set_all", None, 1]),
+    "type": st.sampled_from([*CONTROL_TYPES, *CONTROL_TYPES, "set_all", None, 1]),
     "policy": NAMES_ALMOST,
     # No 2.0 here: a JSON Schema cannot tell it from 2, the code refuses it.
     "version": st.one_of(st.integers(-1, 100), st.sampled_from([None, "1", 1.5, True])),
+    "expected_version": st.one_of(st.integers(-1, 100), st.sampled_from([None, "1", 1.5, True])),
+    "to_version": st.one_of(st.integers(-1, 100), st.sampled_from([None, "1", 1.5, True])),
     "issued_by": st.one_of(st.none(), st.text(max_size=3), st.just(1)),
+    "reason": st.one_of(st.none(), st.sampled_from(["", "é" * 1000, "x" * 1001, 1])),
+    "keep_thresholds": st.sampled_from([True, False, None, 1]),
     "threshold": NUMBERS_ALMOST,
     "rate": NUMBERS_ALMOST,
     "review": NUMBERS_ALMOST,
@@ -286,6 +317,10 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
         SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),
         SetAuditRate(policy="hate", rate=0),
         SetModel(sha256="a" * 64),
+        SetModel(sha256="a" * 64, keep_thresholds=True, reason="better", expected_version=0),
+        StopAutomation(policy="*", expires_at=datetime(2026, 11, 1, tzinfo=UTC)),
+        ResumeAutomation(policy="hate"),
+        Rollback(to_version=3),
     ],
 )
 def test_control_messages_as_written_keep_the_contract(message: Any) -> None:
@@ -388,23 +423,35 @@ def test_a_review_answered_with_its_own_llm_object_keeps_the_contract(model: Err
 
 
 def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
-    """Started, applied and refused, as a worker's control reader writes them."""
+    """Started, applied, refused, unable and stopped, as a worker's control reader writes them."""
 
-    def load(sha256: str) -> ErrorModel:
+    def find(sha256: str) -> ErrorModel:
         raise ModelError(f"no model {sha256}")
 
     topics = [topic for key, topic in load_topics().items() if key in {"control", "control_status"}]
     with EmbeddedBroker(topics) as broker:
-        ours = load_settings({"broker": broker.bootstrap}, environ={})
-        reader = ControlReader(
-            ours, NAMES, Controls(model=model, thresholds={"*": 0.4}), load, "worker-1", BrokerClock()
-        )
+        ours, clock = load_settings({"broker": broker.bootstrap}, environ={}), BrokerClock()
+        status = StatusWriter(ours, NAMES, "worker-1", clock)
+        reader = ControlReader(ours, NAMES, Baseline(model, 0.4), find, status, clock, lambda: [model.sha256])
         reader.start()
         publish_control(ours, SetThreshold(threshold=0.7, policy="hate"))
+        wait_until(lambda: reader.log.position == 1)
+        publish_control(ours, ResumeAutomation(policy="*"))
+        wait_until(lambda: reader.log.position == 2)
         publish_control(ours, SetModel(sha256="a" * 64))
-        deadline = time.monotonic() + 20
-        while reader.applied + reader.refused < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: reader.current.problem is not None)
         reader.close()
-        answers = list(read_values(ours, NAMES["control_status"], [0]))
-    assert ["started", "applied", "refused"] == [check("control-status", value)["event"] for value in answers]
+        said = [check("control-status", value) for value in read_values(ours, NAMES["control_status"], [0])]
+    events = [one["event"] for one in said if one["event"] != "alive"]
+    assert ["started", "applied", "refused", "not_honoured", "applied", "stopped"] == events
+    assert 2 * [f"no model {'a' * 64}"] == [
+        one["problem"] for one in said if one["event"] in {"not_honoured", "stopped"}
+    ]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for what a thread is about to do."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -13,7 +13,10 @@ STATE = State(
         model=cast("Any", SimpleNamespace(name="stub", sha256="0" * 64, policies=frozenset())),
         thresholds=MappingProxyType({"*": 0.4}),
     ),
-    refused=0,
+    controls_hash="ab",
+    settings_hash="cd",
+    controls_age=0.5,
+    refused={},
     holdings=Holdings(0, 0, 0, 0, 0),
     positions={},
     held=frozenset(),
@@ -39,9 +42,9 @@ def test_what_only_grows_is_a_counter() -> None:
     """However often the page is read, it says the total; and it begins at 0, so that the first increase is seen."""
     metrics = Metrics()
     for rebalances, refused in ((0, 0), (1, 0), (3, 2), (3, 2)):
-        lines = page(metrics, rebalances=rebalances, refused=refused)
+        lines = page(metrics, rebalances=rebalances, refused={"stale": refused})
         assert f"secondlook_assignments_total {rebalances}.0" in lines
-        assert f"secondlook_control_messages_refused_total {refused}.0" in lines
+        assert f'secondlook_control_messages_refused_total{{reason="stale"}} {refused}.0' in lines
     assert "# TYPE secondlook_assignments_total counter" in lines
     assert "# TYPE secondlook_control_messages_refused_total counter" in lines
 
@@ -58,3 +61,17 @@ def test_a_clock_that_was_not_compared_is_not_said_to_be_right() -> None:
     metrics = Metrics()
     assert "secondlook_clock_skew_seconds NaN" in page(metrics)
     assert "secondlook_clock_skew_seconds 2.5" in page(metrics, clock_skew=2.5)
+
+
+def test_the_controls_show_whether_they_are_honoured() -> None:
+    """A worker that cannot, and one whose automation is stopped, both show it; what was lifted is shown no longer."""
+    metrics = Metrics()
+    lines = page(metrics, controls=replace(STATE.controls, model=None, problem="no model", stopped=frozenset({"*"})))
+    assert {"secondlook_controls_honoured 0.0", 'secondlook_automation_stopped{policy="*"} 1.0'} <= set(lines)
+    assert not any(line.startswith("secondlook_model_info{") for line in lines)
+    lines = page(metrics, controls_hash="ef")
+    assert {"secondlook_controls_honoured 1.0", "secondlook_control_last_read_age_seconds 0.5"} <= set(lines)
+    assert ['secondlook_controls_info{hash="ef",settings_hash="cd"} 1.0'] == [
+        one for one in lines if "controls_info{" in one
+    ]
+    assert not any(line.startswith("secondlook_automation_stopped{") for line in lines)

@@ -17,7 +17,7 @@ from streams.pipeline.records import REQUESTS, Output
 from streams.pipeline.stages import Outbox, Ticket
 from streams.settings import Settings
 from streams.worker.metrics import Metrics
-from streams.worker.run import initial_controls
+from streams.worker.models import initial_controls
 from streams.worker.sink import _MOST_ABORTS, Sink
 from tests.rig import assignment
 

@@ -22,7 +22,7 @@ def worker(**state: Any) -> Any:
     source = {"behind_for": LONG, "restoring": False, "held": frozenset(), "joined": True, **state.pop("source", {})}
     positions = {(REQUESTS, 0): Position(3, end=5)}
     sink = {"last_commit": time.monotonic() - LONG, "waiting": False, **state.pop("sink", {})}
-    parts = {"silent": 0.0, "stuck": 0.0, "controls_ready": True, **state}
+    parts = {"silent": 0.0, "stuck": 0.0, "controls_ready": True, "problem": None, **state}
     return SimpleNamespace(
         source=SimpleNamespace(positions=positions, **source),
         sink=SimpleNamespace(**sink),
@@ -30,7 +30,8 @@ def worker(**state: Any) -> Any:
         prober=SimpleNamespace(silent_for=parts["silent"]),
         settings=SimpleNamespace(stall_timeout=60.0),
         controls=SimpleNamespace(
-            ready=parts["controls_ready"], current=SimpleNamespace(version=1, model=SimpleNamespace(sha256="ab"))
+            ready=parts["controls_ready"],
+            current=SimpleNamespace(version=1, model=SimpleNamespace(sha256="ab"), problem=parts["problem"]),
         ),
     )
 
@@ -66,6 +67,7 @@ def test_while_memory_is_full_only_a_batch_in_flight_can_stand_still() -> None:
         ({"controls_ready": False}, "the control topic"),
         ({"source": {"joined": False}}, "not dealt partitions"),
         ({"source": {"restoring": True}}, "being taken over"),
+        ({"problem": "no model"}, "cannot be honoured: no model"),
     ],
 )
 def test_readiness_has_a_reason(state: dict[str, Any], reason: str | None) -> None:

@@ -1,0 +1,108 @@
+"""What each worker says of itself on control-status: at every change, and every few seconds, so that its silence means something.
+
+The record's key is the worker's name, so that compaction leaves the last word of each.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+from confluent_kafka import KafkaError, Message, Producer
+
+from streams.kafka.clients import base_config
+from streams.kafka.clock import BrokerClock
+from streams.settings import Settings
+
+ALIVE_EVERY: Final = 3.0
+"""Seconds after which a worker speaks again though nothing has changed."""
+STOPPED: Final = "stopped"
+MOST_MODELS: Final = 50
+"""Models that a worker names, the newest first."""
+MOST_POLICIES: Final = 1_000
+_LONGEST_TEXT = 500
+
+
+class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One worker's word. What an older worker does not say has a default that counts as not being there yet."""
+
+    worker: str
+    event: str
+    at: str
+    group: str = ""
+    control_version: int
+    position: int = -1
+    hash: str = ""
+    settings_hash: str = ""
+    honoured: bool | None = None
+    problem: str | None = None
+    offset: int | None = None
+    error: str | None = None
+    model: str | None = None
+    settings_model: str = ""
+    settings_threshold: float | None = None
+    models: Sequence[str] = ()
+    policies: Sequence[str] = ()
+
+    @property
+    def cannot(self) -> str | None:
+        """Why it does not do what the log says, if it doesn't."""
+        if self.honoured is None:
+            return "it is of a version that does not say what it has in force"
+        return None if self.honoured else self.problem or "it does not say why"
+
+
+encode_status = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(WorkerStatus)
+
+
+def decode_status(value: bytes | None) -> WorkerStatus | None:
+    """A worker's word, or None where it is none."""
+    try:
+        return _decoder.decode(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class StatusWriter:
+    """Writes this worker's statuses; the stamps they come back with tell the brokers' clock. Never blocks."""
+
+    def __init__(self, settings: Settings, names: Mapping[str, str], worker: str, clock: BrokerClock) -> None:
+        self._topic, self._worker, self._clock = names["control_status"], worker, clock
+        self._group = settings.group
+        self._producer = Producer({**base_config(settings), "linger.ms": 0, "message.timeout.ms": 10_000})
+        self._written_at = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a word again."""
+        return time.monotonic() - self._written_at > ALIVE_EVERY
+
+    def write(self, status: WorkerStatus) -> None:
+        """Say it."""
+        sent_at = time.time()
+
+        def stored(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                kind, stamp = message.timestamp()
+                self._clock.stamped(kind, stamp, sent_at, time.time())
+
+        self._written_at = time.monotonic()
+        status.worker, status.group = self._worker, self._group
+        status.problem, status.error = _short(status.problem), _short(status.error)
+        with suppress(BufferError):  # the broker has been away for long: a later word says the same
+            self._producer.produce(self._topic, encode_status(status), self._worker.encode(), on_delivery=stored)
+        self.serve()
+
+    def serve(self) -> None:
+        """Let the client call back."""
+        self._producer.poll(0)
+
+    def flush(self, seconds: float) -> None:
+        """Wait for what has been said to be stored."""
+        self._producer.flush(seconds)
+
+
+def _short(text: str | None) -> str | None:
+    return text if text is None or len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"

@@ -1,0 +1,117 @@
+"""The live workers, as they speak on control-status: which there are, what each has in force, and whether it can do it."""
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Self
+
+from confluent_kafka import Consumer
+
+from streams.kafka.clients import Consumed, consume, reader_config, topic_names
+from streams.kafka.control_status import ALIVE_EVERY, STOPPED, WorkerStatus, decode_status
+from streams.kafka.reading import read_to_end, watermarks
+from streams.kafka.topics import load_topics
+from streams.settings import Settings
+
+LIVE_FOR: Final = 4 * ALIVE_EVERY
+"""Seconds of silence after which a worker is no longer counted as live."""
+GONE_FOR: Final = 3600.0
+"""Seconds for which one that fell silent is still spoken of."""
+LISTEN: Final = ALIVE_EVERY + 2
+"""Seconds within which a live worker speaks."""
+_TAIL = 5_000
+"""Statuses that are read back: more than a thousand workers write while one counts as live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the live workers stand to a position in the control log, by name: each is in one of the three."""
+
+    in_force: Mapping[str, WorkerStatus]
+    unable: Mapping[str, WorkerStatus]
+    silent: Mapping[str, WorkerStatus]
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether every live worker has it in force, and there is one."""
+        return bool(self.in_force) and not self.unable and not self.silent
+
+
+class Fleet:
+    """Follows control-status. A worker is live if it has spoken in the last few seconds and did not say that it stops."""
+
+    def __init__(self, settings: Settings, *, now: Callable[[], float] = time.time) -> None:
+        topic = topic_names(load_topics(settings.topic_prefix))["control_status"]
+        self._now = now
+        self.said: dict[str, WorkerStatus] = {}
+        self._heard: dict[str, float] = {}
+        low, high = watermarks(settings, topic, [0])[0]
+        self._consumer = Consumer({**reader_config(settings), "client.id": f"control-{uuid.uuid4().hex[:8]}"})
+        start = max(low, high - _TAIL)
+        for message in read_to_end(self._consumer, topic, {0: high}, {0: start}):
+            self._hear(message, at_once=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def listen(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Hear what the workers say, for so long or until the condition holds."""
+        deadline = time.monotonic() + seconds
+        while not until() and time.monotonic() < deadline:
+            for message in consume(self._consumer, 100, 0.1):
+                if message.error() is None:
+                    self._hear(message, at_once=True)
+
+    @property
+    def live(self) -> dict[str, WorkerStatus]:
+        """The live workers, by name."""
+        return {
+            name: one for name, one in sorted(self.said.items()) if one.event != STOPPED and self.age(one) <= LIVE_FOR
+        }
+
+    @property
+    def gone(self) -> dict[str, WorkerStatus]:
+        """Workers that fell silent without a word in the last hour, by name: they ended badly, or hang."""
+        return {
+            name: one
+            for name, one in sorted(self.said.items())
+            if one.event != STOPPED and LIVE_FOR < self.age(one) < GONE_FOR
+        }
+
+    def age(self, one: WorkerStatus) -> float:
+        """Seconds since a worker spoke: since it was heard, or by its own time where that was before we listened."""
+        heard = self._heard.get(one.worker)
+        if heard is not None:
+            return time.monotonic() - heard
+        try:
+            return abs(self._now() - datetime.fromisoformat(one.at).replace(tzinfo=UTC).timestamp())
+        except ValueError:
+            return float("inf")
+
+    def standing(self, position: int, expected: Collection[str] = ()) -> Standing:
+        """Who has read the control log up to `position` and does what it says. `expected` are workers that have to."""
+        workers = {**{name: self.said[name] for name in expected if self.said[name].event != STOPPED}, **self.live}
+        read = {name: one for name, one in workers.items() if one.position >= position}
+        return Standing(
+            {name: one for name, one in read.items() if one.cannot is None},
+            {name: one for name, one in read.items() if one.cannot is not None},
+            {name: one for name, one in workers.items() if name not in read},
+        )
+
+    def _hear(self, message: Consumed, *, at_once: bool) -> None:
+        status = decode_status(message.value())
+        if status is None:
+            return
+        self.said[status.worker] = status
+        if at_once:
+            self._heard[status.worker] = time.monotonic()
+
+
+def is_split(workers: Collection[WorkerStatus]) -> bool:
+    """Whether workers differ in what they have in force, or in what their settings say."""
+    return len({(one.hash, one.settings_hash) for one in workers}) > 1

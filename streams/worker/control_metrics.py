@@ -1,0 +1,73 @@
+"""What /metrics says of the controls: what is in force here, whether it can be honoured, and whether the log can be read."""
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from streams.pipeline.controls import Controls
+from streams.pipeline.reasons import REFUSALS
+
+
+class ControlMetrics:
+    """The gauges and the counter of one worker."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.version = Gauge(
+            "secondlook_control_version",
+            "Version of the controls: offset + 1 of the last message applied.",
+            registry=registry,
+        )
+        self.info = Gauge(
+            "secondlook_controls_info",
+            "1; its labels are hashes of what the control log says, and of the model and costs in the worker's settings. Workers of a "
+            "group differ in them only while they read a new message.",
+            ["hash", "settings_hash"],
+            registry=registry,
+        )
+        self.honoured = Gauge(
+            "secondlook_controls_honoured",
+            "0: what is in force cannot be honoured, everything goes to humans.",
+            registry=registry,
+        )
+        self.stopped = Gauge(
+            "secondlook_automation_stopped",
+            "1: a control message has stopped automation (* = of all).",
+            ["policy"],
+            registry=registry,
+        )
+        self.age = Gauge(
+            "secondlook_control_last_read_age_seconds",
+            "Seconds since the control topic was last known to be read to its end.",
+            registry=registry,
+        )
+        self.threshold = Gauge("secondlook_threshold", "Threshold in force.", ["policy"], registry=registry)
+        self.model = Gauge("secondlook_model_info", "The model in force.", ["name", "sha256"], registry=registry)
+        self.refused = Counter(
+            "secondlook_control_messages_refused",
+            "Control messages refused since the start, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._refused_told: dict[str, int] = {}
+        for reason in REFUSALS:
+            self.refused.labels(reason)
+
+    def render(self, controls: Controls, *, hashes: tuple[str, str], age: float, refused: Mapping[str, int]) -> None:
+        """Bring all up to date."""
+        self.version.set(controls.version)
+        self.info.clear()
+        self.info.labels(*hashes).set(1)
+        self.honoured.set(controls.problem is None)
+        self.age.set(age)
+        self.stopped.clear()
+        for policy in controls.stopped:
+            self.stopped.labels(policy).set(1)
+        self.threshold.clear()
+        for policy, threshold in controls.thresholds.items():
+            self.threshold.labels(policy).set(threshold)
+        self.model.clear()
+        if controls.model is not None:
+            self.model.labels(controls.model.name, controls.model.sha256).set(1)
+        for reason, count in refused.items():
+            self.refused.labels(reason).inc(count - self._refused_told.get(reason, 0))
+            self._refused_told[reason] = count

@@ -1,0 +1,157 @@
+"""The control reader on the embedded broker: what it does when the log cannot be read, was cut, or comes in parts."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Self
+
+import pytest
+from confluent_kafka import Producer
+
+from scoring import ModelError
+from streams.errors import ControlError
+from streams.kafka import control_reader
+from streams.kafka.clients import topic_names
+from streams.kafka.clock import BrokerClock
+from streams.kafka.control_reader import ControlReader
+from streams.kafka.control_status import StatusWriter, WorkerStatus, decode_status
+from streams.kafka.publishing import publish_control
+from streams.kafka.reading import read_values
+from streams.kafka.topics import load_topics
+from streams.pipeline.control_messages import SetModel, SetThreshold
+from streams.pipeline.controls import Baseline
+from streams.pipeline.reasons import Refusal
+from streams.settings import Settings, load_settings
+from streams.trials.brokers.embedded import EmbeddedBroker
+from tests.streams.pipeline.test_controls import OTHER, Model
+
+TOPICS = load_topics()
+NAMES = topic_names(TOPICS)
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker([TOPICS["control"], TOPICS["control_status"]]) as broker:
+        yield broker
+
+
+@pytest.fixture
+def settings(broker: EmbeddedBroker) -> Settings:
+    fast = {"reconnect.backoff.ms": "50", "reconnect.backoff.max.ms": "200"}
+    return load_settings({"broker": broker.bootstrap}, kafka_flags=fast, environ={})
+
+
+class Reader(ControlReader):
+    """One whose models can be given to it, closed in the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.has: dict[str, Any] = {}
+        clock = BrokerClock()
+        status = StatusWriter(settings, NAMES, "worker-1", clock)
+        super().__init__(settings, NAMES, Baseline(Model(), 0.4), self.find, status, clock)  # type: ignore[arg-type]
+
+    def find(self, sha256: str) -> Any:
+        if sha256 not in self.has:
+            raise ModelError(f"no model {sha256}")
+        return self.has[sha256]
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def wait_until(holds: Callable[[], bool], timeout: float = 20) -> None:
+    deadline = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def said(settings: Settings) -> list[WorkerStatus]:
+    return [one for one in map(decode_status, read_values(settings, NAMES["control_status"], [0])) if one is not None]
+
+
+def test_a_log_that_cannot_be_read_closes_automation_until_it_can(
+    broker: EmbeddedBroker, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows then whether automation was stopped meanwhile."""
+    monkeypatch.setattr(control_reader, "_CHECK_EVERY", 0.2)
+    with Reader(replace(settings, control_timeout=5.0)) as reader:
+        time.sleep(1.5)
+        assert reader.current.problem is None
+        assert reader.age < 4
+        broker.set_down()
+        wait_until(lambda: reader.current.problem is not None)
+        assert "could not be read to its end for 5 s (control_timeout)" in str(reader.current.problem)
+        assert reader.age > 5
+        broker.set_up()
+        wait_until(lambda: reader.current.problem is None)
+        publish_control(settings, SetThreshold(policy="*", threshold=0.2))
+        wait_until(lambda: reader.current.version == 1)
+        reader.check()
+
+
+def test_a_model_that_comes_later_is_taken_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker tries again now and then, and says when it can."""
+    monkeypatch.setattr(control_reader, "_CHECK_EVERY", 0.2)
+    publish_control(settings, SetModel(sha256=OTHER))
+    publish_control(settings, SetThreshold(policy="*", threshold=0.9))
+    with Reader(settings) as reader:
+        assert (2, None) == (reader.current.version, reader.current.model)
+        assert "no model" in str(reader.current.problem)
+        reader.has[OTHER] = Model(OTHER)
+        wait_until(lambda: reader.current.problem is None)
+        assert {"*": 0.9} == reader.current.thresholds
+    first, *_, last = said(settings)
+    assert ("started", False, "stopped", True) == (first.event, first.honoured, last.event, last.honoured)
+    assert "honoured" in {one.event for one in said(settings)}
+
+
+def test_old_refusals_are_told_once(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """They were told when they happened: a later start only counts them, in one line."""
+    producer = Producer({"bootstrap.servers": settings.broker})
+    for _ in range(3):
+        producer.produce(NAMES["control"], b"rubbish")
+    producer.flush(5)
+    with caplog.at_level("INFO"), Reader(settings) as reader:
+        assert not any(reader.refused.values())
+        assert ["controls read"] == [one.message for one in caplog.records if "control" in one.message]
+        producer.produce(NAMES["control"], b"rubbish")
+        producer.flush(5)
+        wait_until(lambda: reader.refused[Refusal.INVALID] == 1)
+
+
+def test_a_log_that_ends_before_what_was_read_ends_the_worker(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cut or made anew: what this worker holds is not what the log says, so a restart reads it."""
+    monkeypatch.setattr(control_reader, "_CHECK_EVERY", 0.1)
+    with Reader(settings) as reader:
+        reader.log.position = 5
+        wait_until(lambda: reader._failure is not None)
+        with pytest.raises(ControlError, match="was read up to offset 5 and now goes on at 0"):
+            reader.check()
+
+
+def test_a_log_whose_beginning_is_gone_is_not_guessed_at(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was set there may have been a stop."""
+    publish_control(settings, SetThreshold(policy="*", threshold=0.2))
+    monkeypatch.setattr(control_reader, "watermarks", lambda *_: {0: (1, 1)})
+    with Reader(settings) as reader:
+        assert "begins at offset 1" in str(reader.current.problem)
+
+
+def test_messages_that_come_together_are_put_in_force_together(settings: Settings) -> None:
+    """No batch is decided under the first of them alone."""
+    seen = set()
+    with Reader(settings) as reader:
+        producer = Producer({"bootstrap.servers": settings.broker, "linger.ms": 50})
+        for number in range(100):
+            producer.produce(NAMES["control"], b'{"type": "set_threshold", "policy": "p%d", "threshold": 0.5}' % number)
+        producer.flush(5)
+        while 100 not in seen:
+            seen.add(reader.current.version)
+    assert len(seen) <= 3

@@ -1,0 +1,102 @@
+"""Which workers are live, by what they say of themselves, whatever the clocks say."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from streams.kafka.clients import topic_names
+from streams.kafka.clock import BrokerClock
+from streams.kafka.control_status import StatusWriter, WorkerStatus
+from streams.kafka.fleet import GONE_FOR, LIVE_FOR, Fleet, is_split
+from streams.kafka.topics import load_topics
+from streams.pipeline.routing import rfc3339
+from streams.settings import Settings, load_settings
+from streams.trials.brokers.embedded import EmbeddedBroker
+
+TOPICS = load_topics()
+NAMES = topic_names(TOPICS)
+
+
+@pytest.fixture
+def settings() -> Iterator[Settings]:
+    with EmbeddedBroker([TOPICS["control"], TOPICS["control_status"]]) as broker:
+        yield load_settings({"broker": broker.bootstrap}, environ={})
+
+
+def say(settings: Settings, worker: str, *, ago: float = 0.0, **status: Any) -> None:
+    writer = StatusWriter(settings, NAMES, worker, BrokerClock())
+    at = rfc3339(int((time.time() - ago) * 1000))
+    said = {
+        "event": "alive",
+        "control_version": 5,
+        "position": 5,
+        "honoured": True,
+        "hash": "ab",
+        "settings_hash": "cd",
+        **status,
+    }
+    writer.write(WorkerStatus(worker=worker, at=at, **said))
+    writer.flush(5)
+
+
+def test_live_is_who_spoke_just_now_and_does_not_stop(settings: Settings) -> None:
+    """Who fell silent without a word is told apart from who said that it stops, and forgotten after an hour."""
+    say(settings, "live")
+    say(settings, "hung", ago=LIVE_FOR + 5)
+    say(settings, "forgotten", ago=GONE_FOR + 5)
+    say(settings, "ended")
+    say(settings, "ended", event="stopped")
+    with Fleet(settings) as fleet:
+        assert ({"live"}, {"hung"}) == (set(fleet.live), set(fleet.gone))
+
+
+def test_a_clock_that_is_wrong_hides_nobody_for_long(settings: Settings) -> None:
+    """By this machine's clock the worker fell silent long ago; it is live once it is heard."""
+    say(settings, "live")
+    with Fleet(settings, now=lambda: time.time() + 1000) as fleet:
+        assert not fleet.live
+        threading.Timer(0.3, say, (settings, "live")).start()
+        fleet.listen(10, lambda: bool(fleet.live))
+        assert {"live"} == set(fleet.live)
+
+
+def test_each_live_worker_has_it_in_force_or_is_unable_or_silent(settings: Settings) -> None:
+    """Who was live when it was written has to answer, also if it fell silent since."""
+    say(settings, "there", position=6)
+    say(settings, "unable", position=6, honoured=False, problem="no model")
+    say(settings, "behind", position=5)
+    say(settings, "hung", position=5, ago=LIVE_FOR + 5)
+    with Fleet(settings) as fleet:
+        standing = fleet.standing(6, ["hung"])
+        assert ["there"] == list(standing.in_force)
+        assert ["no model"] == [one.cannot for one in standing.unable.values()]
+        assert {"behind", "hung"} == set(standing.silent)
+        assert not standing.everywhere
+        assert not fleet.standing(5).silent
+
+
+def test_a_worker_of_an_older_version_counts_as_silent(settings: Settings) -> None:
+    """It is there, and does not say what it has in force; what is no status at all is passed by."""
+    old = {"worker": "old", "event": "alive", "applied": True, "control_version": 9, "thresholds": {"*": 0.4}}
+    producer = Producer({"bootstrap.servers": settings.broker})
+    for value in (orjson.dumps({**old, "at": rfc3339(int(time.time() * 1000))}), b"rubbish", None):
+        producer.produce(NAMES["control_status"], value, b"old")
+    producer.flush(5)
+    with Fleet(settings) as fleet:
+        assert {"old"} == set(fleet.standing(0).silent)
+
+
+def test_workers_that_differ_in_log_or_settings_are_split(settings: Settings) -> None:
+    """Either is seen; the same is not."""
+    for worker in ("a", "b"):
+        say(settings, worker)
+    with Fleet(settings) as fleet:
+        assert not is_split(fleet.live.values())
+    say(settings, "b", settings_hash="ef")
+    with Fleet(settings) as fleet:
+        assert is_split(fleet.live.values())

@@ -1,0 +1,163 @@
+"""Any log, read by workers that start whenever and have whichever models: one version, one content; no automation beside it."""
+
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from scoring import ModelError
+from streams.pipeline.control_log import ControlLog
+from streams.pipeline.control_messages import encode_control
+from streams.pipeline.controls import Baseline, Controls, honour, is_calibrated
+from streams.pipeline.matching import Case
+from streams.pipeline.routing import AUTO_ACTION, Verdict, decide
+from tests.rig import request
+from tests.streams.pipeline.test_controls import Model
+
+SHAS = [letter * 64 for letter in "0abc"]
+RAW = SHAS[3]
+POLICIES = ["*", "hate", "spam"]
+
+
+def model(sha256: str) -> Any:
+    return Model(sha256, calibrated=sha256 != RAW, policies=frozenset({"hate", "spam"}))
+
+
+class Worker:
+    """Folds the log for itself, has some of the models, and one of them by its settings."""
+
+    def __init__(self, own: str, has: frozenset[str]) -> None:
+        self.log = ControlLog()
+        self.baseline = Baseline(model(own), 0.4)
+        self.has = has
+
+    def find(self, sha256: str) -> Any:
+        if sha256 not in self.has:
+            raise ModelError(f"no model {sha256}")
+        return model(sha256)
+
+    def read(self, topic: list[tuple[int, bytes]], most: int) -> None:
+        for offset in range(self.log.position, min(len(topic), self.log.position + most)):
+            self.log.take(offset, *topic[offset])
+
+    @property
+    def controls(self) -> Controls:
+        return honour(self.log.content, self.log.version, self.baseline, self.find)
+
+
+COMMON = {
+    "expected_version": st.one_of(st.none(), st.integers(0, 12)),
+    "expires_at": st.sampled_from([None, "1970-01-01T00:00:01Z", "2100-01-01T00:00:00Z"]),
+    "version": st.one_of(st.none(), st.none(), st.integers(1, 12)),
+}
+POLICY = st.sampled_from(POLICIES)
+SHA = st.sampled_from(SHAS)
+MESSAGES = st.one_of(
+    st.fixed_dictionaries(
+        {
+            "type": st.just("set_threshold"),
+            "policy": POLICY,
+            "threshold": st.floats(0, 1),
+            "model": st.none() | SHA,
+            **COMMON,
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("set_costs"),
+            "policy": POLICY,
+            "accounting": st.just("review-charged"),
+            "review": st.floats(0.1, 2),
+            "mistake": st.floats(0.1, 2),
+            **COMMON,
+        }
+    ),
+    st.fixed_dictionaries({"type": st.just("set_audit_rate"), "policy": POLICY, "rate": st.floats(0, 1), **COMMON}),
+    st.fixed_dictionaries({"type": st.just("set_model"), "sha256": SHA, "keep_thresholds": st.booleans(), **COMMON}),
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(["stop_automation", "resume_automation"]), "policy": POLICY, **COMMON}
+    ),
+    st.fixed_dictionaries({"type": st.just("rollback"), "to_version": st.integers(0, 12), **COMMON}),
+)
+VALUES = st.one_of(MESSAGES.map(encode_control), st.binary(max_size=20), st.just(b'{"type": "set_everything"}'))
+
+
+class OneLogManyWorkers(RuleBasedStateMachine):
+    """Messages come, workers start, read on, get models, end."""
+
+    workers = Bundle("workers")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.topic: list[tuple[int, bytes]] = []
+        self.running: list[Worker] = []
+        self.hash_of: dict[int, str] = {}
+
+    @rule(value=VALUES, stamp=st.sampled_from([0, 2_000, 1_700_000_000_000]))
+    def write(self, value: bytes, stamp: int) -> None:
+        self.topic.append((stamp, value))
+
+    @rule(target=workers, own=SHA, has=st.frozensets(SHA))
+    def start(self, own: str, has: frozenset[str]) -> Worker:
+        worker = Worker(own, has | {own})
+        worker.read(self.topic, len(self.topic))
+        self.running.append(worker)
+        return worker
+
+    @rule(worker=workers, most=st.integers(1, 5))
+    def read_on(self, worker: Worker, most: int) -> None:
+        worker.read(self.topic, most)
+
+    @rule(worker=workers, sha256=SHA)
+    def get_model(self, worker: Worker, sha256: str) -> None:
+        worker.has |= {sha256}
+
+    @rule(worker=consumes(workers))
+    def end(self, worker: Worker) -> None:
+        self.running.remove(worker)
+
+    @invariant()
+    def one_version_is_one_content(self) -> None:
+        for worker in self.running:
+            log = worker.log
+            assert log.content.hash == self.hash_of.setdefault(log.version, log.content.hash)
+
+    @invariant()
+    def a_position_has_one_version(self) -> None:
+        versions: dict[int, int] = {}
+        for worker in self.running:
+            assert worker.log.version == versions.setdefault(worker.log.position, worker.log.version)
+
+    @invariant()
+    def what_is_automated_is_in_force(self) -> None:
+        for worker in self.running:
+            for policy in POLICIES[1:]:
+                self._check(worker, policy)
+
+    def _check(self, worker: Worker, policy: str) -> None:
+        content, controls = worker.log.content, worker.controls
+        verdict = Verdict()
+        verdict.outcome, verdict.error_probability = 0, 0.05
+        route, _, threshold = decide(Case("a", policy, request(), None, None), verdict, controls)
+        if not worker.log.position:
+            assert (route == AUTO_ACTION) == (worker.baseline.model.sha256 != RAW)
+        if route != AUTO_ACTION:
+            return
+        assert controls.problem is None
+        assert {policy, "*"}.isdisjoint(content.stops)
+        asked = content.thresholds.get(policy) or content.thresholds["*"]
+        used = controls.model
+        assert used is not None
+        assert used.sha256 == (content.model or worker.baseline.model.sha256)
+        assert used.sha256 in worker.has
+        assert threshold == (0.4 if asked.value is None else asked.value)
+        if asked.origin == "set":
+            assert asked.model in (None, used.sha256)
+            assert not asked.kept_from or is_calibrated(used)
+        else:
+            assert is_calibrated(used)
+
+
+TestOneLogManyWorkers = OneLogManyWorkers.TestCase
+TestOneLogManyWorkers.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -1,0 +1,202 @@
+"""Controls on real workers, through `secondlook control`: closed when in doubt, and what the command says and returns."""
+
+import os
+import shutil
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+
+from scoring.store import write_model
+from scoring.training.cold_start import single_estimator_model
+from streams.cli.main import main
+from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.worker_process import WorkerProcess
+from tests.driving import IDS, ITEMS, decisions, ids, send
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def own_models(models: Path, tmp_path: Path) -> Path:
+    """A model directory of the test's own."""
+    return Path(shutil.copytree(models, tmp_path / "models"))
+
+
+def worker(broker: EmbeddedBroker, models: Path, **settings: Any) -> WorkerProcess:
+    base = {"broker": broker.bootstrap, "delivery": "at_least_once", "model": models, "web_port": 0}
+    return WorkerProcess({**base, "response_timeout": 3, **settings})
+
+
+def control(broker: EmbeddedBroker, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["control", *arguments, "--broker", broker.bootstrap])
+
+
+def shown(broker: EmbeddedBroker) -> dict[str, Any]:
+    result = control(broker, "show", "--json")
+    assert 0 == result.exit_code, result.output
+    document: dict[str, Any] = orjson.loads(result.stdout)
+    return document
+
+
+def readiness(port: int) -> tuple[int, dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+            return answer.status, orjson.loads(answer.read())
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, orjson.loads(refused.read())
+
+
+def second_model(directory: Path) -> str:
+    """Add a model that is not calibrated; `current` stays."""
+    current = (directory / "current").read_text()
+    sha256 = write_model(directory, *single_estimator_model("entropy")).name
+    (directory / "current").write_text(current)
+    return sha256
+
+
+def automated(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in found if one["route"] == "auto-action"]
+
+
+def test_a_worker_without_the_model_automates_nothing_until_it_has_it(
+    broker: EmbeddedBroker, own_models: Path, free_port: int
+) -> None:
+    """Not with another one, and not under the other's threshold; it says so, and goes on by itself."""
+    sha256 = second_model(own_models)
+    away = own_models.parent / "away"
+    (own_models / sha256).rename(away)
+    for message in (["set-model", sha256], ["set-threshold", "0.9"]):
+        assert 0 == control(broker, *message, "--wait", "0").exit_code
+    with worker(broker, own_models, web_port=free_port, instance_id="lacking") as running:
+        running.wait_for("assigned")
+        send(broker.bootstrap)
+        found = decisions(broker.bootstrap)
+        assert IDS == ids(found)
+        assert not automated(found)
+        assert {"controls_not_honoured"} <= {one["reasons"][0] for one in found}
+        assert {None} == {one["model"]["sha256"] for one in found}
+        status, said = readiness(free_port)
+        assert 503 == status
+        assert f"No model at {own_models / sha256}" in said["reason"]
+        waited = control(broker, "wait", "--wait", "1")
+        assert 3 == waited.exit_code
+        assert "lacking: everything goes to humans, it cannot do that: No model" in waited.output
+
+        away.rename(own_models / sha256)
+        assert 0 == control(broker, "wait").exit_code
+        assert 200 == readiness(free_port)[0]
+        again = [{**item.request, "request_id": f"again-{item.request_id}"} for item in ITEMS]
+        send(broker.bootstrap, [replace(item, request=one) for item, one in zip(ITEMS, again, strict=True)])
+        later = [one for one in decisions(broker.bootstrap, 2 * len(ITEMS)) if one["request_id"].startswith("again-")]
+        assert automated(later)
+        assert {sha256} == {one["model"]["sha256"] for one in later}
+        assert 0 == running.terminate()
+
+
+def test_stop_resume_and_rollback(broker: EmbeddedBroker, models: Path) -> None:
+    """Each is one command that ends when the worker has it in force, and can be seen with who did it and why."""
+    with worker(broker, models, instance_id="worker-1") as running:
+        running.wait_for("assigned")
+        first = control(broker, "set-threshold", "1", "--policy", "hate", "--issued-by", "ana", "--reason", "a trial")
+        assert (0, True) == (first.exit_code, "worker-1: in force, version 1" in first.output), first.output
+        stopped = control(broker, "stop", "--issued-by", "ben", "--reason", "wrong removals")
+        assert 0 == stopped.exit_code, stopped.output
+        send(broker.bootstrap)
+        found = decisions(broker.bootstrap)
+        assert not automated(found)
+        assert "automation_stopped" in {one["reasons"][0] for one in found}
+
+        now = shown(broker)
+        stop = now["stops"]["*"]
+        assert (2, "ben", "wrong removals") == (stop["since"], stop["issued_by"], stop["reason"])
+        assert (1.0, "set", "ana") == tuple(
+            now["thresholds"]["hate"][name] for name in ("value", "origin", "issued_by")
+        )
+        assert (True, False) == (now["in_force_everywhere"], now["split"])
+        assert "AUTOMATION STOPPED for every policy: version 2, by ben" in control(broker, "show").output
+
+        assert 4 == control(broker, "resume", "--policy", "hate").exit_code
+        assert 0 == control(broker, "resume").exit_code
+        undone = control(broker, "rollback", "0")
+        assert 0 == undone.exit_code, undone.output
+        assert ["*"] == list(shown(broker)["thresholds"])
+        assert "threshold of hate: 1 (set) -> none" in control(broker, "diff", "1", "5").output
+        told = [orjson.loads(line) for line in control(broker, "history", "--json").stdout.splitlines()]
+        assert [None, None, True, None, None] == [one["refused"] and True for one in told]
+        assert 0 == running.terminate()
+    gone = control(broker, "wait", "--wait", "1")
+    assert (5, True) == (gone.exit_code, "no worker is live" in gone.output)
+
+
+def test_a_worker_that_stays_silent_is_no_success(broker: EmbeddedBroker, models: Path) -> None:
+    """One of two is frozen: the command names it and does not return 0."""
+    with worker(broker, models, instance_id="frozen") as frozen, worker(broker, models, instance_id="well") as well:
+        for one in (frozen, well):
+            one.wait_for("assigned")
+        os.kill(frozen.pid, signal.SIGSTOP)
+        try:
+            result = control(broker, "set-threshold", "0.3", "--wait", "5")
+        finally:
+            os.kill(frozen.pid, signal.SIGCONT)
+        assert 3 == result.exit_code
+        assert "frozen: silent for" in result.output
+        assert "well: in force, version 1" in result.output
+        assert 0 == control(broker, "wait").exit_code
+
+
+def test_workers_of_different_settings_are_a_split_fleet(broker: EmbeddedBroker, models: Path) -> None:
+    """The log says nothing of the threshold yet, and their settings differ."""
+    with (
+        worker(broker, models, instance_id="a") as first,
+        worker(broker, models, instance_id="b", cost_review=0.5) as second,
+    ):
+        for one in (first, second):
+            one.wait_for("assigned")
+        assert shown(broker)["split"]
+        assert "SPLIT FLEET" in control(broker, "show").output
+
+
+def test_what_looks_like_a_mistake_is_not_written(broker: EmbeddedBroker, own_models: Path) -> None:
+    """A policy that no model knows, a model that a worker lacks, what single policies have: said in one line, with what to do."""
+    sha256 = (own_models / "current").read_text().strip()
+    with worker(broker, own_models, instance_id="worker-1") as running:
+        running.wait_for("assigned")
+        assert 0 == control(broker, "set-threshold", "0.3", "--policy", "hate").exit_code
+        slips = {
+            ("stop", "--policy", "hte"): "is 'hate' meant?",
+            ("set-threshold", "0.3"): "takes away the thresholds that hate has of their own: say --yes",
+            ("set-model", "f" * 64): "is not in the model directory of worker-1",
+            ("set-model", "f" * 6): f"They have: {sha256}",
+            ("set-model", "nonsense"): "is no model's sha256",
+            ("set-threshold", "0.3", "--policy", "hate", "--expected-version", "7"): "expects version 7 in force",
+            ("rollback", "9"): "version 9 cannot be restored",
+        }
+        for arguments, line in slips.items():
+            result = control(broker, *arguments)
+            assert (4, True) == (result.exit_code, line in result.output), result.output
+            assert 1 == len(result.output.splitlines())
+        assert (1, 0.3) == (shown(broker)["version"], shown(broker)["thresholds"]["hate"]["value"])
+        assert 0 == control(broker, "set-model", sha256[:8], "--keep-thresholds").exit_code
+        assert sha256 == shown(broker)["model"]["sha256"]
+        good = shown(broker)["version"]
+        uncalibrated = second_model(own_models)
+        deadline = time.monotonic() + 20  # it says every three seconds what it has
+        while uncalibrated not in shown(broker)["workers"]["worker-1"]["models"]:
+            assert time.monotonic() < deadline
+        kept = control(broker, "set-model", uncalibrated, "--keep-thresholds")
+        assert (3, True) == (kept.exit_code, "not calibrated" in kept.output), kept.output
+        assert 0 == control(broker, "rollback", str(good)).exit_code
