@@ -50,7 +50,7 @@ kafka-stop: $(VENV)/.installed ## Stop it
 
 .PHONY: docs
 docs: $(VENV)/.installed ## Renew the generated pages of docs/
-	$(BIN)/python -m streams.contracts.reference
+	$(BIN)/python -m docs.generate
 
 .PHONY: check
 check: $(VENV)/.installed ## ruff, mypy strict, import contracts

@@ -10,13 +10,20 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from streams.contracts.headers import (
+    CONNECT,
+    CYCLES,
+    ERROR_CODE,
+    EXCEPTION_CLASS,
+    EXCEPTION_MESSAGE,
+    SOURCE_OFFSET,
+    SOURCE_PARTITION,
+    SOURCE_TOPIC,
+    STAGE,
+)
 from streams.pipeline.matching import Dead
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import Headers, Output
-
-CONNECT = "__connect.errors."
-ERROR_CODE = "secondlook.error.code"
-CYCLES = "secondlook.redrive.cycles"
 
 _MOST_DIGITS: Final = 9
 _MOST_MESSAGE: Final = 1024
@@ -55,12 +62,12 @@ def dead_letter(dead: Dead, topic_names: Mapping[str, str]) -> Output:
     """Key, value and headers unchanged, the reason in additional headers; of a record too large only the reason."""
     record = dead.record
     reasons: Headers = [
-        (CONNECT + "topic", topic_names[record.source].encode()),
-        (CONNECT + "partition", str(record.partition).encode()),
-        (CONNECT + "offset", str(record.offset).encode()),
-        (CONNECT + "stage", b"intake"),
-        (CONNECT + "exception.class.name", type(dead.code).__name__.encode()),
-        (CONNECT + "exception.message", dead.message.encode(errors="replace")[:_MOST_MESSAGE]),
+        (SOURCE_TOPIC, topic_names[record.source].encode()),
+        (SOURCE_PARTITION, str(record.partition).encode()),
+        (SOURCE_OFFSET, str(record.offset).encode()),
+        (STAGE, b"intake"),
+        (EXCEPTION_CLASS, type(dead.code).__name__.encode()),
+        (EXCEPTION_MESSAGE, dead.message.encode(errors="replace")[:_MOST_MESSAGE]),
         (ERROR_CODE, dead.code.encode()),
     ]
     if not dead.carried:
@@ -77,10 +84,10 @@ def read_letter(headers: Headers | None) -> Letter:
     }
     return Letter(
         code=said.get(ERROR_CODE),
-        topic=said.get(CONNECT + "topic"),
-        partition=said.get(CONNECT + "partition"),
-        offset=said.get(CONNECT + "offset"),
-        message=said.get(CONNECT + "exception.message"),
+        topic=said.get(SOURCE_TOPIC),
+        partition=said.get(SOURCE_PARTITION),
+        offset=said.get(SOURCE_OFFSET),
+        message=said.get(EXCEPTION_MESSAGE),
         cycles=_count(said.get(CYCLES)),
     )
 

@@ -9,12 +9,13 @@ from click.testing import CliRunner
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams.cli.main import main
+from streams.contracts.headers import CYCLES
 from streams.dead_letters import redrive as redriving
 from streams.dead_letters.reading import Spot, letters_at
 from streams.dead_letters.redrive import redrive_codes, redrive_spots
 from streams.errors import DeliveryError, LetterError
 from streams.kafka.topics import Topic
-from streams.pipeline.dead_letters import CYCLES, dead_letter, put_back
+from streams.pipeline.dead_letters import dead_letter, put_back
 from streams.pipeline.matching import Dead
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, Record

@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.live import Live
 
 from scoring import RECORDING, is_held_out, load_model, read_recording
+from streams.contracts.headers import ERROR_CODE
 from streams.errors import StreamError
 from streams.kafka.clients import Consumed, base_config, topic_names
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import SetThreshold
-from streams.pipeline.dead_letters import ERROR_CODE
 from streams.settings import Settings
 from streams.trials.brokers.embedded import EmbeddedBroker
 from streams.trials.demo.books import MISTAKE_COST, REVIEW_COST, Books

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
+from streams.contracts.headers import ERROR_CODE, SOURCE_TOPIC
 from streams.pipeline.gate import ENVELOPE
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Headers
@@ -263,7 +263,7 @@ def _header(headers: Headers | None, name: str) -> bytes:
 def _headers_kept(own: Headers | None, headers: Headers | None) -> bool:
     """The record's own headers first, then ours, one of which names its topic."""
     own, kept = own or [], headers or []
-    return kept[: len(own)] == own and [name for name, _ in kept[len(own) : len(own) + 1]] == [CONNECT + "topic"]
+    return kept[: len(own)] == own and [name for name, _ in kept[len(own) : len(own) + 1]] == [SOURCE_TOPIC]
 
 
 def _counts(codes: npt.NDArray[np.str_]) -> dict[str, int]:

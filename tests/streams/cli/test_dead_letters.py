@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from streams.cli.main import main
-from streams.pipeline.dead_letters import CYCLES
+from streams.contracts.headers import CYCLES
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import RESPONSES, Headers
 from streams.trials.brokers.embedded import EmbeddedBroker

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from streams.contracts.headers import CYCLES
 from streams.kafka.topics import load_topics
-from streams.pipeline.dead_letters import CYCLES
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, RESPONSES, Headers
 from streams.trials.worker_process import WorkerProcess

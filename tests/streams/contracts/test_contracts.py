@@ -17,7 +17,7 @@ from referencing import Registry, Resource
 
 from featurizers import PRESETS, PROVIDERS, SCHEMA, ResponseError, decode
 from scoring import RECORDING, ErrorModel, ModelError, Scores, load_model, read_recording
-from streams.contracts.reference import CONTRACTS, load_schema
+from streams.contracts import SCHEMAS, load_schema
 from streams.errors import ControlError
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
@@ -56,7 +56,7 @@ POLICY = ITEMS[0].policy
 
 @cache
 def validator(name: str) -> Draft202012Validator:
-    resources = [Resource.from_contents(load_schema(contract)) for contract in CONTRACTS]
+    resources = [Resource.from_contents(load_schema(contract)) for contract in SCHEMAS]
     registry = Registry().with_resources([(resource.id(), resource) for resource in resources])
     return Draft202012Validator(load_schema(name), registry=registry)
 
@@ -136,7 +136,7 @@ def decisions(outputs: list[Output]) -> list[Any]:
     return checked
 
 
-@pytest.mark.parametrize("name", CONTRACTS)
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_a_schema_is_a_schema_and_says_its_name(name: str) -> None:
     """Valid JSON Schema 2020-12, with the id by which the others refer to it."""
     schema = load_schema(name)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from streams.pipeline.dead_letters import CONNECT, ERROR_CODE
+from streams.contracts.headers import ERROR_CODE, SOURCE_TOPIC
 from streams.pipeline.records import Headers
 from streams.trials.stress.books import Books, Findings
 from streams.trials.stress.chaos import Damage
@@ -50,7 +50,7 @@ class Stream:
     def letter(self, index: int, code: str) -> tuple[bytes | None, bytes | None, Headers]:
         """What must be set aside of a request."""
         sent = PLAN.set_aside(index)
-        return sent.key, sent.value, [*(sent.headers or []), (CONNECT + "topic", b"t"), (ERROR_CODE, code.encode())]
+        return sent.key, sent.value, [*(sent.headers or []), (SOURCE_TOPIC, b"t"), (ERROR_CODE, code.encode())]
 
     def play(self) -> Findings:
         """Everything into the books, and close them."""
@@ -235,7 +235,7 @@ def answer_kept_away(stream: Stream, fault: Fault) -> int:
 
 def response_letter(stream: Stream, index: int, code: str) -> None:
     sent = PLAN.send(Kind.RESPONSE, index)
-    headers: Headers = [(CONNECT + "topic", b"t"), (ERROR_CODE, code.encode())]
+    headers: Headers = [(SOURCE_TOPIC, b"t"), (ERROR_CODE, code.encode())]
     stream.books.dead_letter(sent.key, sent.value, headers)
 
 

@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from streams.contracts import DEAD_LETTER_HEADERS
 from streams.kafka.topics import Topic, load_topics
-from streams.pipeline.dead_letters import CYCLES, dead_letter
-from streams.pipeline.matching import Dead
-from streams.pipeline.reasons import DeadLetter
-from streams.pipeline.records import REQUESTS, Record
 
-SCHEMAS: Final = "../streams/contracts/schemas"
+_SCHEMAS: Final = "../streams/contracts/schemas"
 """Where the schema files are, seen from docs/."""
 
 _BINDING: Final = {"bindingVersion": "0.5.0"}
@@ -28,12 +25,6 @@ class Contract:
     key: str
     about: str = ""
     headers: tuple[str, ...] = ()
-
-
-def _dead_letter_headers() -> tuple[str, ...]:
-    sample = Record(REQUESTS, 0, 0, 0, None, None, None)
-    output = dead_letter(Dead(sample, DeadLetter.NOT_A_RECORD, ""), {REQUESTS: ""})
-    return (*(name for name, _ in output.headers or ()), CYCLES)
 
 
 _PASSED_ON: Final = "The request's headers, all of them (`traceparent`, `ce_*`, unknown ones), unchanged."
@@ -55,7 +46,7 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
         "As it came, null included; null as well where the record was too large.",
         "Value and headers as they came, left out where the record was too large to be written, and why it was set aside in "
         "further headers.",
-        _dead_letter_headers(),
+        DEAD_LETTER_HEADERS,
     ),
     "vectors": Contract(("send",), "vector", "vector", "The request's."),
     "human_decisions": Contract(("receive",), "human-decision", "human-decision", "Any; best the request_id."),
@@ -113,6 +104,6 @@ def _message(contract: Contract) -> dict[str, Any]:
     if contract.schema is None:
         message["contentType"] = "application/octet-stream"
     else:
-        message["payload"] = {"$ref": f"{SCHEMAS}/{contract.schema}.v1.json"}
+        message["payload"] = {"$ref": f"{_SCHEMAS}/{contract.schema}.v1.json"}
     message["bindings"] = {"kafka": {"key": {"type": "string", "description": contract.key}, **_BINDING}}
     return message

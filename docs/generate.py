@@ -1,11 +1,10 @@
-"""`python -m streams.contracts.reference` writes what the docs say of the code: docs/reference.md, docs/asyncapi.json, one schema.
+"""`python -m docs.generate` writes what is said of the code from the code: docs/reference.md, docs/asyncapi.json, one schema.
 
 The control messages' schema comes from their structs; the other schemas are written by hand and checked by the tests.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,19 +12,19 @@ import click
 import msgspec
 from prometheus_client.metrics import MetricWrapperBase
 
+from docs.asyncapi import asyncapi
 from streams.cli.main import main as cli
-from streams.contracts.asyncapi import asyncapi
+from streams.contracts import SCHEMAS, load_schema
+from streams.contracts.headers import ERROR_CODE
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import ControlMessage
-from streams.pipeline.dead_letters import ERROR_CODE
 from streams.pipeline.reasons import DEAD_LETTERS, REASONS, REFUSALS
 from streams.settings import settings_markdown
 from streams.worker.metrics import Metrics
 
-COMMAND: Final = "python -m streams.contracts.reference"
-CONTRACTS: Final = ("request", "response", "vector", "decision", "human-decision", "control", "control-status")
+COMMAND: Final = "make docs"
 
-_ROOT: Final = Path(__file__).parents[2]
+_ROOT: Final = Path(__file__).parents[1]
 _HELP_WIDTH: Final = 100
 
 
@@ -53,13 +52,6 @@ def control_schema() -> dict[str, Any]:
         "anyOf": schema["anyOf"],
         "$defs": schema["$defs"],
     }
-
-
-def load_schema(name: str) -> dict[str, Any]:
-    """A contract's JSON Schema, by its name without version."""
-    text = resources.files("streams.contracts").joinpath("schemas", f"{name}.v1.json").read_text(encoding="utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
 
 
 def reference_markdown() -> str:
@@ -141,7 +133,7 @@ def _contracts() -> str:
         "message: there a field that nobody knows is a mistake, and the message is refused.\n"
     )
     parts = []
-    for name in CONTRACTS:
+    for name in SCHEMAS:
         schema = control_schema() if name == "control" else load_schema(name)
         link = f"[{name}.v1.json](../streams/contracts/schemas/{name}.v1.json)"
         parts.append(f"\n### {schema['title']}\n\n{schema['description']} Schema: {link}.\n")
