@@ -22,8 +22,7 @@ from track import answers
 
 from featurizers import PRESETS
 from scoring import RECORDING, cost_threshold, load_model, read_recording
-from streams.kafka.clients import topic_names
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.assignment import Assignment
 from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.controls import Controls

@@ -15,12 +15,11 @@ from msgspec import structs
 
 from streams.cli.printable import printable
 from streams.errors import ControlError
-from streams.kafka.clients import topic_names
 from streams.kafka.control_history import History, read_history
 from streams.kafka.control_status import MOST_MODELS
 from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import EVERY_POLICY, Content
 from streams.pipeline.control_messages import ControlMessage, SetAuditRate, SetCosts, SetModel, SetThreshold
 from streams.settings import Settings

@@ -14,10 +14,10 @@ from featurizers import explain as explained
 from streams.cli.features import as_document, read_saved, render
 from streams.cli.main import setting_options, settings_from
 from streams.errors import TopicError
-from streams.kafka.clients import base_config, reader_config, topic_names
+from streams.kafka.clients import base_config, reader_config
 from streams.kafka.control_history import read_history
 from streams.kafka.reading import ends, read_to_end
-from streams.kafka.topics import existing_partitions, load_topics
+from streams.kafka.topics import existing_partitions, load_topics, topic_names
 from streams.pipeline.assignment import Assignment
 from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.controls import Baseline, Controls, by_settings, honour

@@ -18,10 +18,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.dead_letters.reading import Spot, below, dead_letter_topic, letter_ends, letters_at
 from streams.errors import BrokerError, DeliveryError
-from streams.kafka.clients import Consumed, group_name, kafka_error, reader_config, topic_names
+from streams.kafka.clients import Consumed, group_name, kafka_error, reader_config
 from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
 from streams.kafka.reading import read_to_end
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.dead_letters import (
     Progress,
     Refusal,

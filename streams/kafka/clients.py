@@ -4,7 +4,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
@@ -12,6 +12,9 @@ from streams.errors import SettingsError
 from streams.kafka.client_log import client_log
 from streams.pipeline.records import Headers
 from streams.settings import KAFKA_PREFIX, Settings
+
+ClientConfig: TypeAlias = dict[str, object]
+"""Options of a client by librdkafka's names; callbacks and a logger beside texts and numbers."""
 
 
 class Consumed(Protocol):
@@ -68,7 +71,7 @@ _OURS: Final = {
 }
 
 
-def base_config(settings: Settings) -> dict[str, Any]:
+def base_config(settings: Settings) -> ClientConfig:
     """What every client shares: the address, the pass-through options, and a place for librdkafka's log.
 
     Raises SettingsError on options that the client refuses, or that a guarantee hangs on.
@@ -84,6 +87,14 @@ def base_config(settings: Settings) -> dict[str, Any]:
         "logger": client_log,
         **settings.kafka,
     }
+
+
+def admin_config(config: ClientConfig) -> dict[str, str | int | float | bool]:
+    """The same for an admin client, whose type hints know no callbacks.
+
+    Its own log lines would only repeat, less clearly, what the errors raised here say.
+    """
+    return cast("dict[str, str | int | float | bool]", {"log_level": 0, **config})
 
 
 @lru_cache
@@ -109,9 +120,9 @@ def _refusal(options: Mapping[str, str]) -> str | None:
     return None
 
 
-def consumer_config(settings: Settings) -> dict[str, Any]:
+def consumer_config(settings: Settings) -> ClientConfig:
     """The group consumer of requests and responses."""
-    config = {
+    config: ClientConfig = {
         "session.timeout.ms": 10_000,
         "heartbeat.interval.ms": 3_000,
         "fetch.wait.max.ms": 10,
@@ -138,7 +149,7 @@ def group_name(settings: Settings) -> str:
     return settings.topic_prefix + settings.group
 
 
-def reader_config(settings: Settings, *, isolation: str = "read_committed") -> dict[str, Any]:
+def reader_config(settings: Settings, *, isolation: str = "read_committed") -> ClientConfig:
     """A consumer that assigns partitions to itself and belongs to no group (librdkafka wants a name all the same)."""
     return {
         "fetch.wait.max.ms": 50,
@@ -152,7 +163,7 @@ def reader_config(settings: Settings, *, isolation: str = "read_committed") -> d
     }
 
 
-def producer_config(settings: Settings, **more: Any) -> dict[str, Any]:
+def producer_config(settings: Settings, **more: object) -> ClientConfig:
     """A producer that neither loses nor reorders; the partitioner is the Java clients' own, for those downstream."""
     return {
         "linger.ms": 0,  # a batch is produced in one go and flushed: there is nothing to wait for
@@ -187,8 +198,3 @@ def kafka_error(problem: KafkaException) -> KafkaError:
 def _log_error(error: KafkaError) -> None:
     """Connection troubles: librdkafka mends them itself or fails the call that needs the broker."""
     client_log.warning("kafka: %s", _QUOTED_SECRET.sub(r"\1 ***", error.str()), extra={"code": error.name()})
-
-
-def topic_names(topics: Mapping[str, Any]) -> dict[str, str]:
-    """Role -> name on the broker."""
-    return {key: topic.name for key, topic in topics.items()}

@@ -7,13 +7,13 @@ is for the caller to let them go. A new assignment brings nothing before `read_f
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, TopicPartition
 
 from streams.errors import BrokerError, MembershipError, TopicError
 from streams.kafka.client_log import client_log
-from streams.kafka.clients import Consumed, consume, consumer_config
+from streams.kafka.clients import ClientConfig, Consumed, consume, consumer_config
 from streams.pipeline.assignment import Place
 from streams.pipeline.records import Record
 from streams.settings import Settings
@@ -56,7 +56,7 @@ class GroupConsumer:
         settings: Settings,
         roles: Mapping[str, str],
         members: Members,
-        make: Callable[[dict[str, Any]], Consumer] = Consumer,
+        make: Callable[[ClientConfig], Consumer] = Consumer,
     ) -> None:
         self._settings = settings
         self._roles = roles

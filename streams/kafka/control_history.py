@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer
 
-from streams.kafka.clients import reader_config, topic_names
+from streams.kafka.clients import reader_config
 from streams.kafka.reading import broker_stamp, read_to_end, watermarks
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import NOTHING_SAID, Content
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.settings import Settings

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import chain
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.calls import Caller, CallHung
-from streams.kafka.clients import kafka_error, producer_config, transactional_id
+from streams.kafka.clients import ClientConfig, kafka_error, producer_config, transactional_id
 from streams.pipeline.records import Output
 from streams.pipeline.stages import Outbox, Ticket
 from streams.settings import Settings
@@ -86,7 +86,7 @@ class Delivery(Protocol):
 class _Producing:
     """What both ways share: a producer, topic names, and patience with a broker that is away."""
 
-    def __init__(self, config: dict[str, Any], names: Mapping[str, str]) -> None:
+    def __init__(self, config: ClientConfig, names: Mapping[str, str]) -> None:
         self._config = {**config, "on_delivery": self._on_failure, "delivery.report.only.error": True}
         self._names = names
         self._stopping = threading.Event()

@@ -9,10 +9,10 @@ from typing import Final, Self
 
 from confluent_kafka import Consumer
 
-from streams.kafka.clients import Consumed, consume, reader_config, topic_names
+from streams.kafka.clients import Consumed, consume, reader_config
 from streams.kafka.control_status import ALIVE_EVERY, STOPPED, WorkerStatus, decode_status
 from streams.kafka.reading import read_to_end, watermarks
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.settings import Settings
 
 LIVE_FOR: Final = 4 * ALIVE_EVERY

@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 from confluent_kafka.admin import AdminClient
 
 from streams.kafka.admin import delete_records, topic_ids
-from streams.kafka.clients import base_config, reader_config
+from streams.kafka.clients import admin_config, base_config, reader_config
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.pending import CHANGELOG
 from streams.pipeline.records import REQUESTS, RESPONSES
@@ -54,7 +54,7 @@ class Prober:
         self._now = now
         self._client = Consumer(reader_config(settings, isolation="read_uncommitted"))
         self._stable_client = Consumer(reader_config(settings))
-        self._admin = AdminClient({"log_level": 0, **base_config(settings)})
+        self._admin = AdminClient(admin_config(base_config(settings)))
         self._lock = threading.Lock()
         self._watched: Assignment | None = None
         self._ends: list[End] = []

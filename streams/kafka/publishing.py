@@ -1,12 +1,10 @@
 """Writing a control message."""
 
-from typing import Any
-
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from streams.errors import BrokerError
-from streams.kafka.clients import base_config, topic_names
-from streams.kafka.topics import load_topics
+from streams.kafka.clients import base_config
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_messages import ControlMessage, encode_control, parse_control
 from streams.settings import Settings
 
@@ -20,12 +18,17 @@ def publish_control(settings: Settings, message: ControlMessage) -> int:
     """
     value = encode_control(message)
     parse_control(value)
-    delivered: list[Any] = []
+    delivered: list[KafkaError | int] = []
+
+    def on_delivery(error: KafkaError | None, record: Message) -> None:
+        delivered.append(error or record.offset() or 0)
+
     producer = Producer(base_config(settings))
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
-    producer.produce(topic, value, on_delivery=lambda error, record: delivered.append(error or record.offset()))
+    producer.produce(topic, value, on_delivery=on_delivery)
     producer.flush(_TIMEOUT)
-    if not delivered or not isinstance(delivered[0], int):
-        why = delivered[0].str() if delivered else f"no answer within {_TIMEOUT:g} s"
-        raise BrokerError(f"the control message could not be written to {topic} on {settings.broker}: {why}")
-    return delivered[0]
+    answer = delivered[0] if delivered else None
+    if isinstance(answer, int):
+        return answer
+    why = f"no answer within {_TIMEOUT:g} s" if answer is None else answer.str()
+    raise BrokerError(f"the control message could not be written to {topic} on {settings.broker}: {why}")

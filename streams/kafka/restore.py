@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.errors import BrokerError, ChangelogError, DataLossError, OwnerError
 from streams.kafka.admin import group_members, topic_ids
-from streams.kafka.clients import base_config, group_name, kafka_error, reader_config
+from streams.kafka.clients import admin_config, base_config, group_name, kafka_error, reader_config
 from streams.kafka.delivery import BatchAborted
 from streams.kafka.reading import read_to_end, watermarks
 from streams.pipeline.assignment import Assignment, Place
@@ -60,7 +60,7 @@ class Restorer:
         self._limits = limits
         self._write = write
         self._now = now
-        self._admin = AdminClient({"log_level": 0, **base_config(settings)})
+        self._admin = AdminClient(admin_config(base_config(settings)))
         self._group = group_name(settings)
         self.skipped: Counter[str] = Counter()
         self.progress = Progress()

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Consumer, TopicPartition
 
 from streams.errors import BrokerError, MembershipError, TopicError
+from streams.kafka.clients import ClientConfig
 from streams.kafka.consumer import Fetched, GroupConsumer
 from streams.kafka.flow import Flow
 from streams.kafka.prober import Prober
@@ -48,7 +49,7 @@ class Source:
         flow: Flow,
         restorer: Restorer,
         prober: Prober,
-        make_client: Callable[[dict[str, Any]], Consumer] = Consumer,
+        make_client: Callable[[ClientConfig], Consumer] = Consumer,
     ) -> None:
         self._settings = settings
         self._flow = flow

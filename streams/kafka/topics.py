@@ -1,14 +1,13 @@
 """The topics: their one definition (`topics.toml`), creating them, and checking the ones that exist."""
 
 import time
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
-from typing import Any
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException
 
 # These are its documented names; its type hints only forget to re-export them.
@@ -16,6 +15,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from streams.errors import BrokerError, TopicError
 from streams.kafka.admin import has_controller
+from streams.kafka.clients import ClientConfig, admin_config
 
 # Matching needs both halves of a pair, and their changelog, under the same partition number.
 CO_PARTITIONED = ("requests", "responses", "pending")
@@ -47,10 +47,19 @@ class Topic:
     purpose: str
 
 
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of `topics.toml`."""
+
+    name: str
+    partitions: int
+    purpose: str
+    config: dict[str, str]
+
+
 @cache
-def _definition() -> Mapping[str, Any]:
-    text = resources.files("streams.kafka").joinpath("topics.toml").read_text(encoding="utf-8")
-    return MappingProxyType(tomllib.loads(text))
+def _definition() -> Mapping[str, _Entry]:
+    text = resources.files("streams.kafka").joinpath("topics.toml").read_bytes()
+    return MappingProxyType(msgspec.toml.decode(text, type=dict[str, _Entry]))
 
 
 def load_topics(prefix: str = "") -> dict[str, Topic]:
@@ -58,17 +67,22 @@ def load_topics(prefix: str = "") -> dict[str, Topic]:
     return {
         key: Topic(
             key=key,
-            name=prefix + entry["name"],
-            partitions=entry["partitions"],
-            config=MappingProxyType(entry["config"]),
-            purpose=entry["purpose"],
+            name=prefix + entry.name,
+            partitions=entry.partitions,
+            config=MappingProxyType(entry.config),
+            purpose=entry.purpose,
         )
         for key, entry in _definition().items()
     }
 
 
+def topic_names(topics: Mapping[str, Topic]) -> dict[str, str]:
+    """Role -> name on the broker."""
+    return {key: topic.name for key, topic in topics.items()}
+
+
 def create_topics(
-    conf: Mapping[str, Any], topics: Mapping[str, Topic], *, replication_factor: int = -1, timeout: float = 30.0
+    conf: ClientConfig, topics: Mapping[str, Topic], *, replication_factor: int = -1, timeout: float = 30.0
 ) -> list[str]:
     """Create the topics that are missing, check those that exist, and return the names of the created ones.
 
@@ -87,13 +101,13 @@ def create_topics(
     return created
 
 
-def check_topics(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeout: float = 10.0) -> list[str]:
+def check_topics(conf: ClientConfig, topics: Mapping[str, Topic], *, timeout: float = 10.0) -> list[str]:
     """Return what is wrong with the topics on the broker, each with its mending; empty if nothing is.
 
     Only names and partition counts are looked at: plain metadata, which every broker gives. Raises BrokerError if none
     answers within `timeout` seconds.
     """
-    bootstrap = conf["bootstrap.servers"]
+    bootstrap = _address(conf)
     counts = _partition_counts(_admin(conf), conf, timeout)
     missing = [topic for topic in topics.values() if topic.name not in counts]
     problems = _missing(missing, bootstrap)
@@ -105,12 +119,10 @@ def check_topics(conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeou
     return problems
 
 
-def existing_partitions(
-    conf: Mapping[str, Any], topics: Mapping[str, Topic], *, timeout: float = 10.0
-) -> dict[str, range]:
+def existing_partitions(conf: ClientConfig, topics: Mapping[str, Topic], *, timeout: float = 10.0) -> dict[str, range]:
     """The partition numbers of each topic on the broker, by its key. Raises TopicError if one is missing."""
     counts = _partition_counts(_admin(conf), conf, timeout)
-    missing = _missing([topic for topic in topics.values() if topic.name not in counts], conf["bootstrap.servers"])
+    missing = _missing([topic for topic in topics.values() if topic.name not in counts], _address(conf))
     if missing:
         raise TopicError("\n".join(missing))
     return {key: range(counts[topic.name]) for key, topic in topics.items()}
@@ -154,7 +166,7 @@ class ConfigFindings:
 
 
 def check_configs(
-    conf: Mapping[str, Any], topics: Mapping[str, Topic], *, max_record_bytes: int, timeout: float = 10.0
+    conf: ClientConfig, topics: Mapping[str, Topic], *, max_record_bytes: int, timeout: float = 10.0
 ) -> ConfigFindings:
     """Hold the existing topics' settings against what the guarantees rely on.
 
@@ -165,9 +177,7 @@ def check_configs(
     resources_of = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics.values()}
     admin = _admin(conf)  # must outlive the answers
     if not has_controller(admin):
-        raise TopicError(
-            f"the broker {conf['bootstrap.servers']} did not tell the settings of its topics: it has no controller"
-        )
+        raise TopicError(f"the broker {_address(conf)} did not tell the settings of its topics: it has no controller")
     answers = admin.describe_configs(list(resources_of), request_timeout=timeout)
     errors, warnings = [], []
     for resource, answer in answers.items():
@@ -176,7 +186,7 @@ def check_configs(
             actual = {name: entry.value for name, entry in answer.result(timeout=timeout + 1).items()}
         except KafkaException as error:
             raise TopicError(
-                f"the broker {conf['bootstrap.servers']} did not tell the settings of topic {topic.name}: {_text(error)}"
+                f"the broker {_address(conf)} did not tell the settings of topic {topic.name}: {_text(error)}"
             ) from error
         errors += [
             f"topic {topic.name} has {name}={actual.get(name)}, but needs {wanted}. Mend it: "
@@ -206,24 +216,27 @@ def _needed(topic: Topic) -> dict[str, str]:
     return {name: topic.config[name] for name in ("cleanup.policy", "retention.ms", "retention.bytes")}
 
 
-def _alter(conf: Mapping[str, Any], topic: Topic, name: str, wanted: str) -> str:
+def _alter(conf: ClientConfig, topic: Topic, name: str, wanted: str) -> str:
     return (
-        f"kafka-configs.sh --bootstrap-server {conf['bootstrap.servers']} --alter --entity-type topics "
+        f"kafka-configs.sh --bootstrap-server {_address(conf)} --alter --entity-type topics "
         f"--entity-name {topic.name} --add-config {name}={wanted}"
     )
 
 
-def _admin(conf: Mapping[str, Any]) -> AdminClient:
-    # The client's own log lines would only repeat, less clearly, what the errors raised here say.
-    return AdminClient({"log_level": 0, **conf})
+def _address(conf: ClientConfig) -> str:
+    return str(conf["bootstrap.servers"])
 
 
-def _partition_counts(admin: AdminClient, conf: Mapping[str, Any], timeout: float) -> dict[str, int]:
+def _admin(conf: ClientConfig) -> AdminClient:
+    return AdminClient(admin_config(conf))
+
+
+def _partition_counts(admin: AdminClient, conf: ClientConfig, timeout: float) -> dict[str, int]:
     try:
         metadata = admin.list_topics(timeout=timeout)
     except KafkaException as error:
         raise BrokerError(
-            f"no Kafka broker answered at {conf['bootstrap.servers']} within {timeout:g} s ({_text(error)}): "
+            f"no Kafka broker answered at {_address(conf)} within {timeout:g} s ({_text(error)}): "
             "is the address right, is the broker running, do the security settings match?"
         ) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
@@ -254,7 +267,7 @@ def _create(admin: AdminClient, topics: list[Topic], replication_factor: int, ti
     return created
 
 
-def _await_visible(admin: AdminClient, conf: Mapping[str, Any], names: list[str], timeout: float) -> None:
+def _await_visible(admin: AdminClient, conf: ClientConfig, names: list[str], timeout: float) -> None:
     """Wait until the brokers' metadata shows the topics: they learn of new ones a little after the controller."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -267,7 +280,7 @@ def _await_visible(admin: AdminClient, conf: Mapping[str, Any], names: list[str]
 def _missing(topics: list[Topic], bootstrap: str) -> list[str]:
     if not topics:
         return []
-    prefix = topics[0].name.removesuffix(_definition()[topics[0].key]["name"])
+    prefix = topics[0].name.removesuffix(_definition()[topics[0].key].name)
     command = f"secondlook topics create --broker {bootstrap}" + (f" --topic-prefix {prefix}" if prefix else "")
     return [f"missing on {bootstrap}: {', '.join(topic.name for topic in topics)}. Mend it: {command}"]
 

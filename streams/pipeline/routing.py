@@ -2,7 +2,7 @@
 
 import zlib
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import numpy as np
 import orjson
@@ -23,6 +23,13 @@ _DRIVERS = 3
 
 UNSCORED_PRIORITY: Final = 1.0
 """Nothing is known of an unscored case, so it waits behind no other."""
+
+
+class Driver(TypedDict):
+    """A term of the model, and how it pushed the score: positive towards "the LLM is wrong"."""
+
+    predictor: str
+    push: float
 
 
 class Verdict:
@@ -51,12 +58,12 @@ class Verdict:
         self.error_probability: float | None = None
         self.category: str | None = None
         self.spec: str | None = None
-        self.drivers: list[dict[str, Any]] = []
+        self.drivers: list[Driver] = []
         self.missing: list[str] = []
 
 
-def top_drivers(scores: Scores, model: ErrorModel) -> list[list[dict[str, Any]]]:
-    """For each row the terms that pushed the score most, signed: positive towards "the LLM is wrong"."""
+def top_drivers(scores: Scores, model: ErrorModel) -> list[list[Driver]]:
+    """For each row the terms that pushed the score most."""
     pushes = scores.contributions
     if pushes.shape[1] == 0:
         return [[] for _ in pushes]
@@ -65,7 +72,7 @@ def top_drivers(scores: Scores, model: ErrorModel) -> list[list[dict[str, Any]]]
     values = np.round(np.take_along_axis(pushes, strongest, axis=1).astype(np.float64), 6)
     names = np.array(model.terms, object)[strongest]
     return [
-        [{"predictor": name, "push": push} for name, push in zip(*row, strict=True)]
+        [Driver(predictor=name, push=push) for name, push in zip(*row, strict=True)]
         for row in zip(names.tolist(), values.tolist(), strict=True)
     ]
 
@@ -101,7 +108,7 @@ def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided
     """The decision record, with its route and reason. It keeps the request's key and headers."""
     route, reason, threshold = decide(case, verdict, controls)
     action = _ACTIONS[verdict.outcome] if route == AUTO_ACTION and verdict.outcome is not None else "review"
-    decision: dict[str, Any] = {
+    decision: dict[str, object] = {
         "request_id": case.request_id,
         "policy": case.policy,
         "route": route,

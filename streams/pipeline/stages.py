@@ -8,10 +8,11 @@ human, the others go on.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from featurizers import SCHEMA, OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
 from scoring import ErrorModel, ModelError, Scores
@@ -24,7 +25,7 @@ from streams.pipeline.ledger import closed_sides
 from streams.pipeline.matching import Arrivals, Case, Matched, Matcher
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Output
-from streams.pipeline.routing import Verdict, encode_decision, rfc3339, top_drivers
+from streams.pipeline.routing import Driver, Verdict, encode_decision, rfc3339, top_drivers
 
 _T = TypeVar("_T")
 
@@ -252,7 +253,7 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
     outcomes = vectors.outcomes.tolist()
     confidences = _or_none(vectors.values[:, SCHEMA.names.index("stated_confidence")])
     probabilities: list[float | None] = [None] * rows
-    drivers: list[list[dict[str, Any]]] = [[]] * rows
+    drivers: list[list[Driver]] = [[]] * rows
     supported = [True] * rows
     if scores is not None and model is not None:
         probabilities = _or_none(scores.error_probability)
@@ -276,7 +277,7 @@ def _verdicts(batch: ScoredBatch) -> list[Verdict]:
     return verdicts
 
 
-def _or_none(column: np.ndarray[Any, np.dtype[np.float32]]) -> list[float | None]:
+def _or_none(column: NDArray[np.float32]) -> list[float | None]:
     """A float32 column as JSON numbers of seven decimals; NaN is None."""
     return [None if value != value else value for value in np.round(column.astype(np.float64), 7).tolist()]  # noqa: PLR0124 - NaN
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from confluent_kafka.admin import AdminClient
 
-from streams.kafka.clients import base_config
+from streams.kafka.clients import admin_config, base_config
 from streams.kafka.topics import create_topics, load_topics
 from streams.settings import Settings
 
@@ -20,6 +20,6 @@ def own_topics(settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
-        admin = AdminClient(base_config(settings))  # must outlive the answers
+        admin = AdminClient(admin_config(base_config(settings)))  # must outlive the answers
         for deleted in admin.delete_topics([topic.name for topic in topics.values()]).values():
             deleted.result(_DELETION_TIMEOUT)

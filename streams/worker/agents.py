@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, TypeVar
 
 import faust
 from faust.app.base import BootStrategy
+from faust.types import AgentT
 
-from streams.pipeline.stages import Outbox, Pipeline
+from streams.pipeline.stages import Outbox, Pipeline, Polled
 from streams.settings import Settings
 from streams.worker.logs import LIBRARY_LOG
 from streams.worker.metrics import Metrics
@@ -36,7 +37,7 @@ class App(faust.App):
     def _create_directories(self) -> None:
         """Faust would make folders for its tables; there are none."""
 
-    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+    async def _on_agent_error(self, agent: AgentT[object], exc: BaseException) -> None:
         name = agent.fun.__name__
         log.critical("%s: %s; the worker stops, a restart redoes its batch", name, exc, exc_info=exc)
         await self.crash(exc)
@@ -57,16 +58,17 @@ def make_app(settings: Settings) -> App:
 
 def connect_agents(
     app: App, pipeline: Pipeline, metrics: Metrics, deliver: Callable[[Outbox], Awaitable[None]]
-) -> Callable[[Any], Awaitable[Any]]:
+) -> Callable[[Polled], Awaitable[object]]:
     """Make the agents intake, featurize, score, route and deliver; returns how to put a batch in front of the first."""
-    channels = {
+    # Typed, a channel would take nothing but events; without a topic it takes what is to come out.
+    channels: dict[str, Any] = {
         name: app.channel(maxsize=_QUEUED_BATCHES) for name in ("intake", "featurize", "score", "route", "deliver")
     }
 
-    def stage(name: str, following: str, work: Callable[[_In], Any]) -> None:
+    def stage(name: str, following: str, work: Callable[[_In], object]) -> None:
         seconds = metrics.stage_seconds.labels(name)
 
-        async def agent(batches: Any) -> None:
+        async def agent(batches: AsyncIterable[_In]) -> None:
             async for batch in batches:
                 started = time.perf_counter()
                 result = work(batch)
@@ -81,9 +83,10 @@ def connect_agents(
     stage("score", "route", pipeline.score)
     stage("route", "deliver", pipeline.route)
 
-    async def sink(outboxes: Any) -> None:
+    async def sink(outboxes: AsyncIterable[Outbox]) -> None:
         async for outbox in outboxes:
             await deliver(outbox)
 
     app.agent(channels["deliver"], name="deliver")(sink)
-    return channels["intake"].put
+    put: Callable[[Polled], Awaitable[object]] = channels["intake"].put
+    return put

@@ -8,16 +8,17 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from typing import Any
 
 import faust
 import mode
 from confluent_kafka import TopicPartition
+from mode.types import ServiceT
 
 from featurizers import OutcomeSpec, SpecBook, load_spec, load_specs
 from streams.errors import SettingsError, TopicError
-from streams.kafka.clients import base_config, topic_names
+from streams.kafka.clients import base_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.control_status import StatusWriter
@@ -27,7 +28,7 @@ from streams.kafka.prober import Prober
 from streams.kafka.quality import HumanDecisions, agreement
 from streams.kafka.restore import Restorer
 from streams.kafka.source import Source
-from streams.kafka.topics import Topic, check_configs, check_topics, load_topics
+from streams.kafka.topics import Topic, check_configs, check_topics, load_topics, topic_names
 from streams.pipeline.ledger import Limits, holdings
 from streams.pipeline.matching import Matcher
 from streams.pipeline.records import Output
@@ -85,7 +86,7 @@ class Stream(mode.Service):
         self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.prober.delete_before)
         pipeline = Pipeline(matcher, outcome_specs(settings), lambda: self.controls.current, names, self.clock.now)
         self._human_decisions = HumanDecisions(settings, names)
-        self._quality: Any = app.channel(maxsize=1)
+        self._quality: Any = app.channel(maxsize=1)  # typed, it would take nothing but events
         app.agent(self._quality, name="quality")(self._count_agreement)
         self._put = connect_agents(app, pipeline, self.metrics, self.sink.deliver)
 
@@ -133,7 +134,7 @@ class Stream(mode.Service):
             if values:
                 await self._quality.put(values)
 
-    async def _count_agreement(self, batches: Any) -> None:
+    async def _count_agreement(self, batches: AsyncIterable[list[bytes]]) -> None:
         async for values in batches:
             for (policy, agrees), count in agreement(values).items():
                 label = self.metrics.policy_label(policy, self.controls.current)
@@ -243,7 +244,7 @@ def run_worker(settings: Settings) -> None:
     class _Stream(faust.Service):
         logger = LIBRARY_LOG
 
-        def on_init_dependencies(self) -> list[Any]:
+        def on_init_dependencies(self) -> list[ServiceT]:
             return [stream]
 
     worker = faust.Worker(app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)

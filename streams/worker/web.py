@@ -1,8 +1,9 @@
 """The worker's pages: /metrics for Prometheus, /live and /ready for whoever restarts and routes."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from faust.web import Request, Response, View
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from streams.worker.agents import App
@@ -14,7 +15,7 @@ BROKER_AWAY = 10.0
 """Seconds without an answer from any broker after which it counts as away."""
 
 
-def health(stream: "Stream") -> dict[str, Any]:
+def health(stream: "Stream") -> dict[str, object]:
     """What `/live` says: alive unless there is work that a restart could help with, and it stands still.
 
     Work is a batch in flight, or records that the source may read. A broker that is away, a store that is full and partitions
@@ -33,7 +34,7 @@ def health(stream: "Stream") -> dict[str, Any]:
     return {"ok": reason is None, "lag": lag, "reason": reason}
 
 
-def readiness(stream: "Stream") -> dict[str, Any]:
+def readiness(stream: "Stream") -> dict[str, object]:
     """What `/ready` says: a broker answers, controls read to their end and honoured, partitions dealt and taken over."""
     source, silent = stream.source, stream.prober.silent_for
     reason = None
@@ -62,17 +63,17 @@ def readiness(stream: "Stream") -> dict[str, Any]:
 def add_pages(app: App, stream: "Stream") -> None:
     """Register the pages."""
 
-    def answer(view: Any, state: dict[str, Any]) -> Any:
+    def answer(view: View, state: dict[str, object]) -> Response:
         return view.json(state, status=200 if state["ok"] else 503)
 
     @app.page("/live")
-    async def live(self: Any, _request: Any) -> Any:
+    async def live(self: View, _request: Request) -> Response:
         return answer(self, health(stream))
 
     @app.page("/ready")
-    async def ready(self: Any, _request: Any) -> Any:
+    async def ready(self: View, _request: Request) -> Response:
         return answer(self, readiness(stream))
 
     @app.page("/metrics")
-    async def metrics(self: Any, _request: Any) -> Any:
+    async def metrics(self: View, _request: Request) -> Response:
         return self.bytes(stream.metrics.render(stream.snapshot()), headers={"Content-Type": CONTENT_TYPE_LATEST})

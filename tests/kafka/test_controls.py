@@ -7,12 +7,11 @@ import pytest
 from confluent_kafka import Producer
 
 from streams.kafka import control_reader
-from streams.kafka.clients import topic_names
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.control_status import StatusWriter
 from streams.kafka.publishing import publish_control
-from streams.kafka.topics import Topic
+from streams.kafka.topics import Topic, topic_names
 from streams.pipeline.control_messages import SetThreshold, StopAutomation, encode_control
 from streams.pipeline.controls import Baseline
 from streams.settings import Settings, load_settings

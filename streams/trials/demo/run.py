@@ -19,9 +19,9 @@ from rich.live import Live
 from scoring import RECORDING, is_held_out, load_model, read_recording
 from streams.contracts.headers import ERROR_CODE
 from streams.errors import StreamError
-from streams.kafka.clients import Consumed, base_config, topic_names
+from streams.kafka.clients import Consumed, base_config
 from streams.kafka.publishing import publish_control
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import SetThreshold
 from streams.settings import Settings

@@ -6,8 +6,7 @@ import orjson
 
 from featurizers import PRESETS
 from scoring import Item
-from streams.kafka.clients import topic_names
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.assignment import Assignment
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals, Matcher

@@ -7,9 +7,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Producer
 
 from streams.errors import StreamError
-from streams.kafka.clients import Consumed, base_config, reader_config, topic_names
+from streams.kafka.clients import Consumed, base_config, reader_config
 from streams.kafka.reading import ends, read_to_end
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.pending import CHANGELOG
 from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.settings import Settings

@@ -11,13 +11,12 @@ from confluent_kafka import Producer
 from scoring import ModelError
 from streams.errors import ControlError
 from streams.kafka import control_reader
-from streams.kafka.clients import topic_names
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.control_status import StatusWriter, WorkerStatus, decode_status
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_messages import SetModel, SetThreshold
 from streams.pipeline.controls import Baseline
 from streams.pipeline.reasons import Refusal

@@ -9,11 +9,10 @@ import orjson
 import pytest
 from confluent_kafka import Producer
 
-from streams.kafka.clients import topic_names
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_status import StatusWriter, WorkerStatus
 from streams.kafka.fleet import GONE_FOR, LIVE_FOR, Fleet, is_split
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings, load_settings
 from streams.trials.brokers.embedded import EmbeddedBroker

@@ -17,13 +17,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from streams.kafka.clients import topic_names
 from streams.kafka.delivery import ExactlyOnce
 from streams.kafka.flow import Flow
 from streams.kafka.prober import Prober
 from streams.kafka.restore import Restorer
 from streams.kafka.source import Source
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Matcher
 from streams.pipeline.reasons import Reason

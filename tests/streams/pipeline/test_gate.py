@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurizers import PRESETS
-from streams.kafka.clients import topic_names
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.controls import Controls
 from streams.pipeline.gate import ENVELOPE, LETTER, MAX_NAME, Gate, Refused, shortened
 from streams.pipeline.matching import Arrivals

@@ -8,8 +8,7 @@ import orjson
 import pytest
 
 from featurizers import PRESETS
-from streams.kafka.clients import topic_names
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline import stages
 from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import IncidentBudget

@@ -10,8 +10,7 @@ import orjson
 from featurizers import PRESETS, SpecBook
 from featurizers.spec_files import Match
 from scoring import Scores
-from streams.kafka.clients import topic_names
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.controls import Controls
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.stages import Outbox, Pipeline, Polled, Ticket

@@ -7,9 +7,8 @@ from typing import Any, Self
 
 import pytest
 
-from streams.kafka.clients import topic_names
 from streams.kafka.restore import Restorer
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.ledger import Limits
 from streams.pipeline.pending import PartitionStore
 from streams.settings import Settings
