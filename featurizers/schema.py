@@ -112,19 +112,3 @@ SCHEMA = FeatureSchema(
         *(feature for span in SPANS for feature in _span(span)),
     ),
 )
-
-
-def markdown_table() -> str:
-    """The feature list as a Markdown table, for the documentation."""
-    cells = [
-        (f"`{feature.name}`", feature.family, feature.formula, _range(feature), feature.unit, feature.source)
-        for feature in SCHEMA.features
-    ]
-    rows = [f"| {' | '.join(row)} |" for row in cells]
-    return "\n".join(["| name | family | formula | range | unit | source |", "|---|---|---|---|---|---|", *rows]) + "\n"
-
-
-def _range(feature: Feature) -> str:
-    special = {-INF: "-inf", INF: "inf", LN_LABELS: "ln 4"}
-    low, high = (special.get(bound, f"{bound:g}") for bound in (feature.low, feature.high))
-    return f"{low} to {high}" + ("" if feature.always else ", or missing")

@@ -18,7 +18,6 @@ BODY = {
     "model": "m",
     "choices": [{"message": {"role": "assistant", "content": '{"outcome": 1, "confidence": 90}'}, "logprobs": None}],
 }
-OFFSETS_OF_NOTHING: Mapping[tuple[str, int], int] = {}
 
 
 def request(

@@ -11,6 +11,7 @@ import pytest
 
 from docs.asyncapi import asyncapi
 from docs.generate import COMMAND, reference_markdown
+from featurizers import SCHEMA
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
 from streams.pipeline.reasons import DEAD_LETTERS, REASONS, DeadLetter, Reason
@@ -43,6 +44,13 @@ def test_every_command_is_there() -> None:
     commands = main.list_commands(None)  # type: ignore[arg-type] # the list does not depend on it
     assert commands
     assert [] == [name for name in commands if f"\n### secondlook {name}\n" not in text]
+
+
+def test_every_predictor_is_there() -> None:
+    """Each column of the vectors has its row, in their order."""
+    table = (ROOT / "docs/predictors.md").read_text().split("<!-- generated")[1].split("<!-- end")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    assert list(SCHEMA.names) == [row.split("`")[1] for row in rows]
 
 
 def test_every_code_has_its_meaning() -> None:

@@ -1,4 +1,4 @@
-"""The group consumer, behind one typed wrapper: the only place that knows librdkafka's events, errors, pause and seek.
+"""The group consumer, behind one typed wrapper: the source need not know of librdkafka's events, error codes and pausing.
 
 The group's callbacks run inside the client's `consume`, so a fetch may bring records of an assignment that ended in it: it
 is for the caller to let them go. A new assignment brings nothing before `read_from`.

@@ -1,4 +1,4 @@
-"""The sink's two ways of making a batch durable. Blocking; used from one thread.
+"""The sink's two ways of making a batch durable. Blocking; used from one thread, but for `close`.
 
 Exactly once, per batch: (1) begin, (2) produce everything, (3) send the consumed offsets, (4) commit. A crash before (4)
 leaves nothing visible, and the batch is read again; after (4) it is done. At least once: (1) produce and flush decisions,

@@ -39,7 +39,7 @@ class Refusal(StrEnum):
 
 
 REFUSALS: Final[dict[Refusal, str]] = {
-    Refusal.MALFORMED: "no secondlook worker of this version wrote it: it lacks the headers that say where it came from",
+    Refusal.MALFORMED: "no secondlook worker of this version wrote it: it lacks the headers that say where it came from, or its code is unknown",
     Refusal.FOREIGN: "it came from a topic that is not this pipeline's requests or responses; is --topic-prefix right?",
     Refusal.TOO_LARGE: "it would be too large again: it stands in its own topic, at the partition and offset in the headers",
     Refusal.MAX_CYCLES: "it has been put back as often as --max-cycles allows, and came here again",

@@ -37,7 +37,7 @@ class Segment:
 
 
 class DecidedLately:
-    """The ids decided within the deduplication window, in segments of one batch each: a heap, the oldest first.
+    """The ids decided within the deduplication window, in segments that are forgotten together (of one batch; in the log 1,000 ids at most): a heap.
 
     About 180 bytes an id.
     """

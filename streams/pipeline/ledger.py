@@ -25,7 +25,7 @@ _OPEN_AGAIN: Final = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_pending` waiting records and three quarters of `max_pending_bytes` hold reading back; the bytes are never passed.
+    """`max_pending` waiting records and three quarters of `max_pending_bytes` hold reading back; no batch leaves more bytes waiting.
 
     `max_remembered` is the most ids of decided requests that are remembered.
     """

@@ -38,7 +38,7 @@ class Request(msgspec.Struct, gc=False):
 class Case(msgspec.Struct, gc=False):
     """One request to decide: with its response, or with the reason why there is nothing to score.
 
-    `response` is decoded; `answer` is the record that it came in, for the log if a stage fails on it.
+    `response` is decoded; `answer` is the record that it came in: for its headers, and for the log if a stage fails on it.
     """
 
     request_id: str

@@ -1,6 +1,6 @@
-"""Reason codes: why a record went where it went. One table each for decisions and dead letters, documented here only.
+"""Reason codes: why a record went where it went. One table each for decisions, dead letters and refused control messages.
 
-The docs page lists them from these docstring-like values; metrics, headers and decisions carry the codes.
+The docs page lists the tables; decisions, headers, control-status and metrics carry the codes.
 """
 
 from enum import StrEnum

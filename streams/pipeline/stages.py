@@ -1,8 +1,8 @@
 """The four stages a batch goes through. Each takes the previous stage's result and returns its own.
 
-The Faust agents in `streams.worker.agents` call these and nothing else, so the whole way of a record can be tested without a
-broker. A stage that fails on a batch is tried on its halves, until the records that it fails on stand alone: those go to a
-human, the others go on.
+The Faust agents in `streams.worker.agents` call these and then the sink, so the whole way of a record can be tested without a
+broker. Where predictors or scores of a batch cannot be had, its halves are tried, until the records that fail stand alone:
+those go to a human, the others go on. Intake and routing take records one by one.
 """
 
 from collections import Counter

@@ -26,7 +26,7 @@ _MOST_ABORTS = 10
 class Sink:
     """Puts `Delivery` behind the checks of `Flow`.
 
-    A batch that is not committed ends its assignment: the source begins anew from what is committed. `committed` is told
+    A batch that is not committed ends its assignment: the source begins anew from what is committed. `deletable` is told
     which changelog records (by partition: those before an offset) are not needed any more.
     """
 

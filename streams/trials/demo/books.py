@@ -24,7 +24,6 @@ class Books:
     unexpected: list[str] = field(default_factory=list)
     dead: list[tuple[str, str]] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
-    requests_sent: int = 0
 
     def sent(self, key: str, at: float) -> None:
         """The later of a request and its response starts the clock."""
