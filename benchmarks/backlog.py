@@ -22,7 +22,7 @@ from track import INPUTS, Track
 
 from featurizers import SecondlookError
 from streams.settings import Settings
-from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.brokers import LocalKafka
 
 _MARGIN = 5.0
 """Seconds that a request waits for its response beyond what it took to write the backlog: by the broker's stamps the halves

@@ -21,7 +21,7 @@ from track import DECISIONS, Track
 
 from streams.errors import StreamError
 from streams.pipeline.dead_letters import read_letter
-from streams.trials.brokers.local_kafka import free_ports
+from streams.trials.brokers import free_ports
 from streams.trials.worker_process import WorkerProcess
 
 PATIENCE = 1800.0

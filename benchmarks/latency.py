@@ -27,7 +27,7 @@ from scaling import draw
 from track import INPUTS, Track
 
 from featurizers import SecondlookError
-from streams.trials.brokers.local_kafka import LocalKafka, free_ports
+from streams.trials.brokers import LocalKafka, free_ports
 
 _HERE = Path(__file__).parent
 DELIVERIES = ("exactly_once", "at_least_once")

@@ -25,7 +25,7 @@ from track import Track, answers
 
 from featurizers import SecondlookError
 from streams.errors import StreamError
-from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.brokers import LocalKafka
 from streams.trials.worker_process import WorkerProcess
 
 _REQUEST_BYTES = 5000

@@ -19,7 +19,7 @@ from track import Track
 
 from featurizers import SecondlookError
 from streams.errors import StreamError
-from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.brokers import LocalKafka
 from streams.trials.worker_process import WorkerProcess
 
 _WAITING = 100_000

@@ -22,7 +22,7 @@ from track import Track
 
 from featurizers import PRESETS, SecondlookError, decode, featurize
 from scoring import RECORDING, load_model, read_recording
-from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.brokers import LocalKafka
 
 _ROOT = Path(__file__).parents[1]
 _OURS = ("exactly_once", "at_least_once")

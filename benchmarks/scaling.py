@@ -22,7 +22,7 @@ from in_process import BATCH, pairs, standing_apart, throughput
 from on_kafka import Course
 
 from featurizers import SecondlookError
-from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.brokers import LocalKafka
 
 _HERE = Path(__file__).parent
 _TOKENS = (8, 32, 128, 500, 1000, 2000)

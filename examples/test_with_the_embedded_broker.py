@@ -11,12 +11,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from streams.kafka.topics import load_topics
-from streams.pipeline.ledger import Limits
-from streams.pipeline.matching import Arrivals, Matcher
-from streams.pipeline.pending import PartitionStore
-from streams.pipeline.records import REQUESTS, RESPONSES, Record
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.kafka import load_topics
+from streams.pipeline import REQUESTS, RESPONSES, Arrivals, Limits, Matcher, PartitionStore, Record
+from streams.trials.brokers import EmbeddedBroker
 
 RESPONSE = (Path(__file__).parent / "response.json").read_bytes()
 TOPICS = load_topics()

@@ -17,8 +17,8 @@ from confluent_kafka.admin import AdminClient
 
 from streams.errors import BrokerError
 from streams.kafka.topics import Topic, create_topics, load_topics
+from streams.trials.brokers import LocalKafka, free_ports
 from streams.trials.brokers.distribution import fetch_libraries, find_java
-from streams.trials.brokers.local_kafka import LocalKafka, free_ports
 
 IMAGE = "apache/kafka:4.1.1"
 USED = pytest.StashKey[str]()

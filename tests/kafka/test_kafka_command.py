@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.kafka.topics import create_topics, load_topics
-from streams.trials.brokers.local_kafka import free_ports
+from streams.trials.brokers import free_ports
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

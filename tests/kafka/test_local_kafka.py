@@ -3,7 +3,7 @@
 from confluent_kafka import Consumer, Producer
 
 from streams.kafka.topics import create_topics, load_topics
-from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.brokers import LocalKafka
 
 TOPIC = load_topics()["requests"]
 

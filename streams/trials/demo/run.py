@@ -25,7 +25,7 @@ from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import SetThreshold
 from streams.settings import Settings
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 from streams.trials.demo.books import MISTAKE_COST, REVIEW_COST, Books
 from streams.trials.demo.traffic import Script, write_script
 from streams.trials.demo.view import progress, result

@@ -17,7 +17,7 @@ from rich.live import Live
 from scoring import RECORDING, read_recording
 from streams.errors import StreamError
 from streams.settings import Settings
-from streams.trials.brokers.local_kafka import LocalKafka
+from streams.trials.brokers import LocalKafka
 from streams.trials.outputs import OutputReader
 from streams.trials.stress.books import Books
 from streams.trials.stress.chaos import Chaos, Fleet, schedule

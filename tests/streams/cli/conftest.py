@@ -15,7 +15,7 @@ from streams.pipeline.dead_letters import dead_letter
 from streams.pipeline.matching import Dead
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, Headers, Record
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 
 TOPICS = load_topics()
 NAMES = {role: topic.name for role, topic in TOPICS.items()}

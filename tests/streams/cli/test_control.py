@@ -16,7 +16,7 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import ControlMessage, parse_control
 from streams.settings import load_settings
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 
 TOPICS = load_topics()
 MODEL = "a" * 64

@@ -10,7 +10,7 @@ from streams.cli.main import main
 from streams.contracts.headers import CYCLES
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import RESPONSES, Headers
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 
 OWN: Headers = [("traceparent", b"00-ab"), ("empty", b""), ("none", None), ("traceparent", b"\xff")]
 

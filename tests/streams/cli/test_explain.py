@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from scoring import RECORDING, read_recording
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 
 ITEM = read_recording(RECORDING)[0]
 

@@ -15,7 +15,7 @@ from scoring import RECORDING, load_model
 from scoring.data import load
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 
 ROLES = ("vectors", "human_decisions")
 # Topics of several pipelines on one broker, each with another content.

@@ -45,7 +45,7 @@ from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import load_settings
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 from tests.rig import ROOMY, Desk
 
 CAUGHT_UP = {(REQUESTS, 0): 2**60, (RESPONSES, 0): 2**60}

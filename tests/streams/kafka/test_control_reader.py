@@ -21,7 +21,7 @@ from streams.pipeline.control_messages import SetModel, SetThreshold
 from streams.pipeline.controls import Baseline
 from streams.pipeline.reasons import Refusal
 from streams.settings import Settings, load_settings
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 from tests.streams.pipeline.test_controls import OTHER, Model
 
 TOPICS = load_topics()

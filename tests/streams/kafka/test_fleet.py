@@ -15,7 +15,7 @@ from streams.kafka.fleet import GONE_FOR, LIVE_FOR, Fleet, is_split
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings, load_settings
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 
 TOPICS = load_topics()
 NAMES = topic_names(TOPICS)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from streams.cli.main import main
 from streams.errors import BrokerError, TopicError
 from streams.kafka.topics import CO_PARTITIONED, Topic, check_configs, check_topics, load_topics, other_than_wanted
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 
 
 def with_partitions(**counts: int) -> dict[str, Topic]:

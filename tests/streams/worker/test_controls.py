@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from scoring.store import write_model
 from scoring.training.cold_start import single_estimator_model
 from streams.cli.main import main
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 from streams.trials.worker_process import WorkerProcess
 from tests.driving import IDS, ITEMS, decisions, ids, send
 

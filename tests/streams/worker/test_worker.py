@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 from streams.trials.worker_process import WorkerProcess
 from tests.driving import IDS, ITEMS, TRACE, await_waiting, decisions, ids, read, send
 

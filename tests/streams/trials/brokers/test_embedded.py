@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from streams.errors import BrokerError
 from streams.kafka.topics import load_topics
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 
 PRODUCE = 0
 
@@ -129,7 +129,7 @@ def test_process_that_died(broker: EmbeddedBroker) -> None:
 def test_dies_with_its_parent() -> None:
     """The broker's process ends when the program that started it is killed."""
     program = (
-        "import json, psutil, time; from streams.trials.brokers.embedded import EmbeddedBroker; broker = EmbeddedBroker();"
+        "import json, psutil, time; from streams.trials.brokers import EmbeddedBroker; broker = EmbeddedBroker();"
         "print(json.dumps([child.pid for child in psutil.Process().children()]), flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -146,7 +146,7 @@ def test_missing_symbols() -> None:
     """A librdkafka without the mock cluster is refused with a sentence that says what to do."""
     program = (
         "import _ctypes, confluent_kafka.cimpl as cimpl; cimpl.__file__ = _ctypes.__file__;"
-        "from streams.trials.brokers.embedded import _MockCluster; _MockCluster(1, [])"
+        "from streams.trials.brokers.mock_cluster import _MockCluster; _MockCluster(1, [])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "install a wheel" in done.stderr
