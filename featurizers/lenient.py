@@ -12,16 +12,9 @@ from typing import Any
 import msgspec
 
 from featurizers.errors import ResponseError
+from featurizers.providers import FORMATS
 from featurizers.wire import Record
 
-# What each format is read by, its container first.
-FIELDS = {
-    "openai-chat": ("choices", "model"),
-    "completions": ("choices", "model"),
-    "openai-responses": ("output", "incomplete_details", "status", "model"),
-    "gemini": ("candidates", "promptFeedback", "prompt_feedback", "modelVersion", "model_version"),
-    "none": ("content", "stop_reason", "model"),
-}
 _LONGEST_INTEGER = 300  # digits; beyond it lies no number that a float can hold
 _MOST_MENDS = 20
 # Fields that an answer can do without, and what stands for an odd value: how it ended is then unknown, so it may be cut.
@@ -141,11 +134,12 @@ def _known_fields(document: dict[str, Any], provider: str | None) -> dict[str, A
         return known | {"body": body}
     if name == "none" and not is_null and not isinstance(body.get("content"), list):
         return known | {"body": json.dumps(body)}
-    if not isinstance(name, str) or name not in FIELDS:
+    if not isinstance(name, str) or name not in FORMATS:
         name = next(
-            (name for name, (container, *_) in FIELDS.items() if isinstance(body.get(container), list)), "gemini"
+            (name for name, known_format in FORMATS.items() if isinstance(body.get(known_format.fields[0]), list)),
+            "gemini",
         )
-    fields = {key: body[key] for key in FIELDS[name] if key in body}
+    fields = {key: body[key] for key in FORMATS[name].fields if key in body}
     if is_null:
         return known | fields | {"body": None}
     return known | {"body": fields}

@@ -175,12 +175,46 @@ def _padded(items: list[T] | None, length: int) -> list[T | None]:
     return [*items[:length], *[None] * (length - len(items))]
 
 
-READERS: dict[str, Callable[[Body], Answer]] = {
-    "openai-chat": _chat,
-    "openai-responses": _responses,
-    "completions": _completions,
-    "gemini": _gemini,
-    "none": _none,
+class Format(NamedTuple):
+    """A provider's format: how it is read, by which fields of the body (its container first), and what the docs say of it."""
+
+    read: Callable[[Body], Answer]
+    fields: tuple[str, ...]
+    tokens: str
+    traps: str
+
+
+FORMATS: dict[str, Format] = {
+    "openai-chat": Format(
+        _chat,
+        ("choices", "model"),
+        tokens="`choices[0].logprobs.content[]`, or the three lists of `completions` (Together, llama-cpp-python)",
+        traps="also vLLM, llama.cpp, most gateways. `token` may be a stand-in where the bytes are not valid UTF-8: `bytes` counts. Refusals in `message.refusal`. Content in parts. Tool calls and reasoning models carry no log-probabilities; a tool call's arguments are read as the text, whatever is said before the call",
+    ),
+    "openai-responses": Format(
+        _responses,
+        ("output", "incomplete_details", "status", "model"),
+        tokens="`output[].content[].logprobs[]`",
+        traps="reasoning items are skipped; `incomplete_details` says whether the answer was cut off",
+    ),
+    "completions": Format(
+        _completions,
+        ("choices", "model"),
+        tokens="`choices[0].logprobs.{tokens, token_logprobs, top_logprobs}`, or `content` (llama.cpp, mlx)",
+        traps="the first token may have no log-probability (echo); the lists may differ in length; older servers give tokens as the vocabulary spells them (`▁`, `Ġ`, `Ã©`, `<0x0A>`, `bytes:\\xc3`)",
+    ),
+    "gemini": Format(
+        _gemini,
+        ("candidates", "promptFeedback", "prompt_feedback", "modelVersion", "model_version"),
+        tokens="`candidates[0].logprobsResult`, in camel or snake case",
+        traps="the chosen token may be missing from `topCandidates`: it is counted all the same; parts marked `thought` are not the answer; a blocked prompt has no candidates at all: a refusal",
+    ),
+    "none": Format(
+        _none,
+        ("content", "stop_reason", "model"),
+        tokens="none",
+        traps="Anthropic's content blocks (text or `tool_use`), a plain string, or the answer's own JSON object as the body",
+    ),
 }
 
 

@@ -10,12 +10,12 @@ from msgspec import UNSET, Raw, Struct
 from featurizers.errors import ResponseError
 from featurizers.lenient import decode_leniently, read_document, what_it_is
 from featurizers.locate import locator
-from featurizers.providers import READERS, Answer, NoAnswerError, detect
+from featurizers.providers import FORMATS, Answer, NoAnswerError, detect
 from featurizers.spec import OutcomeSpec
 from featurizers.tokens import NO_TOKENS, Tokens, pack
 from featurizers.wire import Body, Record
 
-PROVIDERS: Final = tuple(READERS)
+PROVIDERS: Final = tuple(FORMATS)
 
 _LOGPROBS = frozenset({"logprobs", "logprobsResult", "logprobs_result", "completion_probabilities"})
 _MAY_HOLD_LOGPROBS = re.compile(rb'"(?:logprobs(?:_r|R)?(?:esult)?|completion_probabilities)"\s*+:\s*+(?!null)')
@@ -112,7 +112,7 @@ def _holds_logprobs(value: bytes) -> bool:
 
 
 def _check_known(provider: str | None) -> None:
-    if provider and provider not in READERS:
+    if provider and provider not in FORMATS:
         raise NoAnswerError(f"the provider is unknown. Known providers: {', '.join(PROVIDERS)}")
 
 
@@ -127,7 +127,7 @@ def _read(body: Body, provider: str | None, value: bytes) -> tuple[str, Answer]:
         if isinstance(body, Record) and body.body is None:
             raise NoAnswerError("its `body` is null, and there is no `content` beside it")
         return name, Answer(_own_json(value), [], refused=False, truncated=False)
-    return name, READERS[name](body)
+    return name, FORMATS[name].read(body)
 
 
 def _own_json(value: bytes) -> str:
