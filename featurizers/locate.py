@@ -9,10 +9,10 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from featurizers.attribution import doubted, speaker, withdrawn
+from featurizers.attribution import accuses, doubted, speaker, withdrawn
 from featurizers.caseless import caseless
 from featurizers.objects import Object, Span, read_objects
-from featurizers.prose import Prose, leads, trails
+from featurizers.prose import Prose, leads, quoting, trails
 from featurizers.spec import OutcomeSpec, Reasoning
 from featurizers.words import Value, Words, read_lines
 
@@ -116,6 +116,8 @@ class Locator:
             objects, problem = self._objects(text, answer, truncated)
             if self._spec.where == "json-field":
                 stated = [item for item in objects if self._fields.keys() & item.keys()]
+                if stated and stated[-1] is not objects[-1]:  # the last one counts, and it says nothing
+                    problem = problem or "outcome_ambiguous"
                 decision = (-1, problem, NOWHERE) if problem or not stated else self._agreed(stated)
                 return (stated or objects or [{}])[-1], decision
         fields: Fields = objects[-1] if objects else {}
@@ -131,8 +133,17 @@ class Locator:
     def _first_word(self, text: str, answer: Span) -> Decision:
         values = self._words.first(text, *answer)
         decision = self._same([self._code(value) for value in values])
-        behind = text[decision[2][1] : answer[1]]
-        return (-1, "outcome_ambiguous", NOWHERE) if decision[0] >= 0 and withdrawn(behind) else decision
+        begin, end = decision[2]
+        behind = text[end : answer[1]]
+        quoted = quoting(text[answer[0] : begin]) and not trails(text, end + 1, answer[1])
+        revoked = quoted or withdrawn(behind) or (decision[0] == 0 and accuses(behind))
+        return (-1, "outcome_ambiguous", NOWHERE) if decision[0] >= 0 and revoked else decision
+
+    def _revoked(self, outcome: int, prose: str) -> bool:
+        """Whether the prose behind an outcome takes it back, or says another: in words, or with a label alone on a line."""
+        alone = (self._words.first(line, 0, len(line))[:1] for line in prose.split("\n")[1:])
+        said = {self._code(label)[0] for labels in alone for label in labels}
+        return bool(said - {outcome}) or doubted(prose) or (outcome == 0 and accuses(prose))
 
     def _lines(self, text: str, answer: Span) -> tuple[Fields, Decision]:
         """The fields that stand as lines, and the outcome: none if another line, or the prose around them, says otherwise."""
@@ -152,10 +163,11 @@ class Locator:
         decision = self._decide(fields)
         first = text.rfind("\n", start, known[0][0]) + 1 or start
         before = text[start:first].split("\n")
-        if Prose(text).standing(start, first) != "own" or any(map(speaker, before)):
+        begin = next((place for place in range(first, stop) if text[place].isalnum()), first)
+        if Prose(text).standing(start, begin) != "own" or any(map(speaker, before)):
             return fields, (-1, None, NOWHERE)
         said = {self._code(label)[0] for _, span in others for label in self._words.first(text, *span)}
-        if decision[0] >= 0 and (said - {decision[0]} or doubted(text[known[-1][1] : stop])):
+        if decision[0] >= 0 and (said - {decision[0]} or self._revoked(decision[0], text[known[-1][1] : stop])):
             return fields, (-1, "outcome_ambiguous", NOWHERE)
         return fields, decision
 
@@ -195,11 +207,15 @@ class Locator:
             if item.ending == "broken" and self._names_outcome(text[item.end : stop]):
                 return own, "outcome_ambiguous"
         # A key behind the last object belongs to an object that some quotation has closed before its end.
-        rest = text[position:stop]
-        if (own and rest and self._keys.search(caseless(rest))) or (aside and self._contradicted(own, aside)):
-            return own, "outcome_ambiguous"
-        taken_back = own and not trails(text, own_end, stop) and doubted(text[own_end:stop])
-        return own, "outcome_ambiguous" if taken_back else None
+        revoked = (
+            own
+            and not trails(text, own_end, stop)
+            and (
+                self._keys.search(caseless(text[position:stop]))
+                or self._revoked(self._decide(own[-1])[0], text[own_end:stop])
+            )
+        )
+        return own, "outcome_ambiguous" if revoked or self._contradicted(own, aside) else None
 
     def _contradicted(self, own: list[Fields], aside: list[Fields]) -> bool:
         """Whether what stands aside says something that the answer's own last object does not."""
