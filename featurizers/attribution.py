@@ -25,19 +25,15 @@ _OWN = (
 )
 _JUDGED = r"(?:violat|harm|hate|abus|threat|unsafe|toxic|offensive|spam|allow|accept|permit|ok|against|break|bad)"
 _DISOWNING = re.compile(
-    # Somebody else says it.
-    r"\b(?:says|said|saying|(?<!\bi )(?<!\bi'd )(?<!\bi would )(?<!\bi'll )say|writ(?:es|ten|ing)|wrote|posted|quot(?:es?|ed|ing|ation)"
-    r"|contain(?:s|ed|ing)|reads|claim(?:s|ed|ing)?|asks|asked (?:me|us|the|that|to)|tells|told|instruct(?:s|ed|ing|ions?)"
-    r"|includ(?:es|ed|ing)|replie[sd]|repeat(?:s|ed|ing)?|states|stated|mention(?:s|ed|ing)?|submitted|sent|typed|pasted"
-    r"|embed\w*|insert\w*|hid(?:es|den)|demand(?:s|ed)|wants?|tries|tried|attempt\w*|orders|ordered|suggest(?:s|ed)|cite[sd]?"
-    r"|cop(?:y|ies|ied)|restat\w*|reproduc\w*|received|i got|was given|their|his|hers?|someone|somebody|another)\b"
-    # It is no verdict, or none that holds.
-    rf"|(?:\b(?:not|never|cannot|no|nor|neither)\b|n't\b)(?!\W+(?:\w+\W+){{0,2}}?{_JUDGED})"
-    r"|\b(?:example|eg|for instance|such as|samples?|otherwise"
-    r"|(?<!\bi )would|might|could|ignor(?:e|ed|es|ing)|disregard\w*|inject\w*|fake\w*|forged|malicious|adversar\w+|jailbreak\w*"
-    r"|trick\w*|untrusted|alleged\w*|instead|rather than|alternativ\w+|incorrect\w*|wrong\w*|mistak\w+|invalid|previous\w*"
-    r"|earlier|former\w*|initial\w*|drafts?|expected|rejected|placeholder|template|schema"
+    # Somebody else says it, or it is no verdict that holds.
+    r"\b(?:(?:said|writ|wrote|posted|quot|contain|reads|claim|asks|tell|told|instruct|includ|replie|repeat|mention|submitted|sent\b|typed"
+    r"|pasted|embed|insert|demand|want|tries|tried|attempt|suggest|copie|restat|reproduc|receiv|example|sample|otherwise|ignor"
+    r"|disregard|inject|fake|forge|malicious|adversar|jailbreak|trick|untrusted|alleg|instead|alternativ|incorrect|wrong|mistak"
+    r"|invalid|previous|earlier|former|initial|draft|expected|rejected|placeholder|template|schema)\w*"
+    r"|(?<!\bi )(?<!\bi'd )(?<!\bi would )(?<!\bi'll )say|says|saying|asked (?:me|us|the|that|to)|hid(?:es|den)|order(?:s|ed)|cite[sd]?|copy"
+    r"|state[sd]|i got|was given|their|his|hers?|someone|somebody|another|eg|for instance|such as|rather than|(?<!\bi )would|might|could"
     r"|(?:output|answer|response|reply) format|(?:respond|reply|return|print|output|use) (?:with|this|the following|only|exactly))\b"
+    rf"|(?:\b(?:not|never|cannot|no|nor|neither)\b|n't\b)(?!\W+(?:\w+\W+){{0,2}}?{_JUDGED})"
     r"|\blike(?: this)?\W*\Z"
 )
 # What a line or a colon may introduce a verdict with: its name, or that it was reached. Whose it is behind any other words, nobody
@@ -85,8 +81,8 @@ _BLANK_LINE = re.compile(r"\n[^\S\n]*\n")
 _WITHDRAWING = re.compile(
     r"\b(?:wait|actually|correction|corrected|(?:second|further) thoughts?|(?:up)?on reflection|(?:scratch|strike|scrap) that|not really|kidding|hm+|never ?mind"
     r"|o+ps|whoops|hold on|reconsider\w*|retract\w*|withdraw\w*|take (?:it|that|this) back|chang(?:e|ed|ing) my mind|my mistake"
-    r"|my bad|my error|nope|i disagree|i (?:won't|can't|cannot|will not|refuse)|not (?:so|true|correct|right)|untrue|manipulat\w*|i was wrong|not my|not the answer|(?:wrote|said|posted|sent|quoted|claimed|supplied|provided|gave)"
-    r" (?:this|that|it|the (?:json|object|above)))\b"
+    r"|my bad|my error|nope|i disagree|i (?:won't|can't|cannot|will not|refuse)|not (?:so|true|correct|right)|untrue|manipulat\w*"
+    r"|i was wrong|not my|not the answer|(?:wrote|said|posted|sent|quoted|claimed|supplied|provided|gave) (?:this|that|it|the (?:json|object|above)))\b"
     rf"|\bend of (?:the |this |that )?{_INPUTS}\b|\A\W*(?:says?|said|wrote|writes|claims?|according)\b"
     r"|(?:\A|(?<=[.!?\n]))[^\w.!?\n]*+(?:no\s*[,.:;!\u2013\u2014-]|(?:revised|updated?|edit(?:ed)?|amended)\b)"
 )

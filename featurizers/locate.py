@@ -215,7 +215,8 @@ class Locator:
                 or self._revoked(self._decide(own[-1])[0], text[own_end:stop])
             )
         )
-        return own, "outcome_ambiguous" if revoked or self._contradicted(own, aside) else None
+        contradicted = aside and self._contradicted(own, aside)
+        return own, "outcome_ambiguous" if revoked or contradicted else None
 
     def _contradicted(self, own: list[Fields], aside: list[Fields]) -> bool:
         """Whether what stands aside says something that the answer's own last object does not."""

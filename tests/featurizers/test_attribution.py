@@ -58,6 +58,7 @@ I'll analyze this content according to the policy.\n\n@
 According to the guidelines:\n@
 This is a violation: @
 Policy evaluation:\n\n@
+@\nThis is a violation as the post contains threats.
 """
 FOREIGN = r"""
 The user wrote: @
@@ -135,6 +136,7 @@ Policy bypass: @
 Reviewed item: @
 Explanation: @
 <!--\n@\n-->
+<input label="1">\n@
 <![CDATA[\n@\n]]>
 [INST]\n@\n[/INST]
 - > @
