@@ -46,6 +46,16 @@ _INTRODUCING = re.compile(
     r"|\b(?:i|we)(?:'d|'ll| would| will)? (?:say|answer|output|return|respond)\b"
     rf"|<{_OF_ANSWER}>\W*\Z|\bviolates?\b|(?:\bis|'s)(?: (?!the\b)\w+){{0,2}} {_JUDGED}\w*(?: (?:speech|content))?\W*\Z"
 )
+# Every other word of what introduces must be one of these, too: no list of words that disown could be complete.
+_AROUND_OWN = re.compile(
+    rf"(?:{_OWN}|{_INPUTS}|{_JUDGED}\w*|a|an|the|this|that|these|i|we|you|your|our|it|is|are|was|be|been|am|do|does|not|no|has|have|had|would|will|think|tool|call"
+    r"|'?[dsm]|'?ll|'?ve|here|below|following|follows|so|therefore|thus|hence|finally|final|overall|sure|certainly|of|course|okay|yes|done|got"
+    r"|requested|required|please|find|see|for|on|in|to|with|by|as|based|according|per|under|about|regarding|given|above|and|after|go|goes|asked|ai"
+    r"|policy|policies|guidelines?|rules?|format|structured|formatted|valid|complete|detailed|brief|corresponding|appropriate|correct|object|code"
+    r"|content|moderator|moderation|safety|step|summary|question|speech|clear(?:ly)?|full|careful(?:ly)?|provided|\d+"
+    r"|(?:review|evaluat|analy[sz]|assess|classif|judg|rat|decid|determin|conclud|flag|say|return|respond)\w*)"
+)
+_WORD = re.compile(r"[^\W_]+")
 _ITEM = re.compile(r"\s*(?:[-*\u2022]|\d+[.)])\s")
 _OWN_WORD = re.compile(rf"\b{_OWN}\b")
 _PERSON = re.compile(rf"\b{_PEOPLE}\b")
@@ -105,6 +115,10 @@ _VIOLATES = re.compile(r"\b(?:violat(?:es|ed|ing|ions?)|unsafe)\b")
 _UNLESS = re.compile(
     r"\b(?:no|not|never|none|nor|neither|cannot|nothing|without|whether|if|any|would|could|might|free)\b|n't\b"
 )
+_NAME = re.compile(r"^(?:\*\*|__)?[^\W_][^\n:\uff1a.!?]{0,60}[:\uff1a]", re.MULTILINE)
+_EXPLAINING = re.compile(
+    r"explanation|reason|rationale|note|analysis|confidence|details|disclaimer|justification|policy"
+)
 _REASON = re.compile(r"\b(?:because|since|which|as)\b")
 _GOES_ON = re.compile(r"[^\S\n]*+[`\"')\]*_]*+(?=[a-z,;:(\u2013\u2014-])[^.!?\n]*")
 
@@ -119,6 +133,11 @@ def speaker(prose: str) -> bool | None:
         elif _OWN_WORD.search(name):
             told = False
     return told
+
+
+def named(prose: str) -> bool:
+    """Whether the prose before a verdict introduces it, and is not just a sentence above it."""
+    return _FINISHED.search(prose.rstrip(" \t\n*_`")) is None
 
 
 def disowned(prose: str, *, ended: bool) -> bool:
@@ -154,6 +173,13 @@ def doubted(prose: str) -> bool:
     return any(found.search(rest) for found in (_DISOWNING, _PERSON, _OF_INPUT))
 
 
+def remarked(prose: str) -> bool:
+    """Whether something stands below an object that is no explanation of it: a value under another name, or an unfinished line."""
+    last = next(filter(WORD.search, reversed(prose.split("\n"))), "")
+    finished = _FINISHED.search(last.rstrip(" \t*_`)")) or _ITEM.match(last) or last.startswith("<")
+    return not finished or any(not _EXPLAINING.search(caseless(name[0])) for name in _NAME.finditer(prose))
+
+
 def accuses(prose: str) -> bool:
     """Whether some sentence says outright that there is a violation."""
     return any(
@@ -179,6 +205,8 @@ def _disowns(line: str, *, listed: bool) -> bool:
     if concluding is None or not (concluding["surely"] or _OWN_WORD.search(clause)):
         clause = sentence
     source = _ABOUT.sub("", clause)
+    if introduces and not all(map(_AROUND_OWN.fullmatch, _WORD.findall(source))):
+        return True
     return any(found.search(source) for found in (_DISOWNING, _PERSON, _FROM_INPUT))
 
 

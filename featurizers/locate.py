@@ -9,8 +9,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from featurizers.attribution import accuses, doubted, speaker, withdrawn
-from featurizers.caseless import caseless
+from featurizers.attribution import accuses, doubted, remarked, speaker, withdrawn
+from featurizers.caseless import WORD, caseless
 from featurizers.objects import Object, Span, read_objects
 from featurizers.prose import Prose, leads, quoting, trails
 from featurizers.spec import OutcomeSpec, Reasoning
@@ -177,14 +177,14 @@ class Locator:
         Where the spec refuses prose, nothing but a fence may stand around one object. An object that does not end, and any
         object of an answer that was cut off, is the answer's own only if nothing but blanks precede it: what comes behind may
         have said that it was quoted. One that stands aside, or follows as somebody else's, may contradict it, and prose may
-        take it back.
+        take it back, or be anything at all behind one that stands between sentences without being introduced.
         """
         start, stop = answer
         prose: Prose | None = None
         position = start
         own: list[Fields] = []
         aside: list[Fields] = []
-        own_end = start
+        own_end, introduced = start, True
         items = read_objects(text, start, stop)
         if self._spec.prose == "refused" and items and not _stands_alone(text, answer, items):
             return [], "outcome_ambiguous"
@@ -203,15 +203,17 @@ class Locator:
             if truncated and item.ending == "complete" and not trails(text, item.end, stop):
                 return [], "answer_truncated"
             own.append(self._own_fields(text, item, truncated))
-            own_end = item.end
+            own_end, introduced = item.end, prose is None or prose.named
             if item.ending == "broken" and self._names_outcome(text[item.end : stop]):
                 return own, "outcome_ambiguous"
         # A key behind the last object belongs to an object that some quotation has closed before its end.
         revoked = (
             own
-            and not trails(text, own_end, stop)
+            and WORD.search(text, own_end, stop)
             and (
-                self._keys.search(caseless(text[position:stop]))
+                not introduced
+                or (items[-1].ending == "complete" and remarked(text[own_end:stop]))
+                or self._keys.search(caseless(text[position:stop]))
                 or self._revoked(self._decide(own[-1])[0], text[own_end:stop])
             )
         )

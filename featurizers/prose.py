@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from typing import Literal
 
-from featurizers.attribution import ANSWER_TAGS, disowned, speaker
+from featurizers.attribution import ANSWER_TAGS, disowned, named, speaker
 from featurizers.caseless import WORD
 
 _INVISIBLE = (
@@ -34,6 +34,8 @@ class Prose:
     """Follows the quotation marks and the headings of a text's prose, piece by piece."""
 
     def __init__(self, text: str) -> None:
+        self.named = True
+        """Whether the last piece introduces what follows, and is not just sentences above it."""
         self._text = text
         self._straightened = text if text.isascii() else text.translate(_SINGLE)
         self._seen: Counter[str] = Counter()
@@ -66,6 +68,7 @@ class Prose:
         prose = _FENCE_LINE.sub("", piece)
         if WORD.search(prose):
             told = speaker(prose)
+            self.named = named(prose)
             self._heading_foreign = self._heading_foreign if told is None else told
             self._foreign = self._heading_foreign or disowned(prose, ended=ended)
         return self._foreign
