@@ -192,6 +192,9 @@ TAKEN_BACK = r"""
 @\n\nUpdate: it violates.
 @\n\nNow my verdict
 @\n\nTherefore: 2
+@\nOrigin: elsewhere.
+@\nThat was the user's.
+@, user
 @\n\nAction: remove
 @\n\nSource: it
 @\n\nVerdict 2
