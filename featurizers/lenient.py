@@ -85,7 +85,7 @@ def what_it_is(document: dict[str, Any]) -> str | None:
     choice = choices[0] if isinstance(choices, list) and choices else None
     if body.get("error"):
         return "it is the provider's report of an error, not an answer"
-    if isinstance(choice, dict) and "delta" in choice and "message" not in choice:
+    if isinstance(choice, dict) and choice.get("delta") is not None and choice.get("message") is None:
         return "it is a chunk of a stream; put the answer together before you send it"
     if isinstance(body.get("response"), dict) and "body" in body["response"]:
         return "it is a line of a batch; send its `response.body` as the record's `body`"

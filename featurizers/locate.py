@@ -9,10 +9,10 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from featurizers.attribution import doubted, speaker, withdrawn
-from featurizers.caseless import caseless
+from featurizers.attribution import accuses, doubted, remarked, speaker, withdrawn
+from featurizers.caseless import WORD, caseless
 from featurizers.objects import Object, Span, read_objects
-from featurizers.prose import Prose, leads, trails
+from featurizers.prose import Prose, leads, quoting, trails
 from featurizers.spec import OutcomeSpec, Reasoning
 from featurizers.words import Value, Words, read_lines
 
@@ -116,6 +116,8 @@ class Locator:
             objects, problem = self._objects(text, answer, truncated)
             if self._spec.where == "json-field":
                 stated = [item for item in objects if self._fields.keys() & item.keys()]
+                if stated and stated[-1] is not objects[-1]:  # the last one counts, and it says nothing
+                    problem = problem or "outcome_ambiguous"
                 decision = (-1, problem, NOWHERE) if problem or not stated else self._agreed(stated)
                 return (stated or objects or [{}])[-1], decision
         fields: Fields = objects[-1] if objects else {}
@@ -131,8 +133,17 @@ class Locator:
     def _first_word(self, text: str, answer: Span) -> Decision:
         values = self._words.first(text, *answer)
         decision = self._same([self._code(value) for value in values])
-        behind = text[decision[2][1] : answer[1]]
-        return (-1, "outcome_ambiguous", NOWHERE) if decision[0] >= 0 and withdrawn(behind) else decision
+        begin, end = decision[2]
+        behind = text[end : answer[1]]
+        quoted = quoting(text[answer[0] : begin]) and not trails(text, end + 1, answer[1])
+        revoked = quoted or withdrawn(behind) or (decision[0] == 0 and accuses(behind))
+        return (-1, "outcome_ambiguous", NOWHERE) if decision[0] >= 0 and revoked else decision
+
+    def _revoked(self, outcome: int, prose: str) -> bool:
+        """Whether the prose behind an outcome takes it back, or says another: in words, or with a label alone on a line."""
+        alone = (self._words.first(line, 0, len(line))[:1] for line in prose.split("\n")[1:])
+        said = {self._code(label)[0] for labels in alone for label in labels}
+        return bool(said - {outcome}) or doubted(prose) or (outcome == 0 and accuses(prose))
 
     def _lines(self, text: str, answer: Span) -> tuple[Fields, Decision]:
         """The fields that stand as lines, and the outcome: none if another line, or the prose around them, says otherwise."""
@@ -152,10 +163,11 @@ class Locator:
         decision = self._decide(fields)
         first = text.rfind("\n", start, known[0][0]) + 1 or start
         before = text[start:first].split("\n")
-        if Prose(text).standing(start, first) != "own" or any(map(speaker, before)):
+        begin = next((place for place in range(first, stop) if text[place].isalnum()), first)
+        if Prose(text).standing(start, begin) != "own" or any(map(speaker, before)):
             return fields, (-1, None, NOWHERE)
         said = {self._code(label)[0] for _, span in others for label in self._words.first(text, *span)}
-        if decision[0] >= 0 and (said - {decision[0]} or doubted(text[known[-1][1] : stop])):
+        if decision[0] >= 0 and (said - {decision[0]} or self._revoked(decision[0], text[known[-1][1] : stop])):
             return fields, (-1, "outcome_ambiguous", NOWHERE)
         return fields, decision
 
@@ -165,14 +177,14 @@ class Locator:
         Where the spec refuses prose, nothing but a fence may stand around one object. An object that does not end, and any
         object of an answer that was cut off, is the answer's own only if nothing but blanks precede it: what comes behind may
         have said that it was quoted. One that stands aside, or follows as somebody else's, may contradict it, and prose may
-        take it back.
+        take it back, or be anything at all behind one that stands between sentences without being introduced.
         """
         start, stop = answer
         prose: Prose | None = None
         position = start
         own: list[Fields] = []
         aside: list[Fields] = []
-        own_end = start
+        own_end, introduced = start, True
         items = read_objects(text, start, stop)
         if self._spec.prose == "refused" and items and not _stands_alone(text, answer, items):
             return [], "outcome_ambiguous"
@@ -191,15 +203,22 @@ class Locator:
             if truncated and item.ending == "complete" and not trails(text, item.end, stop):
                 return [], "answer_truncated"
             own.append(self._own_fields(text, item, truncated))
-            own_end = item.end
+            own_end, introduced = item.end, prose is None or prose.named
             if item.ending == "broken" and self._names_outcome(text[item.end : stop]):
                 return own, "outcome_ambiguous"
         # A key behind the last object belongs to an object that some quotation has closed before its end.
-        rest = text[position:stop]
-        if (own and rest and self._keys.search(caseless(rest))) or (aside and self._contradicted(own, aside)):
-            return own, "outcome_ambiguous"
-        taken_back = own and not trails(text, own_end, stop) and doubted(text[own_end:stop])
-        return own, "outcome_ambiguous" if taken_back else None
+        revoked = (
+            own
+            and WORD.search(text, own_end, stop)
+            and (
+                not introduced
+                or (items[-1].ending == "complete" and remarked(text[own_end:stop]))
+                or self._keys.search(caseless(text[position:stop]))
+                or self._revoked(self._decide(own[-1])[0], text[own_end:stop])
+            )
+        )
+        contradicted = aside and self._contradicted(own, aside)
+        return own, "outcome_ambiguous" if revoked or contradicted else None
 
     def _contradicted(self, own: list[Fields], aside: list[Fields]) -> bool:
         """Whether what stands aside says something that the answer's own last object does not."""

@@ -123,6 +123,8 @@ class _Reader:
         if self._expects == "key":
             return kind == "string" and self._take_key(start, end)
         if self._expects != "value":
+            if kind == "word" and len(self._stack) == 1 and self._members:  # two words: nobody knows which is the value
+                self._members[-1] = self._members[-1]._replace(value=None)
             return False
         if kind == "string":
             start, end = start + 1, end - 1
@@ -146,7 +148,7 @@ class _Reader:
         quotes = self._text[start]
         self._quotes = self._quotes or quotes
         if len(self._stack) == 1:
-            self._key = caseless(_unescaped(self._text[start + 1 : end - 1]))
+            self._key = caseless(_unescaped(self._text[start + 1 : end - 1])).strip()
         self._expects = "colon"
         return quotes == self._quotes
 

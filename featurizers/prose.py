@@ -4,11 +4,17 @@ import re
 from collections import Counter
 from typing import Literal
 
-from featurizers.attribution import ANSWER_TAGS, disowned, speaker
+from featurizers.attribution import ANSWER_TAGS, disowned, named, speaker
 from featurizers.caseless import WORD
 
-_INVISIBLE = " \t\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
-_QUOTES = tuple("\"'`\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300e")
+_INVISIBLE = (
+    " \t\u00ad\u061c\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
+_QUOTING = (
+    *"\"'`|\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u275b\u275d\u276e\u300a\u300c\u300e\u3010\uff02\uff07",
+    *("<!--", "<![CDATA["),
+)
+_BLOCK_QUOTE = re.compile(r"(?:(?:[-*+|\u2022]|\d+[.)])\s+)*+[>\uff1e]")
 _INTRODUCING = re.compile(rf"(?:[:\uff1a=]|[=-]>|<(?:{ANSWER_TAGS})>)\Z", re.IGNORECASE)
 _MARKS = re.compile('["\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f]')
 _SINGLE = str.maketrans("\u2018\u2019\u201a", "'''")
@@ -28,6 +34,8 @@ class Prose:
     """Follows the quotation marks and the headings of a text's prose, piece by piece."""
 
     def __init__(self, text: str) -> None:
+        self.named = True
+        """Whether the last piece introduces what follows, and is not just sentences above it."""
         self._text = text
         self._straightened = text if text.isascii() else text.translate(_SINGLE)
         self._seen: Counter[str] = Counter()
@@ -45,7 +53,9 @@ class Prose:
         if _FENCE.fullmatch(line):
             line = ""
         begins_line = start == 0 or "\n" in piece
-        if self._open() or line.endswith(_QUOTES) or (begins_line and line.startswith(">")):
+        if self._open() or line.endswith(_QUOTING) or (begins_line and _BLOCK_QUOTE.match(line)):
+            return "quoted"
+        if quoting(piece):
             return "quoted"
         line = line.rstrip("[ *_")
         goes_on = WORD.search(line) is not None
@@ -58,6 +68,7 @@ class Prose:
         prose = _FENCE_LINE.sub("", piece)
         if WORD.search(prose):
             told = speaker(prose)
+            self.named = named(prose)
             self._heading_foreign = self._heading_foreign if told is None else told
             self._foreign = self._heading_foreign or disowned(prose, ended=ended)
         return self._foreign
@@ -75,6 +86,12 @@ class Prose:
             or seen["\u00ab"] != seen["\u00bb"]
             or seen["\u300c"] + seen["\u300e"] > seen["\u300d"] + seen["\u300f"]
         )
+
+
+def quoting(prose: str) -> bool:
+    """Whether the prose ends with a mark that opens a quotation, and no word beside it on its line."""
+    last = _FENCE_LINE.sub("", prose).rstrip().rpartition("\n")[2].strip(_INVISIBLE)
+    return last.endswith(_QUOTING) and not WORD.search(last)
 
 
 def leads(text: str, start: int, stop: int) -> bool:

@@ -15,7 +15,7 @@ _NUMBER_GOES_ON = "-+.,/"
 _LIST_NUMBER = re.compile(r"[*_]*+[.)][*_]*+[^\S\n]++\S")
 # Labels that prose is full of count behind the first line only where they stand for themselves, as numbers do.
 _PROSE_WORDS = frozenset({"a", "i", "no", "o"})
-_LINE = re.compile(r"^[^\S\n]*+[*_#\-]*+[^\S\n]*+([^\n:]++):[ \t*_`\"']*+([^\n]*+)$", re.MULTILINE)
+_LINE = re.compile(r"^[^\S\n]*+[*_#\-]*+[^\S\n]*+([^\n:\uff1a]++)[:\uff1a][ \t*_`\"']*+([^\n]*+)$", re.MULTILINE)
 _BESIDE = " \t\r*_`\"'"
 
 

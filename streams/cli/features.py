@@ -14,6 +14,14 @@ from featurizers import PRESETS, PROVIDERS, SCHEMA, Explanation, ResponseError, 
 
 _STYLES = {"outcome": "bold reverse green", "confidence": "bold cyan", "rationale": "dim", "": ""}
 _OUTCOMES = {0: "no violation", 1: "violation", 2: "evidence deficiency", 3: "policy gap"}
+_PROBLEMS = {
+    "empty_answer": "the answer has no text",
+    "refusal": "the provider or the LLM declined to answer",
+    "answer_truncated": "the answer was cut off before a verdict that its rest could not have taken back",
+    "outcome_missing": "no label stands where the spec looks for it, or what stands there is not the answer's own",
+    "outcome_unknown": "what stands in the label's place is none of the spec's labels",
+    "outcome_ambiguous": "the answer says several verdicts, or takes back its own",
+}
 
 
 @click.command()
@@ -39,7 +47,9 @@ def features(file: Path, spec: str, provider: str | None, as_json: bool) -> None
     except SpecError as error:
         raise click.ClickException(str(error)) from None
     if not fits:
-        raise click.ClickException(f"{file}: no preset finds an outcome in it: {', '.join(PRESETS)}")
+        raise click.ClickException(
+            f"{file}: no preset finds an outcome in it; --spec NAME says why one does not: {', '.join(PRESETS)}"
+        )
     names = [one.spec.name for one in fits]
     if as_json:
         more = {"fits": names} if spec == "auto" else {}
@@ -93,7 +103,8 @@ def render(explanation: Explanation, console: Console) -> None:
 
 def _verdict(explanation: Explanation) -> Text:
     if explanation.outcome < 0:
-        return Text(f"no outcome: {explanation.problem}", style="bold red")
+        problem = explanation.problem or ""
+        return Text(f"no outcome: {problem}: {_PROBLEMS[problem]}", style="bold red")
     meaning = _OUTCOMES[explanation.outcome]
     category = "" if explanation.category is None else f", category {explanation.category!r}"
     said = f", said as {explanation.label!r}" if explanation.label else ""

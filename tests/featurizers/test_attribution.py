@@ -52,6 +52,17 @@ The user wrote: {"outcome": 0}\nMy verdict: @
 @\nExplanation: The user threatens someone.
 @\nThis is because it contains slurs.
 ```json\n@\n```\nThis means the post violates the policy.
+I have determined the following:\n@
+- The user threatens a person\n- The policy forbids threats\n\n@
+I'll analyze this content according to the policy.\n\n@
+According to the guidelines:\n@
+This is a violation: @
+Policy evaluation:\n\n@
+@\nThis is a violation as the post contains threats.
+@.
+The post threatens.\n\n@\n\n---
+Given the above, the output is:\n\n@
+@\n\n**Reasoning:**\n- Threat: explicit\n- Target: a person
 """
 FOREIGN = r"""
 The user wrote: @
@@ -108,6 +119,46 @@ Were it fine I would return: @
 Return this JSON: @
 Respond with: @
 Der Nutzer schrieb: @
+Der Beitrag\n@
+What I was given\n\n@
+__Input__\n\n@
+Let me restate the post.\n\n@
+First, the post.\n\n@
+Let me quote it.\n@
+Here's what I received.\n\n@
+Here is what I got:\n@
+Below is the item:\n\n@
+I will review the following:\n\n@
+Let's analyze:\n\n@
+I am evaluating this post:\n@
+To be moderated:\n\n@
+I found this: @
+It ends so: @
+Harmful snippet: @
+The allowed string is: @
+Policy bypass: @
+Reviewed item: @
+Explanation: @
+<!--\n@\n-->
+<input label="1">\n@
+Bogus output: @
+Its verdict: @
+Bob's answer: @
+Output of the other bot:\n@
+The result the person desires is: @
+I should output: @
+<![CDATA[\n@\n]]>
+[INST]\n@\n[/INST]
+- > @
+\u202e> @
+\uff1e @
+| @ | posted by user |
+\u2018@\u2019
+\u201a@\u2018
+\u300a@\u300b
+\uff02@\uff02
+'\n@\n'
+`\n@\n`
 """
 TAKEN_BACK = r"""
 @\nWait, actually this is a violation.
@@ -134,6 +185,41 @@ TAKEN_BACK = r"""
 @\nFinal answer: unsafe
 @\nThe real verdict is a violation.
 @\nNot a good call: {"outcome": 2}
+@\n\n2
+@\n\n=> 2
+@\n<answer>2</answer>
+@\n\nRevised: a violation
+@\n\nUpdate: it violates.
+@\n\nNow my verdict
+@\n\nTherefore: 2
+@\nOrigin: elsewhere.
+@\nThat was the user's.
+@, user
+@\n\nAction: remove
+@\n\nSource: it
+@\n\nVerdict 2
+@\n\nBob, 2024
+Look.\n@\nMine differs.
+Consider this.\n\n@\n\nHateful and clear.
+@\n\nAnd now the answer: violation
+@\n\nanswer - violation
+@\n\nI disagree.
+@\n\nI won't comply.
+@\n\nNope.
+@\n\nNot so.
+@\n\nManipulation attempt detected.
+@\n\n(quote)
+@\n\n^ post
+@\n\n\u2014 the user
+@\n---\nEnd of post.
+@ <- post
+@ \u2190 the user's text
+@ - bob
+@ // user
+@ # from user
+@ [sic]
+@\n\n{"verdict": "violation"}
+@\n\n{"final": {"outcome": 2}}
 """
 
 
@@ -153,6 +239,15 @@ def test_prose_that_introduces_is_read() -> None:
 def test_prose_that_disowns(table: str, verdict: str) -> None:
     """What the prose attributes to somebody else, disowns or takes back is no verdict."""
     assert dict.fromkeys(found := outcomes(table, verdict), -1) == found
+
+
+def test_a_violation_behind_no_violation() -> None:
+    """A verdict of no violation is taken back by a sentence that says outright that there is one."""
+    accused = ["@\nThis violates the policy.", "@\nUnsafe", "@\nThe post violates it. Nothing else."]
+    cleared = ["@\nThis does not violate the policy.", "@\nI looked for violations and found none."]
+    locate = locator(PRESETS["lpp"]).locate
+    found = {line: locate(line.replace("@", '{"outcome": 0}'), False, False).outcome for line in accused + cleared}
+    assert dict.fromkeys(accused, -1) | dict.fromkeys(cleared, 0) == found
 
 
 def test_refused_prose() -> None:
@@ -192,5 +287,9 @@ def test_first_word_taken_back() -> None:
         "No.\nWait, it is a threat.",
         "No.\nThat is what the post says.",
         "Yes.\nI was wrong.",
+        '"No," says the post.',
+        "'No' - the user",
+        "No, said the user",
+        "No. It violates the policy.",
     ]
-    assert [0, -1, -1, -1] == [locator(PRESETS["yes-no"]).locate(text, False, False).outcome for text in texts]
+    assert [0, *[-1] * 7] == [locator(PRESETS["yes-no"]).locate(text, False, False).outcome for text in texts]

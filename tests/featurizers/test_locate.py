@@ -86,3 +86,20 @@ def test_agreeing_labels_of_one_code() -> None:
     spec = OutcomeSpec(name="s", labels=(("no",), ("yes", "y")), where="regex", pattern=r"-> (\w+)")
     located = locate("-> y -> yes", spec=spec)
     assert (1, (3, 4)) == (located.outcome, located.outcome_span)
+
+
+UNCERTAIN = {
+    "two words": ("lpp", '{"outcome": 0 1}'),
+    "a key with a blank": ("lpp", '{"outcome": 0, "outcome ": 1}'),
+    "a last object that says nothing": ("lpp", '{"outcome": 0}\n{"verdict": "violation"}'),
+    "a label alone behind lines": ("qwen3guard", "Safety: Safe\nUnsafe"),
+    "a fullwidth colon": ("qwen3guard", "Safety\uff1a Unsafe\nSafety: Safe"),
+    "quoted lines": ("wildguard", '"Harmful request: no\nHarmful response: no"'),
+    "restated lines": ("wildguard", "Let me restate the post.\nHarmful request: no\nHarmful response: no"),
+}
+
+
+@pytest.mark.parametrize(("preset", "text"), UNCERTAIN.values(), ids=UNCERTAIN)
+def test_uncertain(preset: str, text: str) -> None:
+    """What may be a quotation, or is said in two ways, is no outcome."""
+    assert -1 == locate(text, spec=PRESETS[preset]).outcome

@@ -145,6 +145,7 @@ def test_linear_time(body: Callable[..., Any], trouble: str) -> None:
         ("", "the answer for "),
         ("Post:\n", "<a>, so *** "),
         ('{"outcome": 1}\n', "the above is. "),
+        ("Safety: Safe", "\nthe final "),
         ('{"outcome": 1}', ", so"),
     ],
 )

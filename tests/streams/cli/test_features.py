@@ -48,7 +48,24 @@ def test_json(saved: Path) -> None:
 
 def test_other_spec(saved: Path) -> None:
     """Under another spec the same answer may have no outcome, and the output says why."""
-    assert "no outcome: outcome_missing" in run(saved, "--spec", "yes-no").output
+    assert "no outcome: outcome_missing: no label stands" in run(saved, "--spec", "yes-no").output
+
+
+def test_problems_in_words(tmp_path: Path) -> None:
+    """Every problem is said in words, too."""
+    answers = {
+        "empty_answer": "",
+        "refusal": "I'm sorry.",
+        "outcome_missing": "Hm.",
+        "outcome_unknown": '{"outcome": 9}',
+        "outcome_ambiguous": '{"outcome": 0}{"outcome": 1}',
+        "answer_truncated": '{"out',
+    }
+    path = tmp_path / "response.json"
+    for problem, content in answers.items():
+        cut = "length" if problem == "answer_truncated" else "stop"
+        path.write_text(json.dumps({"choices": [{"message": {"content": content}, "finish_reason": cut}]}))
+        assert f"no outcome: {problem}: " in run(path).output
 
 
 @pytest.mark.parametrize(
@@ -106,6 +123,7 @@ def test_unread_tokens(tmp_path: Path) -> None:
     [
         ('{"error": {"message": "overloaded"}}', "report of an error"),
         ('{"object": "chat.completion.chunk", "choices": [{"delta": {"content": "0"}}]}', "chunk of a stream"),
+        ('{"choices": [{"delta": {"content": "0"}, "message": null}]}', "chunk of a stream"),
         ('data: {"choices": []}\n\ndata: [DONE]\n', "server-sent events"),
         ('{"custom_id": "a", "response": {"status_code": 200, "body": {"choices": []}}}', "line of a batch"),
     ],
