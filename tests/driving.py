@@ -8,7 +8,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from scoring import RECORDING, Item, read_recording
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import Topic, load_topics
 from streams.pipeline.pending import PartitionStore
 
 ITEMS = read_recording(RECORDING)[:40]
@@ -56,6 +56,23 @@ def read(bootstrap: str, roles: Sequence[str], *, count: int, prefix: str = "", 
                 assert KafkaError._PARTITION_EOF == message.error().code()
     consumer.close()
     return messages
+
+
+def everything(bootstrap: str, topic: Topic, *, isolation: str = "read_committed") -> list[Any]:
+    """Every record of a topic that can be seen now."""
+    config = {"bootstrap.servers": bootstrap, "group.id": "test", "enable.partition.eof": True}
+    consumer = Consumer({**config, "auto.offset.reset": "earliest", "isolation.level": isolation})
+    consumer.assign([TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)])
+    records, open_partitions = [], topic.partitions
+    while open_partitions:
+        message = consumer.poll(30)
+        assert message is not None
+        if message.error() is None:
+            records.append(message)
+        else:
+            open_partitions -= 1
+    consumer.close()
+    return records
 
 
 def await_waiting(bootstrap: str, count: int, *, prefix: str = "", timeout: float = 30.0) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from streams.cli.main import main
 from streams.contracts.headers import CYCLES
@@ -21,6 +21,7 @@ from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, Record
 from streams.settings import Settings
 from streams.trials.worker_process import WorkerProcess
+from tests.driving import everything
 
 
 @pytest.fixture
@@ -43,20 +44,7 @@ def set_aside(pipeline: Settings, topics: dict[str, Topic], *codes: DeadLetter) 
 
 
 def read(pipeline: Settings, topic: Topic, isolation: str = "read_committed") -> list[Any]:
-    """Every record of a topic that can be seen now."""
-    config = {"bootstrap.servers": pipeline.broker, "group.id": "test", "enable.partition.eof": True}
-    consumer = Consumer({**config, "auto.offset.reset": "earliest", "isolation.level": isolation})
-    consumer.assign([TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)])
-    records, open_partitions = [], topic.partitions
-    while open_partitions:
-        message = consumer.poll(30)
-        assert message is not None
-        if message.error() is None:
-            records.append(message)
-        else:
-            open_partitions -= 1
-    consumer.close()
-    return records
+    return everything(pipeline.broker, topic, isolation=isolation)
 
 
 def wait_for(pipeline: Settings, topic: Topic, *, records: int) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
@@ -16,6 +16,7 @@ from streams.pipeline.matching import Dead
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, Headers, Record
 from streams.trials.brokers import EmbeddedBroker
+from tests.driving import everything
 
 TOPICS = load_topics()
 NAMES = {role: topic.name for role, topic in TOPICS.items()}
@@ -76,19 +77,7 @@ class Desk:
 
     def arrived(self, role: str) -> list[Any]:
         """Every record of a topic."""
-        config = {"bootstrap.servers": self.broker.bootstrap, "group.id": "test", "enable.partition.eof": True}
-        consumer = Consumer({**config, "auto.offset.reset": "earliest"})
-        consumer.assign([TopicPartition(self.prefix + NAMES[role], one, 0) for one in range(TOPICS[role].partitions)])
-        records, open_partitions = [], TOPICS[role].partitions
-        while open_partitions:
-            message = consumer.poll(10)
-            assert message is not None
-            if message.error() is None:
-                records.append(message)
-            else:
-                open_partitions -= 1
-        consumer.close()
-        return records
+        return everything(self.broker.bootstrap, load_topics(self.prefix)[role])
 
     def wait_for(self, letters: int) -> list[Any]:
         """The dead letters, once there are so many."""

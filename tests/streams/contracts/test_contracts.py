@@ -1,10 +1,5 @@
 """The data contracts: what the code writes and accepts is what its JSON Schemas say."""
 
-import json
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,63 +8,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
 
 from featurizers import PRESETS, PROVIDERS, SCHEMA, ResponseError, decode
 from scoring import RECORDING, ErrorModel, ModelError, Scores, load_model, read_recording
 from streams.contracts import SCHEMAS, load_schema
-from streams.errors import ControlError
-from streams.kafka.clock import BrokerClock
-from streams.kafka.control_reader import ControlReader
-from streams.kafka.control_status import StatusWriter
-from streams.kafka.publishing import publish_control
 from streams.kafka.quality import UNREADABLE, agreement
-from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline import matching
-from streams.pipeline.control_messages import (
-    ResumeAutomation,
-    Rollback,
-    SetAuditRate,
-    SetCosts,
-    SetModel,
-    SetThreshold,
-    StopAutomation,
-    encode_control,
-    parse_control,
-)
-from streams.pipeline.controls import Baseline, Controls
+from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 from streams.pipeline.stages import Pipeline, Polled, Ticket
-from streams.settings import load_settings
-from streams.trials.brokers import EmbeddedBroker
 from tests.rig import ROOMY, Desk
+from tests.streams.contracts.checking import NAMES_ALMOST, check, is_valid
 
 CAUGHT_UP = {(REQUESTS, 0): 2**60, (RESPONSES, 0): 2**60}
 NAMES = {key: topic.name for key, topic in load_topics().items()}
 ITEMS = read_recording(RECORDING)[:40]
 POLICY = ITEMS[0].policy
-
-
-@cache
-def validator(name: str) -> Draft202012Validator:
-    resources = [Resource.from_contents(load_schema(contract)) for contract in SCHEMAS]
-    registry = Registry().with_resources([(resource.id(), resource) for resource in resources])
-    return Draft202012Validator(load_schema(name), registry=registry)
-
-
-def check(name: str, value: bytes | None) -> Any:
-    """The JSON in a record's value, once it has passed its schema."""
-    document = json.loads(value or b"")
-    assert [] == [f"{error.json_path}: {error.message}" for error in validator(name).iter_errors(document)]
-    return document
-
-
-def is_valid(name: str, document: Any) -> bool:
-    return bool(validator(name).is_valid(document))
 
 
 @pytest.fixture(scope="module")
@@ -262,74 +220,6 @@ def test_the_response_schema_knows_every_provider() -> None:
     assert [*PROVIDERS, None] == load_schema("response")["then"]["properties"]["provider"]["enum"]
 
 
-NAMES_ALMOST = st.one_of(st.sampled_from(["a", "*", "", "é" * 255, "x" * 255, "x" * 256]), st.none(), st.just(7))
-NUMBERS_ALMOST = st.one_of(
-    st.floats(-0.5, 1.5), st.sampled_from([0, 1, 2, -1, True, None, "0.5", [], 1e300, 1e-300]), st.floats(0, 1)
-)
-CONTROL_TYPES = [
-    "set_threshold",
-    "set_costs",
-    "set_audit_rate",
-    "set_model",
-    "stop_automation",
-    "resume_automation",
-    "rollback",
-]
-CONTROL_FIELDS = {
-    "type": st.sampled_from([*CONTROL_TYPES, *CONTROL_TYPES, "set_all", None, 1]),
-    "policy": NAMES_ALMOST,
-    # No 2.0 here: a JSON Schema cannot tell it from 2, the code refuses it.
-    "version": st.one_of(st.integers(-1, 100), st.sampled_from([None, "1", 1.5, True])),
-    "expected_version": st.one_of(st.integers(-1, 100), st.sampled_from([None, "1", 1.5, True])),
-    "to_version": st.one_of(st.integers(-1, 100), st.sampled_from([None, "1", 1.5, True])),
-    "issued_by": st.one_of(st.none(), st.text(max_size=3), st.just(1)),
-    "reason": st.one_of(st.none(), st.sampled_from(["", "é" * 1000, "x" * 1001, 1])),
-    "keep_thresholds": st.sampled_from([True, False, None, 1]),
-    "threshold": NUMBERS_ALMOST,
-    "rate": NUMBERS_ALMOST,
-    "review": NUMBERS_ALMOST,
-    "mistake": NUMBERS_ALMOST,
-    "accounting": st.sampled_from(["false-discovery", "review-charged", "chow", None]),
-    "sha256": st.sampled_from(["a" * 64, "0123456789abcdef" * 4, "A" * 64, "a" * 63, "a" * 65, "", None]),
-    "unknown": st.just({}),
-}
-
-
-def accepts_control(value: bytes) -> bool:
-    try:
-        parse_control(value)
-    except ControlError:
-        return False
-    return True
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.fixed_dictionaries({}, optional=CONTROL_FIELDS))
-def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> None:
-    """A message is valid if and only if a worker takes it."""
-    assert accepts_control(orjson.dumps(message)) == is_valid("control", message)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        SetThreshold(threshold=0.5, policy="hate", version=3, issued_by="me"),
-        SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),
-        SetAuditRate(policy="hate", rate=0),
-        SetModel(sha256="a" * 64),
-        SetModel(sha256="a" * 64, keep_thresholds=True, reason="better", expected_version=0),
-        StopAutomation(policy="*", expires_at=datetime(2026, 11, 1, tzinfo=UTC)),
-        ResumeAutomation(policy="hate"),
-        Rollback(to_version=3),
-    ],
-)
-def test_control_messages_as_written_keep_the_contract(message: Any) -> None:
-    """What `secondlook control` writes is valid, and loses nothing on the way."""
-    value = encode_control(message)
-    check("control", value)
-    assert message == parse_control(value)
-
-
 REQUEST_FIELDS = {"request_id": NAMES_ALMOST, "policy": NAMES_ALMOST, "content": st.sampled_from([None, 1, "x", {}])}
 
 
@@ -420,38 +310,3 @@ def test_a_review_answered_with_its_own_llm_object_keeps_the_contract(model: Err
     human = {"request_id": "a", "policy": POLICY, "outcome": review["llm"]["outcome"], "llm": review["llm"]}
     check("human-decision", orjson.dumps(human))
     assert {(POLICY, "agrees"): 1} == agreement([orjson.dumps(human)])
-
-
-def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
-    """Started, applied, refused, unable and stopped, as a worker's control reader writes them."""
-
-    def find(sha256: str) -> ErrorModel:
-        raise ModelError(f"no model {sha256}")
-
-    topics = [topic for key, topic in load_topics().items() if key in {"control", "control_status"}]
-    with EmbeddedBroker(topics) as broker:
-        ours, clock = load_settings({"broker": broker.bootstrap}, environ={}), BrokerClock()
-        status = StatusWriter(ours, NAMES, "worker-1", clock)
-        reader = ControlReader(ours, NAMES, Baseline(model, 0.4), find, status, clock, lambda: [model.sha256])
-        reader.start()
-        publish_control(ours, SetThreshold(threshold=0.7, policy="hate"))
-        wait_until(lambda: reader.log.position == 1)
-        publish_control(ours, ResumeAutomation(policy="*"))
-        wait_until(lambda: reader.log.position == 2)
-        publish_control(ours, SetModel(sha256="a" * 64))
-        wait_until(lambda: reader.current.problem is not None)
-        reader.close()
-        said = [check("control-status", value) for value in read_values(ours, NAMES["control_status"], [0])]
-    events = [one["event"] for one in said if one["event"] != "alive"]
-    assert ["started", "applied", "refused", "not_honoured", "applied", "stopped"] == events
-    assert 2 * [f"no model {'a' * 64}"] == [
-        one["problem"] for one in said if one["event"] in {"not_honoured", "stopped"}
-    ]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for what a thread is about to do."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
