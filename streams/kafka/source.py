@@ -190,8 +190,8 @@ class Source:
             assignment.positions[record.source, record.partition].read(record)
         for place, offset in fetched.ends:
             assignment.positions[place].ended(offset)
-        passed = {place: gap for place, position in assignment.positions.items() if (gap := position.taken_gap())}
-        unread = [place for place, (start, end) in passed.items() if self._holds_records(place, start, end)]
+        passed = {place: gaps for place, position in assignment.positions.items() if (gaps := position.taken_gaps())}
+        unread = [place for place, gaps in passed.items() if self._holds_records(place, gaps)]
         if unread:
             self._suspect(
                 assignment, f"the client has passed records by: {', '.join(f'{one} {passed[one]}' for one in unread)}"
@@ -203,11 +203,11 @@ class Source:
             return []
         return fetched.records
 
-    def _holds_records(self, place: Place, start: int, end: int) -> bool:
+    def _holds_records(self, place: Place, gaps: list[tuple[int, int]]) -> bool:
         """Whether records stand where the client went from one offset to another; if nobody can say, they may."""
         role, partition = place
         try:
-            return holds_records(self._settings, self._names[role], partition, start, end)
+            return holds_records(self._settings, self._names[role], partition, gaps)
         except BrokerError as problem:
             log.warning("%s", problem)
             return True
