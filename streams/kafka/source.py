@@ -37,6 +37,9 @@ _MOST_SHUT_OUT = 3
 _SHUT_OUT_WITHIN = 60.0
 """Seconds within which so many clients may be shut out of the group: another one is not going to help then."""
 
+_AHEAD_FOR = 5.0
+"""Seconds that positions may be ahead of what was committed while no record comes to carry them."""
+
 
 class Source:
     """Reads requests and responses, co-partitioned, as one batch after the other."""
@@ -68,6 +71,7 @@ class Source:
         self._held: frozenset[Place] = frozenset()
         self._epoch = 0
         self._lag_since: float | None = None
+        self._ahead_since: float | None = None
         self.assignment: Assignment | None = None
         self.rebalances = 0
 
@@ -108,8 +112,10 @@ class Source:
         if polled is None:
             return None
         assignment, records, caught_up = polled
-        touched = {(record.source, record.partition) for record in records}
-        offsets = {place: assignment.positions[place].next_offset for place in touched}
+        offsets = {}
+        for place, position in assignment.positions.items():
+            if position.next_offset != position.carried:
+                offsets[place] = position.carried = position.next_offset
         ticket = Ticket(self._flow.next_sequence(), assignment, offsets, time.monotonic())
         frontiers = {place: position.frontier for place, position in assignment.positions.items()}
         return Polled(ticket, Arrivals(records, offsets, frontiers, caught_up))
@@ -181,9 +187,21 @@ class Source:
         records = self._take(assignment, fetched)
         self._follow_probes(assignment)
         waiting = any(store.requests or store.responses for store in assignment.stores.values())
-        if not records and (self._flow.in_flight or not waiting):
+        due = waiting or self._has_been_ahead(assignment)
+        if not records and (self._flow.in_flight or not due):
             return None
         return assignment, records, caught_up
+
+    def _has_been_ahead(self, assignment: Assignment) -> bool:
+        """Whether reading has been ahead of all batches for a while: of the last record there were markers to pass.
+
+        They go into a commit too. Once retention has taken them, a restart would miss them as records that nobody read.
+        """
+        if all(position.next_offset == position.carried for position in assignment.positions.values()):
+            self._ahead_since = None
+            return False
+        self._ahead_since = self._ahead_since or time.monotonic()
+        return time.monotonic() - self._ahead_since >= _AHEAD_FOR
 
     def _take(self, assignment: Assignment, fetched: Fetched) -> list[Record]:
         for record in fetched.records:

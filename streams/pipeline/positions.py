@@ -24,8 +24,13 @@ class Position:
     end: int = -1
     read_until: int = 0
     stable: int = -1
+    carried: int = field(init=False)
+    """How far a batch has carried it: a batch's commit is what a restart knows of."""
     _ended_at: int = 0
     _gaps: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.carried = self.next_offset
 
     def read(self, record: Record) -> None:
         """A record was read."""
