@@ -72,6 +72,7 @@ class Source:
         self._epoch = 0
         self._lag_since: float | None = None
         self._ahead_since: float | None = None
+        self._polling_since: float | None = None
         self.assignment: Assignment | None = None
         self.rebalances = 0
 
@@ -99,6 +100,12 @@ class Source:
     def behind_for(self) -> float:
         """Seconds since there last was nothing left that may be read; 0 when there is nothing."""
         since = self._lag_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def polling_for(self) -> float:
+        """Seconds that the poll in progress has taken: it hardly ever takes one. 0 between two polls."""
+        since = self._polling_since
         return 0.0 if since is None else time.monotonic() - since
 
     async def start(self) -> None:
@@ -151,11 +158,14 @@ class Source:
     # -- on the consumer's thread -------------------------------------------------------------------------------------
 
     def _poll(self) -> tuple[Assignment, list[Record], frozenset[Place]] | None:
+        self._polling_since = time.monotonic()
         try:
             return self._read_on()
         except MembershipError as problem:
             self._join_anew(problem)
             return None
+        finally:
+            self._polling_since = None
 
     def _join_anew(self, problem: MembershipError) -> None:
         """Take another client: when a broker restarts, a named member may be shut out by its own joining again.

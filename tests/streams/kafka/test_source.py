@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from streams.errors import TopicError
 from streams.pipeline.records import REQUESTS
 from tests.rig import request
 from tests.simulated import Entry, SimulatedKafka, Transaction
@@ -58,3 +59,27 @@ def test_what_transactions_leave_behind_the_last_record_is_committed_too(
     asyncio.run(return_())
     again.kill()
     assert again.source.positions[REQUESTS, 0].next_offset == log.high
+
+
+def test_a_poll_that_does_not_come_back_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/live looks at it; between polls there is nothing to time."""
+    kafka = SimulatedKafka(TOPICS, 1)
+    kafka.patch(monkeypatch)
+    worker = Worker(kafka, "one")
+    timed: list[float] = []
+
+    def fetch() -> None:
+        time.sleep(0.05)
+        timed.append(worker.source.polling_for)
+        raise TopicError("gone")
+
+    async def live() -> None:
+        await worker.start()
+        monkeypatch.setattr(worker.source._consumer, "fetch", fetch)
+        await worker.step()
+
+    with pytest.raises(TopicError):
+        asyncio.run(live())
+    worker.kill()
+    assert timed[0] >= 0.05
+    assert 0.0 == worker.source.polling_for
