@@ -7,7 +7,7 @@ from functools import lru_cache
 from operator import methodcaller
 from typing import Any, Final, Protocol, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from streams.errors import SettingsError
 from streams.kafka.client_log import client_log
@@ -52,7 +52,7 @@ _asked_headers: Final = methodcaller("headers")
 
 
 def headers_of(message: Consumed) -> Headers | None:
-    """Its headers. Raises UnicodeDecodeError on a name that is not UTF-8; then they must not be asked for again.
+    """Its headers. Raises UnicodeDecodeError on a name that is not UTF-8; then they must not be asked for again (see `legible`).
 
     The client answers with a list that has nothing in the name's place, beside an error that is set and not raised. A call
     by way of `methodcaller` is checked for that; one written out is not, once the interpreter has specialised it: then the
@@ -64,6 +64,15 @@ def headers_of(message: Consumed) -> Headers | None:
         if isinstance(problem.__cause__, UnicodeDecodeError):
             raise problem.__cause__ from None
         raise
+
+
+def legible(message: Consumed) -> Consumed:
+    """The message, as one without headers where their names are not UTF-8: for tools, which only show or refuse it."""
+    try:
+        headers_of(message)
+    except UnicodeDecodeError:
+        cast("Message", message).set_headers([])
+    return message
 
 
 _QUOTED_SECRET: Final = re.compile(r"(sasl\.oauthbearer\.config)\b.*", re.DOTALL)

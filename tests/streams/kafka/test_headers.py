@@ -7,6 +7,7 @@ from unittest.mock import MagicMock
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from streams.kafka.clients import legible
 from streams.kafka.consumer import GroupConsumer
 from streams.kafka.topics import Topic
 from streams.pipeline.records import REQUESTS
@@ -46,3 +47,11 @@ def test_a_name_that_is_not_utf_8_is_noticed(before: int) -> None:
     *good, bad = reader.fetch().records
     assert [[("a", b"b")]] * before == [record.headers for record in good]
     assert (b"key", b"bad", None, True) == (bad.key, bad.value, bad.headers, bad.headers_unreadable)
+
+
+def test_tools_show_such_a_record_without_its_headers() -> None:
+    """They ask for headers again and again, which would end the process."""
+    with EmbeddedBroker([TOPIC]) as broker:
+        send(broker.bootstrap, TOPIC.name, b"key", b"bad", b"caf\xe9")
+        (message,) = consumed(broker.bootstrap, 1)
+    assert (b"bad", []) == (legible(message).value(), legible(message).headers())
