@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _MOST_SHUT_OUT = 3
+_LOOKED_FOR = (10.0, 160.0)
+"""Seconds to look for records that the client may have passed by: at first, and at most, far below max.poll.interval.ms."""
 _SHUT_OUT_WITHIN = 60.0
 """Seconds within which so many clients may be shut out of the group: another one is not going to help then."""
 
@@ -71,6 +73,7 @@ class Source:
         self._held: frozenset[Place] = frozenset()
         self._epoch = 0
         self._lag_since: float | None = None
+        self._patience = _LOOKED_FOR[0]
         self._ahead_since: float | None = None
         self._polling_since: float | None = None
         self.assignment: Assignment | None = None
@@ -235,10 +238,14 @@ class Source:
         """Whether records stand where the client went from one offset to another; if nobody can say, they may."""
         role, partition = place
         try:
-            return holds_records(self._settings, self._names[role], partition, gaps)
+            held = holds_records(self._settings, self._names[role], partition, gaps, patience=self._patience)
         except BrokerError as problem:
+            # What an aborted transaction left may take long to go through: the next try has more time.
+            self._patience = min(2 * self._patience, _LOOKED_FOR[1])
             log.warning("%s", problem)
             return True
+        self._patience = _LOOKED_FOR[0]
+        return held
 
     def _follow_probes(self, assignment: Assignment) -> None:
         ends, recreated = self._prober.collect(assignment)

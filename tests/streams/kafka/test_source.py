@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from streams.errors import TopicError
+from streams.errors import BrokerError, TopicError
 from streams.pipeline.records import REQUESTS
 from tests.rig import request
 from tests.simulated import Entry, SimulatedKafka, Transaction
@@ -83,3 +83,21 @@ def test_a_poll_that_does_not_come_back_is_timed(monkeypatch: pytest.MonkeyPatch
     worker.kill()
     assert timed[0] >= 0.05
     assert 0.0 == worker.source.polling_for
+
+
+def test_a_gap_that_takes_long_to_look_through_is_given_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A huge aborted transaction would else be looked up in vain for ever; once that is done, patience is as before."""
+    kafka = SimulatedKafka(TOPICS, 1)
+    kafka.patch(monkeypatch)
+    source = Worker(kafka, "one").source
+    given: list[float] = []
+
+    def look(*_: object, patience: float) -> bool:
+        given.append(patience)
+        if len(given) < 7:
+            raise BrokerError("nothing more could be read")
+        return False
+
+    monkeypatch.setattr("streams.kafka.source.holds_records", look)
+    assert [True] * 6 + [False] * 2 == [source._holds_records((REQUESTS, 0), [(0, 9)]) for _ in range(8)]
+    assert [10, 20, 40, 80, 160, 160, 160, 10] == given
