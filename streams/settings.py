@@ -213,7 +213,9 @@ class Settings:
     drain_timeout: float = _setting(
         20.0, _positive, "s", "How long SIGTERM or a rebalance waits for batches in flight."
     )
-    stall_timeout: float = _setting(60.0, _positive, "s", "Lag without any commit for this long fails /live.")
+    stall_timeout: float = _setting(
+        60.0, _positive, "s", "Lag without any commit, or a poll that does not come back, for this long fails /live."
+    )
     web_host: str = _setting("127.0.0.1", _name, "", "Address of /metrics, /live and /ready.")
     web_port: int = _setting(6066, _port, "", "Port of /metrics, /live and /ready; 0 for none.")
     log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "", "Least level logged.")

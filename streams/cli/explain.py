@@ -14,7 +14,7 @@ from featurizers import explain as explained
 from streams.cli.features import as_document, read_saved, render
 from streams.cli.main import setting_options, settings_from
 from streams.errors import TopicError
-from streams.kafka.clients import base_config, reader_config
+from streams.kafka.clients import base_config, legible, reader_config
 from streams.kafka.control_history import read_history
 from streams.kafka.reading import ends, read_to_end
 from streams.kafka.topics import existing_partitions, load_topics, topic_names
@@ -131,7 +131,7 @@ def _found(settings: Settings, request_id: str) -> tuple[Record, Record]:
         if message is None:
             hint = "and there is no such file" if role == REQUESTS else "its request is there"
             raise TopicError(f"{topic} holds no record of {request_id!r} ({hint})")
-        found.append(_record(role, request_id.encode(), message.value(), message.headers()))
+        found.append(_record(role, request_id.encode(), message.value(), legible(message).headers()))
     request, response = found
     return request, response
 

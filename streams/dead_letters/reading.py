@@ -6,7 +6,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer
 
 from streams.errors import LetterError
-from streams.kafka.clients import Consumed, base_config, reader_config
+from streams.kafka.clients import Consumed, base_config, legible, reader_config
 from streams.kafka.reading import ends, read_to_end
 from streams.kafka.topics import Topic, existing_partitions, load_topics
 from streams.settings import Settings
@@ -61,7 +61,7 @@ def letters_at(settings: Settings, positions: Iterable[Spot]) -> list[Consumed]:
 
 def below(until: Mapping[int, int], messages: Iterable[Consumed]) -> Iterator[Consumed]:
     """The letters below the ends only: what is set aside meanwhile is for the next time."""
-    return (message for message in messages if message.offset() < until[message.partition()])
+    return (legible(message) for message in messages if message.offset() < until[message.partition()])
 
 
 def _letter_at(consumer: Consumer, topic: Topic, position: Spot, until: dict[int, int]) -> Consumed:
@@ -79,4 +79,4 @@ def _letter_at(consumer: Consumer, topic: Topic, position: Spot, until: dict[int
             f"no dead letter {position} in {topic.name}: it has expired, or a transaction's mark has that offset; "
             "`secondlook dead-letters list` shows those that are there"
         )
-    return found[0]
+    return legible(found[0])

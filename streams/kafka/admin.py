@@ -2,17 +2,24 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from confluent_kafka import ConsumerGroupState, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.errors import BrokerError
 from streams.kafka.clients import kafka_error
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 log = logging.getLogger(__name__)
 
 _TIMEOUT: Final = 5.0
+_SILENT: Final = frozenset({KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN})  # noqa: SLF001
+"""Errors that tell nothing of what was asked."""
+
+_Answer = TypeVar("_Answer")
 
 
 def has_controller(admin: AdminClient) -> bool:
@@ -33,8 +40,10 @@ def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
     ids = {}
     for name, answer in admin.describe_topics(TopicCollection(wanted), request_timeout=_TIMEOUT).items():
         try:
-            ids[name] = str(answer.result(_TIMEOUT + 1).topic_id)
+            ids[name] = str(_given(answer).topic_id)
         except KafkaException as problem:
+            if kafka_error(problem).code() in _SILENT:
+                raise  # a topic made anew would not be noticed as long as this assignment lasts
             log.debug("no id of topic %s: %s", name, problem)
     return ids
 
@@ -45,7 +54,7 @@ def delete_records(admin: AdminClient, before: Mapping[TopicPartition, int]) -> 
     done = True
     for partition, answer in admin.delete_records(wanted, request_timeout=_TIMEOUT).items():
         try:
-            answer.result(_TIMEOUT + 1)
+            _given(answer)
         except KafkaException as problem:
             done = False
             log.warning(
@@ -60,7 +69,15 @@ def delete_records(admin: AdminClient, before: Mapping[TopicPartition, int]) -> 
 def group_members(admin: AdminClient, group: str) -> int:
     """How many members a consumer group has now. Raises BrokerError when that can't be known."""
     try:
-        described = admin.describe_consumer_groups([group], request_timeout=_TIMEOUT)[group].result(_TIMEOUT + 1)
+        described = _given(admin.describe_consumer_groups([group], request_timeout=_TIMEOUT)[group])
     except KafkaException as problem:
         raise BrokerError(f"cannot tell whether group {group!r} is at work: {kafka_error(problem).str()}") from problem
     return 0 if described.state == ConsumerGroupState.DEAD else len(described.members)
+
+
+def _given(answer: "Future[_Answer]") -> _Answer:
+    """The answer, once it is there. Raises KafkaException, also where the client does not come back in the time it was given."""
+    try:
+        return answer.result(_TIMEOUT + 1)
+    except TimeoutError:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None  # noqa: SLF001 - its public name

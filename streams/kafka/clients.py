@@ -4,9 +4,10 @@ import re
 import uuid
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import methodcaller
 from typing import Final, Protocol, TypeAlias, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from streams.errors import SettingsError
 from streams.kafka.client_log import client_log
@@ -39,7 +40,7 @@ class Consumed(Protocol):
         """Its value."""
 
     def headers(self) -> Headers | None:
-        """Its headers. Raises UnicodeDecodeError on a name that is not UTF-8."""
+        """Its headers, where each name is known to be UTF-8: see `headers_of`."""
 
     def error(self) -> KafkaError | None:
         """None, unless it is an event."""
@@ -48,6 +49,33 @@ class Consumed(Protocol):
 def consume(consumer: Consumer, most: int, timeout: float) -> list[Consumed]:
     """What the client has or gets within `timeout` seconds: records, and events in their guise."""
     return cast("list[Consumed]", consumer.consume(most, timeout=timeout))
+
+
+_asked_headers: Final = methodcaller("headers")
+
+
+def headers_of(message: Consumed) -> Headers | None:
+    """Its headers. Raises UnicodeDecodeError on a name that is not UTF-8; then they must not be asked for again (see `legible`).
+
+    The client answers with a list that has nothing in the name's place, beside an error that is set and not raised. A call
+    by way of `methodcaller` is checked for that; one written out is not, once the interpreter has specialised it: then the
+    error comes up in whatever is called next, and who looks into the list brings the process down.
+    """
+    try:
+        return cast("Headers | None", _asked_headers(message))
+    except SystemError as problem:
+        if isinstance(problem.__cause__, UnicodeDecodeError):
+            raise problem.__cause__ from None
+        raise
+
+
+def legible(message: Consumed) -> Consumed:
+    """The message, as one without headers where their names are not UTF-8: for tools, which only show or refuse it."""
+    try:
+        headers_of(message)
+    except UnicodeDecodeError:
+        cast("Message", message).set_headers([])
+    return message
 
 
 _QUOTED_SECRET: Final = re.compile(r"(sasl\.oauthbearer\.config)\b.*", re.DOTALL)

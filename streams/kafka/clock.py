@@ -29,8 +29,11 @@ class BrokerClock:
         """A record of ours came back with this stamp (ms), sent and acknowledged at these times (s) of this worker's clock."""
         if kind != TIMESTAMP_LOG_APPEND_TIME or stamp < _PLAUSIBLE_MS:
             return
-        self.skew = (sent_at + acknowledged_at) / 2 - stamp / 1000
-        noteworthy = abs(self.skew) > _NOTEWORTHY + (acknowledged_at - sent_at) / 2
+        # The broker stamped it somewhere in between. What was known holds where it agrees with that: a record that waited for a
+        # broker which was away says hardly anything.
+        least, most = sent_at - stamp / 1000, acknowledged_at - stamp / 1000
+        self.skew = min(max(self.skew or 0.0, least), most)
+        noteworthy = abs(self.skew) > _NOTEWORTHY
         if noteworthy and not self._said:
             direction = "ahead of" if self.skew > 0 else "behind"
             log.warning(

@@ -13,7 +13,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Top
 
 from streams.errors import BrokerError, MembershipError, TopicError
 from streams.kafka.client_log import client_log
-from streams.kafka.clients import ClientConfig, Consumed, consume, consumer_config
+from streams.kafka.clients import ClientConfig, Consumed, consume, consumer_config, headers_of
 from streams.pipeline.assignment import Place
 from streams.pipeline.records import Record
 from streams.settings import Settings
@@ -127,7 +127,7 @@ class GroupConsumer:
         kind, timestamp = message.timestamp()
         headers, unreadable = None, False
         try:
-            headers = message.headers()
+            headers = headers_of(message)
         except UnicodeDecodeError:
             unreadable = True
         fetched.records.append(

@@ -209,6 +209,10 @@ class ExactlyOnce(_Producing):
             error = kafka_error(problem)
             if error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
                 hint = "transaction_timeout is above what the broker allows (its transaction.max.timeout.ms)"
+            elif error.code() in _PERMANENT:
+                hint = "the worker needs the rights that docs/brokers.md lists"
+            elif error.code() in _FENCED:
+                hint = "give each worker an instance_id of its own"
             else:
                 hint = "a broker without transactions needs delivery = at_least_once"
             raise DeliveryError(f"cannot open transactions as {self._id!r}: {error.str()}; {hint}") from problem

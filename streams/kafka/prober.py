@@ -65,6 +65,7 @@ class Prober:
         self._answered_at = time.monotonic()
         self._wake = threading.Event()
         self._stopping = False
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
         self.changelog_records = 0
 
@@ -91,7 +92,12 @@ class Prober:
         self._wake.set()
 
     def collect(self, assignment: Assignment) -> tuple[list[End], set[str]]:
-        """The answers since the last call, and the topics that are not the ones that this assignment began with."""
+        """The answers since the last call, and the topics that are not the ones that this assignment began with.
+
+        Raises what ended the prober, if anything did: without it nothing would ever time out.
+        """
+        if self._failure is not None:
+            raise self._failure
         with self._lock:
             if assignment is not self._watched:
                 return [], set()
@@ -104,16 +110,21 @@ class Prober:
             self._deletable.update(offsets)
 
     def _run(self) -> None:
-        while not self._stopping:
-            began = time.monotonic()
-            try:
-                self._round()
-            except KafkaException as problem:
-                log.debug("prober: %s", problem)  # the clients' own log says that the broker is away
-            self._wake.wait(max(0.0, _EVERY - (time.monotonic() - began)))
-            self._wake.clear()
-        self._client.close()
-        self._stable_client.close()
+        try:
+            while not self._stopping:
+                began = time.monotonic()
+                try:
+                    self._round()
+                except KafkaException as problem:
+                    log.debug("prober: %s", problem)  # the clients' own log says that the broker is away
+                self._wake.wait(max(0.0, _EVERY - (time.monotonic() - began)))
+                self._wake.clear()
+        except Exception as problem:  # the thread's last act: the worker looks here and stops
+            self._failure = problem
+            raise
+        finally:
+            self._client.close()
+            self._stable_client.close()
 
     def _round(self) -> None:
         with self._lock:

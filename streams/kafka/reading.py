@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from confluent_kafka import (
@@ -99,12 +99,18 @@ def read_to_end(
         progress.check({partition: (reached[partition], until[partition]) for partition in missing})
 
 
-def holds_records(settings: Settings, topic: str, partition: int, start: int, end: int) -> bool:
-    """Whether a reader of committed records finds any from `start` to before `end`. Raises BrokerError."""
+def holds_records(
+    settings: Settings, topic: str, partition: int, gaps: Sequence[tuple[int, int]], *, patience: float
+) -> bool:
+    """Whether a reader of committed records finds any in one of these [start, end), in rising order.
+
+    Raises BrokerError when it finds none and does not come to the end within `patience` seconds.
+    """
     consumer = Consumer(reader_config(settings))
+    until, start = {partition: gaps[-1][1]}, {partition: gaps[0][0]}
     try:
-        found = read_to_end(consumer, topic, {partition: end}, {partition: start}, patience=_CALL_TIMEOUT)
-        return any(message.offset() < end for message in found)
+        found = read_to_end(consumer, topic, until, start, patience=patience)
+        return any(first <= message.offset() < end for message in found for first, end in gaps)
     finally:
         consumer.close()
 

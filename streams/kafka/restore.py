@@ -128,12 +128,14 @@ class Restorer:
             found = Found(store, inputs, changelog[number], ids.get(self._names[CHANGELOG], ""), decided_before)
             plans[number] = plan(found, group=self._group, new_group_from=self._settings.new_group_from)
         self._judge(plans)
-        for number, store in stores.items():
-            store.requests_position = plans[number].positions[REQUESTS, number]
-            store.responses_position = plans[number].positions[RESPONSES, number]
+        for number in stores:
             note = Note(ids.get(self._names[CHANGELOG], ""), changelog[number])
             assignment.notes[number] = write_note(note)
         self._claim(assignment, stores, plans)
+        # Only now: a kept store that an attempt broken off here had moved past a loss would hide it from the next one.
+        for number, store in stores.items():
+            store.requests_position = plans[number].positions[REQUESTS, number]
+            store.responses_position = plans[number].positions[RESPONSES, number]
         self._count(plans)
         assignment.closed = closed_sides(stores, self._limits, frozenset())
         assignment.topic_ids = {name: ids.get(name, "") for name in self._names.values()}
@@ -263,7 +265,10 @@ class Restorer:
                 raise OwnerError(
                     f"group {other!r} has {running} running workers: stop them before their topics are taken over"
                 )
-        outputs = [stores[number].claimed(claim) for number, claim in claims.items()]
+        outputs = [
+            stores[number].claimed(claim, *(plans[number].positions[role, number] for role in _INPUTS))
+            for number, claim in claims.items()
+        ]
         offsets = [
             TopicPartition(self._names[role], number, offset, assignment.notes[number])
             for number in claims

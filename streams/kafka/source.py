@@ -35,8 +35,13 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _MOST_SHUT_OUT = 3
+_LOOKED_FOR = (10.0, 160.0)
+"""Seconds to look for records that the client may have passed by: at first, and at most, far below max.poll.interval.ms."""
 _SHUT_OUT_WITHIN = 60.0
 """Seconds within which so many clients may be shut out of the group: another one is not going to help then."""
+
+_AHEAD_FOR = 5.0
+"""Seconds that positions may be ahead of what was committed while no record comes to carry them."""
 
 
 class Source:
@@ -69,6 +74,9 @@ class Source:
         self._held: frozenset[Place] = frozenset()
         self._epoch = 0
         self._lag_since: float | None = None
+        self._patience = _LOOKED_FOR[0]
+        self._ahead_since: float | None = None
+        self._polling_since: float | None = None
         self.assignment: Assignment | None = None
         self.rebalances = 0
 
@@ -98,6 +106,12 @@ class Source:
         since = self._lag_since
         return 0.0 if since is None else time.monotonic() - since
 
+    @property
+    def polling_for(self) -> float:
+        """Seconds that the poll in progress has taken: it hardly ever takes one. 0 between two polls."""
+        since = self._polling_since
+        return 0.0 if since is None else time.monotonic() - since
+
     async def start(self) -> None:
         """Join the group; partitions arrive with a later poll."""
         self._loop = asyncio.get_running_loop()
@@ -109,8 +123,10 @@ class Source:
         if polled is None:
             return None
         assignment, records, caught_up = polled
-        touched = {(record.source, record.partition) for record in records}
-        offsets = {place: assignment.positions[place].next_offset for place in touched}
+        offsets = {}
+        for place, position in assignment.positions.items():
+            if position.next_offset != position.carried:
+                offsets[place] = position.carried = position.next_offset
         ticket = Ticket(self._flow.next_sequence(), assignment, offsets, time.monotonic())
         frontiers = {place: position.frontier for place, position in assignment.positions.items()}
         return Polled(ticket, Arrivals(records, offsets, frontiers, caught_up))
@@ -146,11 +162,14 @@ class Source:
     # -- on the consumer's thread -------------------------------------------------------------------------------------
 
     def _poll(self) -> tuple[Assignment, list[Record], frozenset[Place]] | None:
+        self._polling_since = time.monotonic()
         try:
             return self._read_on()
         except MembershipError as problem:
             self._join_anew(problem)
             return None
+        finally:
+            self._polling_since = None
 
     def _join_anew(self, problem: MembershipError) -> None:
         """Take another client: when a broker restarts, a named member may be shut out by its own joining again.
@@ -182,17 +201,29 @@ class Source:
         records = self._take(assignment, fetched)
         self._follow_probes(assignment)
         waiting = any(store.requests or store.responses for store in assignment.stores.values())
-        if not records and (self._flow.in_flight or not waiting):
+        due = waiting or self._has_been_ahead(assignment)
+        if not records and (self._flow.in_flight or not due):
             return None
         return assignment, records, caught_up
+
+    def _has_been_ahead(self, assignment: Assignment) -> bool:
+        """Whether reading has been ahead of all batches for a while: of the last record there were markers to pass.
+
+        They go into a commit too. Once retention has taken them, a restart would miss them as records that nobody read.
+        """
+        if all(position.next_offset == position.carried for position in assignment.positions.values()):
+            self._ahead_since = None
+            return False
+        self._ahead_since = self._ahead_since or time.monotonic()
+        return time.monotonic() - self._ahead_since >= _AHEAD_FOR
 
     def _take(self, assignment: Assignment, fetched: Fetched) -> list[Record]:
         for record in fetched.records:
             assignment.positions[record.source, record.partition].read(record)
         for place, offset in fetched.ends:
             assignment.positions[place].ended(offset)
-        passed = {place: gap for place, position in assignment.positions.items() if (gap := position.taken_gap())}
-        unread = [place for place, (start, end) in passed.items() if self._holds_records(place, start, end)]
+        passed = {place: gaps for place, position in assignment.positions.items() if (gaps := position.taken_gaps())}
+        unread = [place for place, gaps in passed.items() if self._holds_records(place, gaps)]
         if unread:
             self._suspect(
                 assignment, f"the client has passed records by: {', '.join(f'{one} {passed[one]}' for one in unread)}"
@@ -204,14 +235,18 @@ class Source:
             return []
         return fetched.records
 
-    def _holds_records(self, place: Place, start: int, end: int) -> bool:
+    def _holds_records(self, place: Place, gaps: list[tuple[int, int]]) -> bool:
         """Whether records stand where the client went from one offset to another; if nobody can say, they may."""
         role, partition = place
         try:
-            return holds_records(self._settings, self._names[role], partition, start, end)
+            held = holds_records(self._settings, self._names[role], partition, gaps, patience=self._patience)
         except BrokerError as problem:
+            # What an aborted transaction left may take long to go through: the next try has more time.
+            self._patience = min(2 * self._patience, _LOOKED_FOR[1])
             log.warning("%s", problem)
             return True
+        self._patience = _LOOKED_FOR[0]
+        return held
 
     def _follow_probes(self, assignment: Assignment) -> None:
         ends, recreated = self._prober.collect(assignment)

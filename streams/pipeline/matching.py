@@ -62,7 +62,7 @@ class Dead(msgspec.Struct, gc=False):
 class Arrivals:
     """One batch of records, and what is known of their partitions.
 
-    `offsets` are the next offsets of the partitions that records came from; `frontiers` the times (ms) up to which
+    `offsets` are the next offsets of the partitions that reading went on in; `frontiers` the times (ms) up to which
     everything in a partition has been read; `caught_up` the partitions that had been read to their end before these came.
     """
 

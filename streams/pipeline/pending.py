@@ -127,11 +127,9 @@ class PartitionStore:
         deltas[-1].claim = claim
         return [Output(CHANGELOG, _KEY, _encode(delta), None, self.partition) for delta in deltas]
 
-    def claimed(self, claim: Claim) -> Output:
-        """The changelog record that makes this partition the claim's group's, at the positions held here."""
-        delta = _Delta(
-            requests_position=self.requests_position, responses_position=self.responses_position, claim=claim
-        )
+    def claimed(self, claim: Claim, requests_position: int, responses_position: int) -> Output:
+        """The changelog record that makes this partition the claim's group's, at these positions."""
+        delta = _Delta(requests_position=requests_position, responses_position=responses_position, claim=claim)
         return Output(CHANGELOG, _KEY, _encode(delta), None, self.partition)
 
     def apply(self, key: bytes | None, value: bytes | None) -> bool:

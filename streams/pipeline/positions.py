@@ -1,6 +1,6 @@
 """How far each input partition has been read, and up to which time nothing in it is left unread."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from streams.pipeline.records import Record
@@ -24,8 +24,13 @@ class Position:
     end: int = -1
     read_until: int = 0
     stable: int = -1
+    carried: int = field(init=False)
+    """How far a batch has carried it: a batch's commit is what a restart knows of."""
     _ended_at: int = 0
-    _gap: tuple[int, int] | None = None
+    _gaps: list[tuple[int, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.carried = self.next_offset
 
     def read(self, record: Record) -> None:
         """A record was read."""
@@ -40,14 +45,14 @@ class Position:
         self._reach(offset)
         self.next_offset = max(self.next_offset, offset)
 
-    def taken_gap(self) -> tuple[int, int] | None:
-        """The first [start, end) that reading has passed by since this was last asked, and that is large enough to wonder."""
-        gap, self._gap = self._gap, None
-        return gap
+    def taken_gaps(self) -> list[tuple[int, int]]:
+        """Each [start, end) that reading has passed by since this was last asked, and that is large enough to wonder."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
 
     def _reach(self, offset: int) -> None:
-        if offset > self.next_offset + _MOST_MARKERS and self._gap is None:
-            self._gap = (self.next_offset, offset)
+        if offset > self.next_offset + _MOST_MARKERS:
+            self._gaps.append((self.next_offset, offset))
 
     def probed(self, end: int, asked_at: int, stable: int) -> None:
         """The broker was asked at `asked_at` (ms): the partition ended at `end`, and could be read up to `stable`."""

@@ -19,15 +19,19 @@ def health(stream: "Stream") -> dict[str, object]:
     """What `/live` says: alive unless there is work that a restart could help with, and it stands still.
 
     Work is a batch in flight, or records that the source may read. A broker that is away, a store that is full and partitions
-    that are being taken over are no reasons to restart: that would only begin it again.
+    that are being taken over are no reasons to restart: that would only begin it again. A poll that does not come back is one
+    even then: nothing else is noticed any more, the end of a takeover included.
     """
     source = stream.source
     lag = sum(position.lag for position in list(source.positions.values()))
     idle = min(source.behind_for, time.monotonic() - stream.sink.last_commit)
-    waits = source.restoring or stream.sink.waiting or stream.prober.silent_for > BROKER_AWAY
+    away = stream.prober.silent_for > BROKER_AWAY
+    waits = source.restoring or stream.sink.waiting or away
     limit = stream.settings.stall_timeout
     reason = None
-    if not waits and stream.flow.stuck_for > limit:
+    if not away and source.polling_for > limit:
+        reason = f"the Kafka client has not come back from reading for {source.polling_for:.0f} s"
+    elif not waits and stream.flow.stuck_for > limit:
         reason = f"a batch has been in flight for {stream.flow.stuck_for:.0f} s"
     elif not waits and not source.held and idle > limit:
         reason = f"{lag} records are unread and nothing was committed for {idle:.0f} s"

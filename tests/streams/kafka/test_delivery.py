@@ -221,6 +221,22 @@ def test_a_timeout_that_the_broker_does_not_allow_is_told_as_that() -> None:
         way.start()
 
 
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "rights that docs/brokers.md lists"),
+        (KafkaError.PRODUCER_FENCED, "an instance_id of its own"),
+    ],
+)
+def test_a_broker_that_has_transactions_is_not_told_as_one_without(code: int, advice: str) -> None:
+    """Who follows that advice gives exactly once away, for a missing right or a name used twice."""
+    way, producer = exactly_once()
+    producer.faults.on("init", problem(code, "refused", fatal=True))
+    with pytest.raises(DeliveryError, match=f"refused; .*{advice}$") as raised:
+        way.start()
+    assert "at_least_once" not in str(raised.value)
+
+
 def test_records_that_the_client_let_go_do_not_hide_why() -> None:
     """An aborted transaction purges its queue, and reports each record of it as failed."""
     way, producer = exactly_once()

@@ -148,3 +148,13 @@ def test_silence_is_counted_from_the_last_answer(brokers: Brokers) -> None:
     prober.watch(None)
     prober._round()
     assert prober.silent_for < 100
+
+
+def test_what_ends_the_prober_ends_the_worker(brokers: Brokers, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it is there
+    """Nothing would time out any more, and /live take the brokers to be away."""
+    prober, held = watching()
+    monkeypatch.setattr(prober, "_round", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        prober._run()
+    with pytest.raises(ZeroDivisionError):
+        prober.collect(held)

@@ -48,8 +48,8 @@ def test_the_log_gives_the_store_back_also_after_its_beginning_was_deleted(
         patch.setattr(pending, "_REWRITE_SLACK", slack)
         patch.setattr(pending, "_REWRITE_ENTRIES", entries)
         subject, log, first = store(), [], 0
-        log.append(subject.claimed(Claim("mine")))
-        subject.claim = Claim("mine")
+        log.append(subject.claimed(Claim("mine"), 0, 0))
+        subject.claim, subject.requests_position, subject.responses_position = Claim("mine"), 0, 0
         for number, step in enumerate(steps):
             now = NOW + 1000 * number
             for kind, name in step:
@@ -125,10 +125,10 @@ def test_a_suffix_of_the_log_changes_nothing_in_a_store_that_has_it() -> None:
 def test_of_two_claims_the_first_one_in_the_log_counts() -> None:
     """Two groups that start at once come to the same answer."""
     one, other = store(), store()
-    log = [one.claimed(Claim("one")), other.claimed(Claim("other"))]
+    log = [one.claimed(Claim("one"), 0, 0), other.claimed(Claim("other"), 0, 0)]
     assert Claim("one") == rebuilt(log).claim
     takeover = Claim("other", replaces="one")
-    assert takeover == rebuilt([*log, other.claimed(takeover)]).claim
+    assert takeover == rebuilt([*log, other.claimed(takeover, 0, 0)]).claim
 
 
 @pytest.mark.parametrize("key", [None, b"", b"q:a", b"zz", b"\xff"])

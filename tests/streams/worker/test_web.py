@@ -19,7 +19,8 @@ LONG = 100.0
 
 def worker(**state: Any) -> Any:
     """One with work to do, all of which stands still; `state` says why."""
-    source = {"behind_for": LONG, "restoring": False, "held": frozenset(), "joined": True, **state.pop("source", {})}
+    source = {"behind_for": LONG, "restoring": False, "held": frozenset(), "joined": True, "polling_for": 0.0}
+    source |= state.pop("source", {})
     positions = {(REQUESTS, 0): Position(3, end=5)}
     sink = {"last_commit": time.monotonic() - LONG, "waiting": False, **state.pop("sink", {})}
     parts = {"silent": 0.0, "stuck": 0.0, "controls_ready": True, "problem": None, **state}
@@ -50,6 +51,13 @@ def test_what_a_restart_would_only_begin_again_is_no_reason_for_one(waits: dict[
     """A broker that is away, with a batch in flight or without, and partitions that are being taken over."""
     assert health(worker(**waits))["ok"]
     assert health(worker(stuck=LONG, **waits))["ok"]
+
+
+def test_a_client_that_does_not_come_back_is_a_reason_even_while_partitions_are_taken_over() -> None:
+    """Lag and takeovers are followed by the thread that it holds; only a broker's absence may be why."""
+    hanging = {"behind_for": 0.0, "restoring": True, "polling_for": LONG}
+    assert "has not come back from reading for 100 s" in health(worker(source=dict(hanging)))["reason"]
+    assert health(worker(source=dict(hanging), silent=11.0))["ok"]
 
 
 def test_while_memory_is_full_only_a_batch_in_flight_can_stand_still() -> None:
