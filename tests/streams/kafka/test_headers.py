@@ -12,7 +12,7 @@ from streams.kafka.consumer import GroupConsumer
 from streams.kafka.topics import Topic
 from streams.pipeline.records import REQUESTS
 from streams.settings import Settings
-from streams.trials.brokers.embedded import EmbeddedBroker
+from streams.trials.brokers import EmbeddedBroker
 from tests.streams.kafka.odd_headers import send
 
 TOPIC = Topic("requests", "in.requests", 1, {}, "")

@@ -7,10 +7,9 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from streams.kafka import restore as module
-from streams.kafka.clients import topic_names
 from streams.kafka.delivery import BatchAborted
 from streams.kafka.restore import Restorer
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.assignment import Assignment
 from streams.pipeline.ledger import Limits
 from streams.pipeline.records import REQUESTS, Output

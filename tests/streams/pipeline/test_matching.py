@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from streams.contracts.headers import CONNECT
 from streams.pipeline import matching
-from streams.pipeline.dead_letters import CONNECT, dead_letter
+from streams.pipeline.dead_letters import dead_letter
 from streams.pipeline.ledger import Limits
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
