@@ -1,1 +1,1 @@
-"""The command line, a module per command."""
+"""The command line: `main` finds the other commands in their modules."""
