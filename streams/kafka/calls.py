@@ -1,57 +1,76 @@
-"""Calls into a Kafka client, on a thread that can be left behind: some never come back, whatever time they are given."""
+"""A thread for blocking calls into a Kafka client that can be left behind: some never come back, whatever time they are given."""
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TypeVar
-
-from confluent_kafka import KafkaError, KafkaException
+from typing import Any, NamedTuple, TypeVar
 
 _Result = TypeVar("_Result")
 
 
-class CallHung(KafkaException):
-    """A call has not come back: as fatal to the client as what it says to be fatal."""
-
-    def __init__(self, seconds: float) -> None:
-        text = f"a call into the Kafka client has hung for {seconds:g} s"
-        super().__init__(KafkaError(KafkaError._FATAL, text, fatal=True))  # noqa: SLF001 - its public name
+class LeftBehind(BaseException):
+    """Unwinds the thread of a call that came back after all: others do its work by now. Caught by nobody but its line."""
 
 
-class Caller:
-    """Makes one call after the other. Once one has hung, neither this caller nor the client is of any more use."""
+class _Job(NamedTuple):
+    future: "Future[Any]"
+    work: Callable[[], object]
 
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self.hung = False
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        # A daemon, so that the end of the process does not wait for a call that never ends.
-        threading.Thread(target=self._run, name="client-calls", daemon=True).start()
 
-    def make(self, call: Callable[[], _Result]) -> _Result:
-        """Make the call; raises what it raises, and CallHung when it takes longer than the patience (s)."""
+class Line:
+    """Does one piece of work after the other, on a thread of its own."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._current: Future[Any] | None = None
+        self._begin(None)
+
+    def submit(self, work: Callable[[], _Result]) -> "Future[_Result]":
+        """Do this after what was submitted before. From any thread."""
         future: Future[_Result] = Future()
-        self._work.put(lambda: _settle(future, call))
-        try:
-            return future.result(self._patience)
-        except TimeoutError:
-            if future.done():
-                raise
-            self.hung = True
-            raise CallHung(self._patience) from None
+        self._jobs.put(_Job(future, work))
+        return future
+
+    def leave_behind(self, instead: Callable[[], BaseException]) -> None:
+        """Go on with another thread. What hangs ends with the exception that `instead` gives or raises, which is done first.
+
+        The work that hangs must raise LeftBehind when it comes back.
+        """
+        hung = self._current
+        self._begin(None if hung is None else _Job(hung, lambda: _raise(instead())))
 
     def close(self) -> None:
-        """End the thread, as soon as the call it is in lets it."""
-        self._work.put(None)
+        """End the thread after what was submitted."""
+        self._jobs.put(None)
 
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
+    def _begin(self, first: _Job | None) -> None:
+        # A daemon, so that the end of the process does not wait for a call that never ends.
+        threading.Thread(target=self._run, args=(first,), name=self._name, daemon=True).start()
+
+    def _run(self, job: _Job | None) -> None:
+        if job is not None and not self._does(job):
+            return
+        while (job := self._jobs.get()) is not None:
+            if job.future.set_running_or_notify_cancel() and not self._does(job):
+                return
+
+    def _does(self, job: _Job) -> bool:
+        """Do it; whether this thread still counts afterwards."""
+        self._current = job.future
+        try:
+            result = job.work()
+        except LeftBehind:
+            return False
+        except BaseException as problem:  # noqa: BLE001 - raised again where it is waited for
+            self._current = None
+            job.future.set_exception(problem)
+        else:
+            self._current = None
+            job.future.set_result(result)
+        return True
 
 
-def _settle(future: "Future[_Result]", call: Callable[[], _Result]) -> None:
-    try:
-        future.set_result(call())
-    except BaseException as problem:  # noqa: BLE001 - raised again where the call is waited for
-        future.set_exception(problem)
+def _raise(problem: BaseException) -> object:
+    raise problem

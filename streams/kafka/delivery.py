@@ -1,4 +1,4 @@
-"""The sink's two ways of making a batch durable. Blocking; used from one thread, but for `close`.
+"""The sink's two ways of making a batch durable. Blocking; used from one thread, but for `close` and `leave_behind`.
 
 Exactly once, per batch: (1) begin, (2) produce everything, (3) send the consumed offsets, (4) commit. A crash before (4)
 leaves nothing visible, and the batch is read again; after (4) it is done. At least once: (1) produce and flush decisions,
@@ -11,18 +11,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from itertools import chain
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from streams.errors import DeliveryError, DeliveryStopped
-from streams.kafka.calls import Caller, CallHung
+from streams.kafka.calls import LeftBehind
 from streams.kafka.clients import ClientConfig, kafka_error, producer_config, transactional_id
 from streams.pipeline.records import Output
 from streams.pipeline.stages import Outbox, Ticket
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 _WARN_EVERY = 5.0
 _CALL_TIMEOUT = 1.0
@@ -79,6 +81,15 @@ class Delivery(Protocol):
     def waiting(self) -> bool:
         """Whether it waits for a broker that is away."""
 
+    def leave_behind(self) -> bool:
+        """Give up the call that the delivering thread is in, if it hangs; from any thread. Then `recover`, on another one.
+
+        The call's thread raises LeftBehind when it comes back.
+        """
+
+    def recover(self) -> BatchAborted:
+        """Have another producer take over from one that was left behind. Raises as `deliver` does."""
+
     def close(self) -> None:
         """Let go of the broker; never waits long."""
 
@@ -95,8 +106,9 @@ class _Producing:
         self._replacements = 0
         self._left_behind = 0
         self._waiting = False
+        self._call_began: float | None = None
+        self._call_lock = threading.Lock()
         self._producer = Producer(self._config)
-        self._caller = Caller(_PATIENCE)
 
     @property
     def waiting(self) -> bool:
@@ -110,6 +122,24 @@ class _Producing:
 
     def start(self) -> None:
         """Nothing to open, unless there are transactions."""
+
+    def leave_behind(self) -> bool:
+        """See `Delivery`."""
+        with self._call_lock:
+            began = self._call_began
+            hangs = began is not None and time.monotonic() - began > _PATIENCE
+            if hangs:
+                self._left_behind += 1
+                self._call_began = None
+        return hangs
+
+    def recover(self) -> BatchAborted:
+        """See `Delivery`."""
+        text = f"a call into the Kafka client has hung for {_PATIENCE:g} s"
+        if self._left_behind > _MOST_LEFT_BEHIND:
+            raise DeliveryError(f"{text}, as {_MOST_LEFT_BEHIND} calls before it: a restart is rid of them")
+        self._replace(KafkaError(KafkaError._FATAL, text, fatal=True))  # noqa: SLF001 - its public name
+        return BatchAborted(text)
 
     def close(self) -> None:
         """Stop waiting for the broker, wherever the delivering thread is."""
@@ -132,12 +162,6 @@ class _Producing:
             "the producer cannot go on, another one takes its place: %s", cause.str(), extra={"code": cause.name()}
         )
         self._replacements += 1
-        if self._caller.hung:
-            self._left_behind += 1
-            if self._left_behind > _MOST_LEFT_BEHIND:
-                raise DeliveryError(f"{cause.str()}, as {_MOST_LEFT_BEHIND} calls before it: a restart is rid of them")
-            self._caller.close()
-            self._caller = Caller(_PATIENCE)
         self._producer = Producer(self._config)
         self._failed = None
         self.start()
@@ -164,12 +188,24 @@ class _Producing:
         if self._stopping.is_set():
             raise DeliveryStopped("stopped while the broker was away; the batch in flight is redone after the restart")
 
+    def _timed(self, call: Callable[[], _Result]) -> _Result:
+        """Make a call, and let `leave_behind` see how long it takes. Raises LeftBehind where that was too long."""
+        left_behind = self._left_behind
+        self._call_began = time.monotonic()
+        try:
+            return call()
+        finally:
+            with self._call_lock:
+                if left_behind != self._left_behind:
+                    raise LeftBehind
+                self._call_began = None
+
     def _patiently(self, call: Callable[[], object]) -> None:
         """Repeat a call while the broker is merely away; everything else is for the caller to judge."""
         warned = time.monotonic()
         while True:
             try:
-                self._caller.make(call)
+                self._timed(call)
             except KafkaException as problem:
                 if not kafka_error(problem).retriable():
                     self._waiting = False
@@ -203,8 +239,6 @@ class ExactlyOnce(_Producing):
         """Fence and abort whatever an earlier life of this instance left open."""
         try:
             self._patiently(lambda: self._producer.init_transactions(_CALL_TIMEOUT))
-        except CallHung as problem:
-            self._replace(kafka_error(problem))
         except KafkaException as problem:
             error = kafka_error(problem)
             if error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
@@ -233,7 +267,7 @@ class ExactlyOnce(_Producing):
             self._patiently(lambda: self._producer.commit_transaction(_CALL_TIMEOUT))
         except DeliveryStopped:
             with suppress(KafkaException):  # readers would have to wait for the broker to time it out
-                self._caller.make(lambda: self._producer.abort_transaction(_CALL_TIMEOUT))
+                self._timed(lambda: self._producer.abort_transaction(_CALL_TIMEOUT))
             raise
         except KafkaException as problem:
             cause = self._cause(kafka_error(problem))
@@ -285,7 +319,7 @@ class AtLeastOnce(_Producing):
         self._failed = None
         try:
             self._produce(outputs)
-            while self._caller.make(lambda: self._producer.flush(_CALL_TIMEOUT)):
+            while self._timed(lambda: self._producer.flush(_CALL_TIMEOUT)):
                 self._waiting = True
                 self._refuse_when_stopping()
         except KafkaException as problem:

@@ -44,6 +44,8 @@ from streams.worker.web import add_pages
 log = logging.getLogger(__name__)
 
 _PORT_ADVICE = "give each worker of a machine a port of its own (--web-port) or none (0), and an address of this machine (--web-host)"
+_LOOK_EVERY = 0.5
+"""Seconds between two looks at whether a call into the client hangs."""
 _EXIT_MARGIN = 5.0
 """Seconds beyond the drain timeout after which the process ends whatever still hangs."""
 
@@ -96,6 +98,7 @@ class Stream(mode.Service):
     async def on_start(self) -> None:
         """Controls first, then the broker's word that we may write, then partitions."""
         loop = asyncio.get_running_loop()
+        self.add_future(self._watch_calls())
         try:
             await loop.run_in_executor(None, self.controls.start)
             await self.sink.start()
@@ -120,6 +123,11 @@ class Stream(mode.Service):
                     await self._put(polled)
         except Exception as problem:  # noqa: BLE001 - whatever it is, it is said, and the worker ends
             await self._end(problem)
+
+    async def _watch_calls(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_LOOK_EVERY)
+            self.sink.leave_behind()
 
     async def _end(self, problem: BaseException) -> None:
         """End the worker, in one line: what fails while it ends anyway is not why."""

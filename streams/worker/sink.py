@@ -4,11 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from confluent_kafka import TopicPartition
 
 from streams.errors import DeliveryError, DeliveryStopped
+from streams.kafka.calls import Line
 from streams.kafka.delivery import BatchAborted, Delivery
 from streams.kafka.flow import Flow
 from streams.pipeline.controls import Controls
@@ -43,7 +44,7 @@ class Sink:
         self._metrics = metrics
         self._controls = controls
         self._deletable = deletable
-        self._thread = ThreadPoolExecutor(1, "sink")
+        self._line = Line("sink")
         self._aborted = 0
         self._incidents = IncidentBudget()
         self.last_commit = time.monotonic()
@@ -60,14 +61,20 @@ class Sink:
 
     async def start(self) -> None:
         """Get ready to deliver."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._delivery.start)
+        with suppress(BatchAborted):  # the first producer hung, and another one has started
+            await asyncio.wrap_future(self._line.submit(self._delivery.start))
+
+    def leave_behind(self) -> None:
+        """See to it that a call into the client that hangs holds up nothing for long: to be called now and then."""
+        if self._delivery.leave_behind():
+            self._line.leave_behind(self._delivery.recover)
 
     def write(self, outputs: list[Output], offsets: list[TopicPartition], group: object) -> None:
         """Write records and commit offsets with them, beside the batches; from any thread, blocking.
 
         Raises BatchAborted and DeliveryError as `Delivery.commit` does.
         """
-        self._thread.submit(self._delivery.commit, outputs, offsets, group).result()
+        self._line.submit(lambda: self._delivery.commit(outputs, offsets, group)).result()
 
     async def deliver(self, outbox: Outbox) -> None:
         """Commit one batch. Raises DeliveryError when the worker must stop without committing further."""
@@ -104,7 +111,7 @@ class Sink:
         assignment = outbox.ticket.assignment
         started = time.perf_counter()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._delivery.deliver, outbox)
+            await asyncio.wrap_future(self._line.submit(lambda: self._delivery.deliver(outbox)))
         except BatchAborted as problem:
             assignment.end(outbox.touched)
             self._metrics.settled("aborted")
@@ -135,4 +142,4 @@ class Sink:
     async def close(self) -> None:
         """Let go of the broker."""
         self._delivery.close()
-        self._thread.shutdown(wait=False)
+        self._line.close()

@@ -1,7 +1,6 @@
 """Exactly once, against a client that fails in every way the broker can make it fail."""
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import KafkaError
@@ -19,14 +18,13 @@ from tests.streams.kafka.delivering import (
     PERMANENT,
     STEPS,
     WRITTEN,
-    at_least_once,
     double,
     exactly_once,
     outbox,
     read_offsets,
     until_closed,
 )
-from tests.streams.kafka.faulty_clients import FaultyProducer, Hang, away, problem
+from tests.streams.kafka.faulty_clients import FaultyProducer, away, problem
 
 
 @pytest.fixture(autouse=True)
@@ -127,70 +125,6 @@ def test_a_producer_that_cannot_go_on_is_replaced_and_its_batch_redone(step: str
     way.deliver(outbox())
     assert ["init", *STEPS] == successor.calls
     assert (1, WRITTEN, []) == (way.replaced, successor.committed, producer.committed)
-
-
-@pytest.fixture
-def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hang]:
-    """A call that outlasts all patience; set in the end, so that its thread ends."""
-    monkeypatch.setattr(module, "_PATIENCE", 0.1)
-    one = Hang()
-    yield one
-    one.set()
-
-
-@pytest.mark.parametrize("step", ["begin", "offsets", "commit"])
-def test_a_producer_that_hangs_is_left_behind_and_its_batch_redone(step: str, hang: Hang) -> None:
-    """Whatever the call does when it comes back in the end: its transaction has been fenced."""
-    way, producer = exactly_once()
-    producer.faults.on(step, hang)
-    with pytest.raises(BatchAborted, match=r"has hung for 0\.1 s"):
-        way.deliver(outbox())
-    assert "abort" not in producer.calls
-    way.deliver(outbox())
-    assert (["init", *STEPS], 1, WRITTEN) == (double(way).calls, way.replaced, double(way).committed)
-
-
-def test_a_producer_that_hangs_while_it_aborts_is_left_behind(hang: Hang) -> None:
-    """Its successor aborts what it left open."""
-    way, producer = exactly_once()
-    producer.faults.on("commit", problem(KafkaError.ILLEGAL_GENERATION, "old generation", txn_requires_abort=True))
-    producer.faults.on("abort", hang)
-    with pytest.raises(BatchAborted, match="old generation"):
-        way.deliver(outbox())
-    assert (1, ["init"]) == (way.replaced, double(way).calls)
-
-
-def test_a_producer_that_hangs_at_its_start_is_left_behind(hang: Hang, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one may have more luck."""
-    made = [FaultyProducer({}) for _ in range(2)]
-    made[0].faults.on("init", hang)
-    monkeypatch.setattr(module, "Producer", lambda _config: made.pop(0))
-    way, first = exactly_once()
-    way.start()
-    assert (1, ["init"], ["init"]) == (way.replaced, first.calls, double(way).calls)
-
-
-def test_a_flush_that_hangs_costs_the_producer(hang: Hang) -> None:
-    """At least once, what it had taken is written again."""
-    way, producer, consumer = at_least_once()
-    producer.faults.on("flush", hang)
-    with pytest.raises(BatchAborted, match="has hung"):
-        way.deliver(outbox())
-    assert (1, []) == (way.replaced, consumer.offsets)
-    way.deliver(outbox())
-    assert OFFSETS == read_offsets(consumer)
-
-
-def test_so_many_producers_left_behind_end_the_process(hang: Hang, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each one keeps its memory and its threads."""
-    monkeypatch.setattr(module, "_MOST_LEFT_BEHIND", 1)
-    way, producer = exactly_once()
-    producer.faults.on("commit", hang)
-    with pytest.raises(BatchAborted):
-        way.deliver(outbox())
-    double(way).faults.on("commit", hang)
-    with pytest.raises(DeliveryError, match=r"has hung for 0\.1 s.*a restart is rid of them"):
-        way.deliver(outbox())
 
 
 def test_a_producer_that_is_fenced_again_and_again_stops_the_worker() -> None:

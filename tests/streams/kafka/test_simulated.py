@@ -162,8 +162,9 @@ class Worker:
             self.kafka.leave(consumer)
         if self.source.assignment is not None:
             self.source.assignment.end()
-        for executor in (self.source._thread, self.source._restore_thread, self.sink._thread):
+        for executor in (self.source._thread, self.source._restore_thread):
             executor.shutdown(wait=False)
+        self.sink._line.close()
 
 
 class Stream(RuleBasedStateMachine):
