@@ -61,6 +61,13 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
     "human_decisions": Contract(("receive",), "human-decision", "human-decision", "Any; best the request_id."),
     "control": Contract(("receive", "send"), "control", "control", "Not read.", "`secondlook control` writes them."),
     "control_status": Contract(("send",), "control-status", "control-status", "The worker's name."),
+    "models": Contract(
+        ("receive",),
+        "model",
+        None,
+        "`<sha256>/<first byte>`.",
+        "The bytes of a model from there on; `secondlook models push` writes them.",
+    ),
 }
 
 

@@ -1,12 +1,13 @@
 """The models that this worker has: that of its settings, and those of its model directory, by their sha256."""
 
+import hashlib
 import logging
-import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 from scoring import ErrorModel, ModelError, cost_threshold, load_model
+from scoring.store import stored_models
 from streams.pipeline.controls import Baseline, Controls, by_settings, is_calibrated
 from streams.settings import Settings
 
@@ -16,13 +17,20 @@ _LOADED = 4
 """Models kept in memory: the one in force, and those that are compared with it or were before it."""
 
 
-class ModelShelf:
-    """Finds models, keeps the last few, and tries anew what it did not find. One thread."""
+def _nowhere_else(_: str) -> str:
+    return "put its folder there (secondlook models pull)"
 
-    def __init__(self, directory: Path, own: ErrorModel, load: Callable[[Path], ErrorModel] = load_model) -> None:
+
+class ModelShelf:
+    """Finds models, keeps the last few, and tries anew what it did not find. One thread.
+
+    `fetch` is asked for a model that the directory lacks or holds damaged; it says how that stands.
+    """
+
+    def __init__(self, directory: Path, own: ErrorModel, fetch: Callable[[str], str] = _nowhere_else) -> None:
         self._directory = directory
         self._own = own
-        self._load = load
+        self._fetch = fetch
         self._loaded: OrderedDict[str, ErrorModel] = OrderedDict()
 
     def find(self, sha256: str) -> ErrorModel:
@@ -30,24 +38,35 @@ class ModelShelf:
         if sha256 == self._own.sha256:
             return self._own
         if sha256 not in self._loaded:
-            try:
-                self._loaded[sha256] = self._load(self._directory / sha256)
-            except ModelError:
-                raise
-            except Exception as problem:  # whatever it is: a model that cannot be had stops automation, not the worker
-                raise ModelError(f"model {sha256} cannot be loaded from {self._directory}: {problem}") from problem
+            self._loaded[sha256] = self._read(sha256)
             if len(self._loaded) > _LOADED:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(sha256)
         return self._loaded[sha256]
 
+    def _read(self, sha256: str) -> ErrorModel:
+        try:
+            return ErrorModel(self._bytes(self._directory / sha256, sha256))
+        except ModelError:
+            raise
+        except Exception as problem:  # whatever it is: a model that cannot be had stops automation, not the worker
+            raise ModelError(f"model {sha256} cannot be loaded from {self._directory}: {problem}") from problem
+
+    def _bytes(self, home: Path, sha256: str) -> bytes:
+        try:
+            onnx = (home / "model.onnx").read_bytes()
+        except FileNotFoundError:
+            raise ModelError(f"No model at {home}; {self._fetch(sha256)}") from None
+        if hashlib.sha256(onnx).hexdigest() != sha256:
+            raise ModelError(f"The model at {home} is damaged; {self._fetch(sha256)}")
+        return onnx
+
     def names(self) -> list[str]:
         """The sha256 of each model that is there, that of the settings first, then the newest."""
         try:
-            files = [(path.stat().st_mtime, path.parent.name) for path in self._directory.glob("[0-9a-f]*/model.onnx")]
+            found = stored_models(self._directory)
         except OSError:  # the next look will tell
-            files = []
-        found = [name for _, name in sorted(files, reverse=True) if re.fullmatch("[0-9a-f]{64}", name)]
+            found = []
         return [self._own.sha256, *(name for name in found if name != self._own.sha256)]
 
 

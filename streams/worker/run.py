@@ -23,6 +23,7 @@ from streams.kafka.control_reader import ControlReader
 from streams.kafka.control_status import StatusWriter
 from streams.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from streams.kafka.flow import Flow
+from streams.kafka.model_fetcher import ModelFetcher
 from streams.kafka.prober import Prober
 from streams.kafka.quality import HumanDecisions, agreement
 from streams.kafka.restore import Restorer
@@ -71,7 +72,7 @@ class Stream(mode.Service):
             max_bytes=settings.max_record_bytes,
         )
         given = baseline(settings)
-        shelf = ModelShelf(settings.model, given.model)
+        shelf = ModelShelf(settings.model, given.model, ModelFetcher(settings, settings.model).want)
         status = StatusWriter(settings, names, self.name, self.clock)
         self.controls = ControlReader(settings, names, given, shelf.find, status, self.clock, shelf.names)
         self.prober = Prober(settings, names, self.clock.now)

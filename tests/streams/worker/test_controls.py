@@ -91,7 +91,7 @@ def test_a_worker_without_the_model_automates_nothing_until_it_has_it(
         assert {None} == {one["model"]["sha256"] for one in found}
         status, said = readiness(free_port)
         assert 503 == status
-        assert f"No model at {own_models / sha256}" in said["reason"]
+        assert f"No model at {own_models / sha256}; secondlook.models has no whole model" in said["reason"]
         waited = control(broker, "wait", "--wait", "1")
         assert 3 == waited.exit_code
         assert "lacking: everything goes to humans, it cannot do that: No model" in waited.output
@@ -105,6 +105,28 @@ def test_a_worker_without_the_model_automates_nothing_until_it_has_it(
         assert automated(later)
         assert {sha256} == {one["model"]["sha256"] for one in later}
         assert 0 == running.terminate()
+
+
+def test_a_worker_fetches_the_model_that_it_lacks(broker: EmbeddedBroker, own_models: Path) -> None:
+    """From the topic, as soon as it is pushed; then it goes on by itself, and the folder is there for its next start."""
+    elsewhere = own_models.parent / "elsewhere"
+    sha256 = write_model(elsewhere, *single_estimator_model("entropy")).name
+    for message in (["set-model", sha256], ["set-threshold", "0.9"]):
+        assert 0 == control(broker, *message, "--wait", "0").exit_code
+    with worker(broker, own_models, instance_id="lacking") as running:
+        running.wait_for("assigned")
+        assert 3 == control(broker, "wait", "--wait", "1").exit_code
+        pushed = CliRunner().invoke(main, ["models", "push", "--model", str(elsewhere), "--broker", broker.bootstrap])
+        assert 0 == pushed.exit_code, pushed.output
+        assert 0 == control(broker, "wait", "--wait", "20").exit_code
+        assert [sha256] == [name for name in shown(broker)["workers"]["lacking"]["models"] if name == sha256]
+        send(broker.bootstrap)
+        found = decisions(broker.bootstrap)
+        assert automated(found)
+        assert {sha256} == {one["model"]["sha256"] for one in found}
+        assert 0 == running.terminate()
+    assert (elsewhere / sha256 / "model.onnx").read_bytes() == (own_models / sha256 / "model.onnx").read_bytes()
+    assert sha256 != (own_models / "current").read_text().strip()
 
 
 def test_stop_resume_and_rollback(broker: EmbeddedBroker, models: Path) -> None:
