@@ -8,6 +8,7 @@ import click
 
 from scoring import ACCOUNTINGS
 from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
+from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_show import show_diff, show_history, show_in_force
 from streams.cli.main import setting_options, settings_from
 from streams.errors import ControlError
@@ -166,18 +167,27 @@ def set_audit_rate(rate: float, policy: str, **options: Any) -> None:
     is_flag=True,
     help="Keep the thresholds in force, which were made for another model; both must be calibrated.",
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Put it in force though no worker was asked to prepare it; needs --yes. One that lacks it sends everything to humans.",
+)
 @_issuing
-def set_model(sha256: str, keep_thresholds: bool, **options: Any) -> None:
-    """Score with another model.
+def set_model(sha256: str, keep_thresholds: bool, force: bool, **options: Any) -> None:
+    """Score with another model, once every live worker is ready.
 
-    It must be in every worker's model directory. SHA256 may be cut short where the live workers have one model that begins so. Without --keep-thresholds everything
-    goes to humans until set-threshold or set-costs gives it a threshold of its own.
+    First each live worker fetches, loads and checks it; only when all say that they could go on with it, it is put in force.
+    SHA256 may be cut short where one model of the live workers, or of the models topic, begins so. Without --keep-thresholds
+    everything goes to humans until set-threshold or set-costs gives it a threshold of its own.
     """
     asked = Issue.of(options)
+    if force and not asked.yes:
+        raise click.UsageError("--force needs --yes: workers without the model will send everything to humans")
     settings = settings_from(options)
     with Fleet(settings) as fleet:
-        full = asked.model(sha256, fleet)
-        issue(SetModel(sha256=full, keep_thresholds=keep_thresholds), asked, settings, fleet)
+        message = SetModel(sha256=full_sha256(sha256, settings, fleet), keep_thresholds=keep_thresholds)
+        first = (lambda: None) if force else (lambda: prepare(message, asked, settings, fleet))
+        issue(message, asked, settings, fleet, first=first)
 
 
 @control.command()

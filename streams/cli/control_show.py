@@ -85,7 +85,7 @@ def show_history(settings: Settings, *, last: int, as_json: bool) -> None:
     table = _table("version", "when", "what", "by", "why")
     for one in taken:
         said = _record(one)
-        version = str(one.version) if one.refusal is None else f"({one.version}) refused"
+        version = f"({one.version}) refused" if one.refusal is not None else str(one.version) if one.is_applied else "-"
         what = said["what"] if one.refusal is None else f"{said['what'] or 'unreadable'}: {one.refusal}"
         _row(table, version, said["at"], what, said["issued_by"], said["reason"])
     Console().print(table if taken else Text("no control message yet: each worker goes by its settings"))
@@ -147,6 +147,7 @@ def _record(one: Taken) -> dict[str, Any]:
         "what": f"{said['type']} {fields}" if said else None,
         "issued_by": said.get("issued_by"),
         "reason": said.get("reason"),
+        "applied": one.is_applied,
         "refused": None if one.refusal is None else str(one.refusal),
     }
 

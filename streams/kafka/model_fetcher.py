@@ -32,19 +32,26 @@ class ModelFetcher:
     def __init__(self, settings: Settings, directory: Path) -> None:
         self._settings, self._directory = settings, directory
         self._topic = models_topic(settings)
-        self._looks: dict[str, _Look] = {}
+        self._looks: dict[str, _Look | None] = {}
+        """What each model that was asked for came to; None while that is not known."""
         self._thread: threading.Thread | None = None
 
     def want(self, sha256: str) -> str:
         """Ask for a model, again and again until it is there; says how that stands."""
+        known = self._looks.setdefault(sha256, None)
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._look, args=(sha256,), name="model-fetcher", daemon=True)
             self._thread.start()
-        return self._looks[sha256].problem if sha256 in self._looks else f"it is being looked for in {self._topic}"
+        return f"it is being looked for in {self._topic}" if known is None else known.problem
+
+    def look_again(self, sha256: str) -> None:
+        """What is known of a model may be out of date: somebody says that it is there now."""
+        if sha256 in self._looks:
+            self._looks[sha256] = None
 
     def is_looking(self, sha256: str) -> bool:
-        """Whether nothing is known yet of a model that was asked for."""
-        return sha256 not in self._looks
+        """Whether a model was asked for and nothing is known yet."""
+        return sha256 in self._looks and self._looks[sha256] is None
 
     def _look(self, sha256: str) -> None:
         end = None

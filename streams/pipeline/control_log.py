@@ -1,6 +1,6 @@
 """The fold of the control log: message after message, what is in force. Pure, and the same wherever it is done.
 
-The version is that of the last message that was applied: its offset + 1. A message that is not valid, or not in its place, is
+The version is that of the last message that changed something: its offset + 1. A message that is not valid, or not in its place, is
 refused and changes nothing; which ones are is decided by the log alone.
 """
 
@@ -25,10 +25,12 @@ class Taken:
     timestamp: int | None
     message: ControlMessage | None
     refusal: ControlError | None = None
+    is_applied: bool = False
+    """Whether it made a version: one that only asks the workers for something makes none."""
 
     @property
     def version(self) -> int:
-        """The version that it made, had it not been refused."""
+        """The version that it made, or would have made."""
         return self.offset + 1
 
 
@@ -53,10 +55,12 @@ class ControlLog:
             content = message.apply(self.content, offset + 1, self._restore)
         except ControlError as problem:
             return Taken(offset, timestamp, message, problem.with_traceback(None))
+        if content is self.content:
+            return Taken(offset, timestamp, message)
         self._counted = self._counted + 1 if message.version is None else message.version
         self.content, self.version = content, offset + 1
         self._versions.append((self.version, content))
-        return Taken(offset, timestamp, message)
+        return Taken(offset, timestamp, message, is_applied=True)
 
     def _check(self, message: ControlMessage, timestamp: int | None) -> None:
         """Raise ControlError for a message that is too late, or was made for another state of the log."""

@@ -162,6 +162,17 @@ class SetModel(_Message, tag="set_model"):
         )
 
 
+class PrepareModel(_Message, tag="prepare_model"):
+    """Get, load and check a model, and say on control-status whether `set_model` could be honoured. Changes nothing in force."""
+
+    sha256: Annotated[_Sha256, msgspec.Meta(description="The model.")]
+    keep_thresholds: Annotated[bool, msgspec.Meta(description="As `set_model` will have it.")] = False
+
+    def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
+        """What is in force stays, to the letter."""
+        return content
+
+
 class StopAutomation(_Message, tag="stop_automation"):
     """Send every verdict to a human, until `resume_automation`; what else is in force stays."""
 
@@ -199,7 +210,7 @@ class Rollback(_Message, tag="rollback"):
 
 
 ControlMessage: TypeAlias = (
-    SetThreshold | SetCosts | SetAuditRate | SetModel | StopAutomation | ResumeAutomation | Rollback
+    SetThreshold | SetCosts | SetAuditRate | PrepareModel | SetModel | StopAutomation | ResumeAutomation | Rollback
 )
 
 _decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)

@@ -3,11 +3,11 @@
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 
 from scoring import ErrorModel, ModelError, cost_threshold, load_model
 from scoring.store import stored_models
+from streams.kafka.model_fetcher import ModelFetcher
 from streams.pipeline.controls import Baseline, Controls, by_settings, is_calibrated
 from streams.settings import Settings
 
@@ -17,20 +17,16 @@ _LOADED = 4
 """Models kept in memory: the one in force, and those that are compared with it or were before it."""
 
 
-def _nowhere_else(_: str) -> str:
-    return "put its folder there (secondlook models pull)"
-
-
 class ModelShelf:
     """Finds models, keeps the last few, and tries anew what it did not find. One thread.
 
-    `fetch` is asked for a model that the directory lacks or holds damaged; it says how that stands.
+    The fetcher, if there is one, is asked for a model that the directory lacks or holds damaged.
     """
 
-    def __init__(self, directory: Path, own: ErrorModel, fetch: Callable[[str], str] = _nowhere_else) -> None:
+    def __init__(self, directory: Path, own: ErrorModel, fetcher: ModelFetcher | None = None) -> None:
         self._directory = directory
         self._own = own
-        self._fetch = fetch
+        self._fetcher = fetcher
         self._loaded: OrderedDict[str, ErrorModel] = OrderedDict()
 
     def find(self, sha256: str) -> ErrorModel:
@@ -60,6 +56,21 @@ class ModelShelf:
         if hashlib.sha256(onnx).hexdigest() != sha256:
             raise ModelError(f"The model at {home} is damaged; {self._fetch(sha256)}")
         return onnx
+
+    def _fetch(self, sha256: str) -> str:
+        """Ask for it elsewhere; how that stands, to be told."""
+        if self._fetcher is None:
+            return "put its folder there (secondlook models pull)"
+        return self._fetcher.want(sha256)
+
+    def look_again(self, sha256: str) -> None:
+        """Somebody says that a model is there that was not."""
+        if self._fetcher is not None:
+            self._fetcher.look_again(sha256)
+
+    def is_looking(self, sha256: str) -> bool:
+        """Whether it is not known yet if a model can be had."""
+        return self._fetcher is not None and self._fetcher.is_looking(sha256)
 
     def names(self) -> list[str]:
         """The sha256 of each model that is there, that of the settings first, then the newest."""

@@ -72,9 +72,9 @@ class Stream(mode.Service):
             max_bytes=settings.max_record_bytes,
         )
         given = baseline(settings)
-        shelf = ModelShelf(settings.model, given.model, ModelFetcher(settings, settings.model).want)
+        shelf = ModelShelf(settings.model, given.model, ModelFetcher(settings, settings.model))
         status = StatusWriter(settings, names, self.name, self.clock)
-        self.controls = ControlReader(settings, names, given, shelf.find, status, self.clock, shelf.names)
+        self.controls = ControlReader(settings, names, given, shelf, status, self.clock)
         self.prober = Prober(settings, names, self.clock.now)
         self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
         self.source = Source(settings, names, self.flow, self.restorer, self.prober)

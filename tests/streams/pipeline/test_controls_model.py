@@ -74,7 +74,14 @@ MESSAGES = st.one_of(
         }
     ),
     st.fixed_dictionaries({"type": st.just("set_audit_rate"), "policy": POLICY, "rate": st.floats(0, 1), **COMMON}),
-    st.fixed_dictionaries({"type": st.just("set_model"), "sha256": SHA, "keep_thresholds": st.booleans(), **COMMON}),
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["set_model", "prepare_model"]),
+            "sha256": SHA,
+            "keep_thresholds": st.booleans(),
+            **COMMON,
+        }
+    ),
     st.fixed_dictionaries(
         {"type": st.sampled_from(["stop_automation", "resume_automation"]), "policy": POLICY, **COMMON}
     ),

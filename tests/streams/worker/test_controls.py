@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -180,6 +179,38 @@ def test_a_worker_that_stays_silent_is_no_success(broker: EmbeddedBroker, models
         assert 0 == control(broker, "wait").exit_code
 
 
+def test_a_model_is_in_force_only_once_every_worker_is_ready(broker: EmbeddedBroker, own_models: Path) -> None:
+    """Both lack it: refused. It is pushed: both fetch it first. One is frozen: refused again, and nothing has changed."""
+    elsewhere = own_models.parent / "elsewhere"
+    sha256 = write_model(elsewhere, *single_estimator_model("entropy")).name
+    other = Path(shutil.copytree(own_models, own_models.parent / "other"))
+    with worker(broker, own_models, instance_id="a") as first, worker(broker, other, instance_id="b") as second:
+        for one in (first, second):
+            one.wait_for("assigned")
+        refused = control(broker, "set-model", sha256)
+        assert 4 == refused.exit_code
+        for name in ("a", "b"):
+            assert f"{name} cannot do it: No model at" in refused.output
+        pushed = CliRunner().invoke(main, ["models", "push", "--model", str(elsewhere), "--broker", broker.bootstrap])
+        assert 0 == pushed.exit_code, pushed.output
+        result = control(broker, "set-model", sha256[:10], "--expected-version", "0", "--reason", "better")
+        assert (0, True) == (result.exit_code, "ready for it: a, b" in result.output), result.output
+        assert [True, True] == [one["in_force"] for one in shown(broker)["workers"].values()]
+        os.kill(second.pid, signal.SIGSTOP)
+        try:
+            version = shown(broker)["version"]
+            result = control(broker, "set-model", (own_models / "current").read_text().strip(), "--wait", "5")
+        finally:
+            os.kill(second.pid, signal.SIGCONT)
+        assert (4, True) == (result.exit_code, "b did not say within 5 s that it is ready" in result.output), (
+            result.output
+        )
+        assert (version, sha256) == (shown(broker)["version"], shown(broker)["model"]["sha256"])
+        told = [orjson.loads(line) for line in control(broker, "history", "--json").stdout.splitlines()]
+        assert [False, False, True, False] == [one["applied"] for one in told]
+        assert [None] * 4 == [one["refused"] for one in told]
+
+
 def test_workers_of_different_settings_are_a_split_fleet(broker: EmbeddedBroker, models: Path) -> None:
     """The log says nothing of the threshold yet, and their settings differ."""
     with (
@@ -195,14 +226,17 @@ def test_workers_of_different_settings_are_a_split_fleet(broker: EmbeddedBroker,
 def test_what_looks_like_a_mistake_is_not_written(broker: EmbeddedBroker, own_models: Path) -> None:
     """A policy that no model knows, a model that a worker lacks, what single policies have: said in one line, with what to do."""
     sha256 = (own_models / "current").read_text().strip()
+    uncalibrated = second_model(own_models)
     with worker(broker, own_models, instance_id="worker-1") as running:
         running.wait_for("assigned")
         assert 0 == control(broker, "set-threshold", "0.3", "--policy", "hate").exit_code
         slips = {
             ("stop", "--policy", "hte"): "is 'hate' meant?",
             ("set-threshold", "0.3"): "takes away the thresholds that hate has of their own: say --yes",
-            ("set-model", "f" * 64): "is not in the model directory of worker-1",
-            ("set-model", "f" * 6): f"They have: {sha256}",
+            ("set-model", "f" * 64, "--keep-thresholds"): "worker-1 cannot do it: No model at",
+            ("set-model", sha256, "--keep-thresholds", "--wait", "0"): "leaves worker-1 no time to get ready",
+            ("set-model", uncalibrated, "--keep-thresholds"): "is not calibrated",
+            ("set-model", "f" * 6): f"They have: {min(sha256, uncalibrated)}",
             ("set-model", "nonsense"): "is no model's sha256",
             ("set-threshold", "0.3", "--policy", "hate", "--expected-version", "7"): "expects version 7 in force",
             ("rollback", "9"): "version 9 cannot be restored",
@@ -215,10 +249,8 @@ def test_what_looks_like_a_mistake_is_not_written(broker: EmbeddedBroker, own_mo
         assert 0 == control(broker, "set-model", sha256[:8], "--keep-thresholds").exit_code
         assert sha256 == shown(broker)["model"]["sha256"]
         good = shown(broker)["version"]
-        uncalibrated = second_model(own_models)
-        deadline = time.monotonic() + 20  # it says every three seconds what it has
-        while uncalibrated not in shown(broker)["workers"]["worker-1"]["models"]:
-            assert time.monotonic() < deadline
-        kept = control(broker, "set-model", uncalibrated, "--keep-thresholds")
+        forced = ["set-model", uncalibrated, "--keep-thresholds", "--force"]
+        assert 2 == control(broker, *forced).exit_code
+        kept = control(broker, *forced, "--yes")
         assert (3, True) == (kept.exit_code, "not calibrated" in kept.output), kept.output
         assert 0 == control(broker, "rollback", str(good)).exit_code
