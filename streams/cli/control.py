@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -10,7 +11,7 @@ from scoring import ACCOUNTINGS
 from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_show import show_diff, show_history, show_in_force
-from streams.cli.main import setting_options, settings_from
+from streams.cli.main import ResultFile, setting_options, settings_from
 from streams.errors import ControlError
 from streams.kafka.control_history import read_history
 from streams.kafka.fleet import Fleet
@@ -26,6 +27,7 @@ from streams.pipeline.control_messages import (
     StopAutomation,
 )
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -75,8 +77,16 @@ def _reading(command: _F) -> _F:
     return setting_options("broker", "topic_prefix")(command)
 
 
+def _issuing_by(*more: str) -> Callable[[_F], _F]:
+    """The options of a command that writes a message, and goes by more settings than those of the broker."""
+    return lambda command: _with_options(command, *more)
+
+
 def _issuing(command: _F) -> _F:
-    """The options of every command that writes a message."""
+    return _with_options(command)
+
+
+def _with_options(command: _F, *more: str) -> _F:
     options = (
         click.option(
             "--issued-by",
@@ -105,7 +115,7 @@ def _issuing(command: _F) -> _F:
             help="Seconds to wait for the live workers; 0: only write it.",
         ),
         click.option("--yes", is_flag=True, help="Do not ask, and do not stop at what looks like a mistake."),
-        setting_options("broker", "topic_prefix"),
+        setting_options("broker", "topic_prefix", *more),
     )
     for option in reversed(options):
         command = option(command)
@@ -188,6 +198,37 @@ def set_model(sha256: str, keep_thresholds: bool, force: bool, **options: Any) -
         message = SetModel(sha256=full_sha256(sha256, settings, fleet), keep_thresholds=keep_thresholds)
         first = (lambda: None) if force else (lambda: prepare(message, asked, settings, fleet))
         issue(message, asked, settings, fleet, first=first)
+
+
+@control.command()
+@click.option("--threshold", type=_Number("threshold", 1.0), help="Try this threshold, 0 to 1.")
+@click.option("--review", type=_Number("cost", zero=False), help="Try the costs of a review ...")
+@click.option("--mistake", type=_Number("cost", zero=False), help="... and of a mistake.")
+@click.option("--accounting", type=click.Choice(ACCOUNTINGS), default=ACCOUNTINGS[0], show_default=True)
+@click.option("--sha256", metavar="SHA256", help="Try this model: one of the model directory or of the models topic.")
+@click.option("--keep-thresholds", is_flag=True, help="With a model: keep the thresholds in force.")
+@_of_setting
+@click.option("--last", type=click.IntRange(1), default=10_000, show_default=True, help="The last so many answers.")
+@click.option("--since", type=_Moment(), metavar="TIME", help="Only answers from this time on.")
+@click.option("--vectors", type=_FILE, metavar="FILE", help="JSONL of vectors (.xz, .gz), in place of their topic.")
+@click.option("--decisions", type=_FILE, metavar="FILE", help="With --vectors: JSONL of human decisions.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--plot", type=ResultFile(), metavar="FILE", help="Write escalation and error over thresholds, as SVG.")
+@click.option("--apply", "apply", is_flag=True, help="Issue exactly what was simulated.")
+@_issuing_by("model", "cost_review", "cost_mistake", "cost_accounting")
+def simulate(**options: Any) -> None:
+    """Show what a change would do. Recent answers, decided anew by a threshold, costs or a model; by policy.
+
+    Thresholds and models that are in force now are those of the control log, and of this machine's settings where the log says nothing.
+    """
+    from streams.cli.control_simulate import Proposal, run_simulation
+
+    asked = Issue.of(options)
+    proposal = Proposal.of(options)
+    sources = {
+        name: options.pop(name) for name in ("last", "since", "vectors", "decisions", "as_json", "plot", "apply")
+    }
+    run_simulation(proposal, asked, settings_from(options), **sources)
 
 
 @control.command()

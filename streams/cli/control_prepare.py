@@ -1,6 +1,7 @@
 """The first step of `set-model`: every live worker gets ready for the model, before anything changes."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import click
@@ -17,7 +18,7 @@ from streams.settings import Settings
 _SHORTEST_SHA: Final = 6
 
 
-def full_sha256(text: str, settings: Settings, fleet: Fleet) -> str:
+def full_sha256(text: str, settings: Settings, fleet: Fleet, here: Iterable[str] = ()) -> str:
     """The sha256 that a text means: itself, or the only one of the workers' and the topic's models that begins so.
 
     Raises ControlError.
@@ -29,7 +30,8 @@ def full_sha256(text: str, settings: Settings, fleet: Fleet) -> str:
             f"{printable(text)!r} is no model's sha256: that is 64 digits 0-9a-f, the name of its folder in a model directory, and may "
             f"be cut to {_SHORTEST_SHA} (secondlook models list). Nothing was written"
         )
-    have = sorted({*(sha256 for one in fleet.live.values() for sha256 in one.models), *read_models(settings).names()})
+    theirs = (sha256 for one in fleet.live.values() for sha256 in one.models)
+    have = sorted({*here, *theirs, *read_models(settings).names()})
     found = [sha256 for sha256 in have if sha256.startswith(text)]
     if len(found) != 1:
         raise ControlError(

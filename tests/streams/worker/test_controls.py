@@ -163,6 +163,30 @@ def test_stop_resume_and_rollback(broker: EmbeddedBroker, models: Path) -> None:
     assert (5, True) == (gone.exit_code, "no worker is live" in gone.output)
 
 
+def test_a_simulation_says_what_the_worker_does(broker: EmbeddedBroker, own_models: Path) -> None:
+    """Of the answers that it decided, how it did and how it would; applied, the same answers are decided so."""
+
+    def simulated(*arguments: str) -> dict[str, Any]:
+        result = control(broker, "simulate", "--threshold", "0.9", "--model", str(own_models), "--json", *arguments)
+        assert 0 == result.exit_code, result.output
+        document: dict[str, Any] = orjson.loads(result.stdout[: result.stdout.rindex("}") + 1])
+        return document
+
+    with worker(broker, own_models, instance_id="worker-1") as running:
+        running.wait_for("assigned")
+        send(broker.bootstrap)
+        before = len(automated(decisions(broker.bootstrap)))
+        every = simulated()["rows"][0]
+        assert (len(ITEMS), before) == (every["answers"], every["now"]["automated"])
+        assert before < every["then"]["automated"]
+        assert simulated("--apply")["rows"][0] == every
+        again = [{**item.request, "request_id": f"again-{item.request_id}"} for item in ITEMS]
+        send(broker.bootstrap, [replace(item, request=one) for item, one in zip(ITEMS, again, strict=True)])
+        later = [one for one in decisions(broker.bootstrap, 2 * len(ITEMS)) if one["request_id"].startswith("again-")]
+        assert every["then"]["automated"] == len(automated(later))
+        assert 0 == running.terminate()
+
+
 def test_a_worker_that_stays_silent_is_no_success(broker: EmbeddedBroker, models: Path) -> None:
     """One of two is frozen: the command names it and does not return 0."""
     with worker(broker, models, instance_id="frozen") as frozen, worker(broker, models, instance_id="well") as well:
