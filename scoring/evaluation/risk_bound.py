@@ -24,9 +24,7 @@ class CertifiedThreshold:
 def clopper_pearson(errors: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """Exact interval of an error rate of which `errors` in `count` were seen (Clopper and Pearson, 1934)."""
     level = (1 - confidence) / 2
-    low = float(stats.beta.ppf(level, errors, count - errors + 1)) if errors else 0.0
-    high = float(stats.beta.ppf(1 - level, errors + 1, count - errors)) if errors < count else 1.0
-    return low, high
+    return 1 - clopper_pearson_upper(count - errors, count, level), clopper_pearson_upper(errors, count, level)
 
 
 def risk_bound_threshold(

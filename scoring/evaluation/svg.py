@@ -4,6 +4,7 @@ Not matplotlib's: its risk-coverage chart looks the same, but is five times the 
 a dark page, and needs 80 MB of packages.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -67,8 +68,11 @@ def line_chart(title: str, frame: Frame, lines: Sequence[Line]) -> Markup:
 
 
 def svg_file(title: str, frame: Frame, lines: Sequence[Line]) -> str:
-    """Lines as a file of its own: the report's colours in it, the legend below the chart."""
+    """Lines as a file of its own, for any viewer: the report's light colours in it, the legend below the chart."""
     css = resources.files("scoring.evaluation").joinpath("templates/report.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--(\w+):(#\w+)", css.split("\n", 1)[0]))
+    drawn = (rule for rule in css.splitlines() if rule.startswith((".tick", ".grid", ".line")))
+    style = re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], "".join(drawn))
     body = [_axes(frame)]
     for line in lines:
         known = [(x, y) for x, y in line.points if y is not None]
@@ -80,8 +84,8 @@ def svg_file(title: str, frame: Frame, lines: Sequence[Line]) -> str:
     height = HEIGHT + 20 * (len(lines) + 1)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif">'
-        f"<title>{escape(title)}</title><style>{css}</style>"
-        f'<rect width="{WIDTH}" height="{height}" fill="var(--page)"/>{"".join(body)}</svg>\n'
+        f"<title>{escape(title)}</title><style>{style}</style>"
+        f'<rect width="{WIDTH}" height="{height}" fill="{colours["page"]}"/>{"".join(body)}</svg>\n'
     )
 
 

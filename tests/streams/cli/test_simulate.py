@@ -161,6 +161,7 @@ def test_the_plot_is_svg(broker: EmbeddedBroker, models: Path, tmp_path: Path, f
     result = run(broker, models, "--threshold", "0.2", "--plot", str(file), *files)
     assert 0 == result.exit_code, result.output
     root = ET.fromstring(file.read_text())
+    assert "var(" not in file.read_text()
     space = "{http://www.w3.org/2000/svg}"
     lines = [one.get("points", "").split() for one in root.iter(f"{space}polyline")]
     assert ([101, 2], 3) == ([len(lines[0]), len(lines[2])], len(lines))
