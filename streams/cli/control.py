@@ -12,8 +12,10 @@ from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_f
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_show import show_diff, show_history, show_in_force
 from streams.cli.main import ResultFile, setting_options, settings_from
+from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.control_history import read_history
+from streams.kafka.control_keys import write_private_key
 from streams.kafka.fleet import Fleet
 from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import (
@@ -28,6 +30,7 @@ from streams.pipeline.control_messages import (
 )
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_SETTINGS = ("broker", "topic_prefix", "control_keys", "control_signed_from")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -74,7 +77,7 @@ class _Moment(click.ParamType):
 
 
 def _reading(command: _F) -> _F:
-    return setting_options("broker", "topic_prefix")(command)
+    return setting_options(*_SETTINGS)(command)
 
 
 def _issuing_by(*more: str) -> Callable[[_F], _F]:
@@ -108,6 +111,13 @@ def _with_options(command: _F, *more: str) -> _F:
             help="Refuse it when the broker gets it at this time or later.",
         ),
         click.option(
+            "--sign-with",
+            type=_FILE,
+            envvar="SECONDLOOK_SIGN_WITH",
+            metavar="FILE",
+            help="Sign it with the private key of this file (control keygen); it then expires after ten minutes.  [default: $SECONDLOOK_SIGN_WITH]",
+        ),
+        click.option(
             "--wait",
             type=click.FloatRange(0),
             default=10.0,
@@ -115,7 +125,7 @@ def _with_options(command: _F, *more: str) -> _F:
             help="Seconds to wait for the live workers; 0: only write it.",
         ),
         click.option("--yes", is_flag=True, help="Do not ask, and do not stop at what looks like a mistake."),
-        setting_options("broker", "topic_prefix", *more),
+        setting_options(*_SETTINGS, *more),
     )
     for option in reversed(options):
         command = option(command)
@@ -259,6 +269,14 @@ def rollback(version: int, **options: Any) -> None:
 
 
 @control.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("name")
+def keygen(file: Path, name: str) -> None:
+    """Make a key to sign with. FILE gets the private key; what is printed is the line for the file of public keys (control_keys)."""
+    click.echo(f"{write_private_key(file)} {printable(name)}")
+
+
+@control.command()
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @_reading
 def show(as_json: bool, **options: Any) -> None:
@@ -292,4 +310,4 @@ def wait(wait: float, **options: Any) -> None:
     settings = settings_from(options)
     with Fleet(settings) as fleet:
         log = read_history(settings).log
-        wait_for_fleet(fleet, log.position, wait, patient=True)
+        wait_for_fleet(fleet, log.position, log.version, wait, patient=True)

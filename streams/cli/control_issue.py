@@ -5,8 +5,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final, Self
 
 import click
@@ -16,6 +17,7 @@ from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.clients import topic_names
 from streams.kafka.control_history import History, read_history
+from streams.kafka.control_keys import load_private_key
 from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics
@@ -26,6 +28,8 @@ from streams.settings import Settings
 
 EXIT_NOT_EVERYWHERE: Final = 3
 EXIT_NO_WORKER: Final = 5
+_SIGNED_FOR: Final = timedelta(minutes=10)
+"""How long a signed message may take to the broker, unless --expires-at says otherwise."""
 _NAMED = 8
 """Policies or models that one line names."""
 
@@ -38,6 +42,7 @@ class Issue:
     reason: str | None
     expected_version: int | None
     expires_at: datetime | None
+    sign_with: Path | None
     wait: float
     yes: bool
 
@@ -47,14 +52,17 @@ class Issue:
         given = {name: options.pop(name) for name in cls.__slots__}
         return cls(**{**given, "issued_by": given["issued_by"] or _user()})
 
-    def signed(self, message: ControlMessage) -> ControlMessage:
-        """The message as it is written."""
+    def stamped(self, message: ControlMessage) -> ControlMessage:
+        """The message as it is written; a signed one expires, and says when it was issued."""
+        signed = self.sign_with is not None
+        now = datetime.now(UTC)
         return structs.replace(
             message,
             issued_by=self.issued_by,
             reason=self.reason,
             expected_version=self.expected_version,
-            expires_at=self.expires_at,
+            expires_at=now + _SIGNED_FOR if signed and self.expires_at is None else self.expires_at,
+            issued_at=now if signed else None,
         )
 
 
@@ -85,34 +93,37 @@ def issue(
         )
     if asked.wait:
         with Fleet(settings) if fleet is None else nullcontext(fleet) as workers:
-            wait_for_fleet(workers, taken.offset + 1, asked.wait)
+            wait_for_fleet(workers, taken.offset + 1, taken.version, asked.wait)
 
 
 def write(message: ControlMessage, asked: Issue, settings: Settings, history: History | None = None) -> Taken:
     """Write a message, and read back what the log made of it. Raises ControlError when it was refused."""
-    offset = publish_control(settings, asked.signed(message))
+    private_key = None if asked.sign_with is None else load_private_key(asked.sign_with)
+    if private_key is None and settings.control_keys is not None:
+        raise ControlError("only signed messages count (control_keys): give --sign-with FILE. Nothing was written")
+    offset = publish_control(settings, asked.stamped(message), private_key)
     taken = read_history(settings, on=history, at_least=offset + 1).taken[offset]
     if taken.refusal is not None:
         raise ControlError(f"refused, nothing has changed: {taken.refusal}", taken.refusal.code)
     return taken
 
 
-def wait_for_fleet(fleet: Fleet, position: int, wait: float, *, patient: bool = False) -> None:
-    """Wait until every live worker has read the control log to `position` and does what it says, and say of each.
+def wait_for_fleet(fleet: Fleet, position: int, version: int, wait: float, *, patient: bool = False) -> None:
+    """Wait until every live worker has read the control log to `position`, has `version` and does what it says, and say of each.
 
     `patient`: one that cannot may be able to in a moment. Ends the command with its exit code.
     """
     expected = frozenset(fleet.live)
 
     def settled() -> bool:
-        standing = fleet.standing(position, expected)
+        standing = fleet.standing(position, version, expected)
         return standing.everywhere or (not patient and bool(standing.unable) and not standing.silent)
 
     if not expected:  # none by this machine's clock: whoever there is speaks within a few seconds
         fleet.listen(min(wait, LISTEN))
     if fleet.live:
         fleet.listen(wait, settled)
-    standing = fleet.standing(position, expected)
+    standing = fleet.standing(position, version, expected)
     for line in _told(standing, fleet):
         click.echo(line)
     if not (standing.in_force or standing.unable or standing.silent):
@@ -127,7 +138,10 @@ def _told(standing: Standing, fleet: Fleet) -> Iterator[str]:
     for name, one in standing.in_force.items():
         yield f"{printable(name)}: in force, version {one.control_version}"
     for name, one in standing.unable.items():
-        yield f"{printable(name)}: everything goes to humans, it cannot do that: {printable(one.cannot)}"
+        if one.cannot is None:
+            yield f"{printable(name)}: it refused it, and has version {one.control_version} in force. Are its control_keys those of this machine?"
+        else:
+            yield f"{printable(name)}: everything goes to humans, it cannot do that: {printable(one.cannot)}"
     for name, one in standing.silent.items():
         yield f"{printable(name)}: silent for {fleet.age(one):.0f} s, it has not said that it has it in force"
     for name, one in fleet.gone.items():

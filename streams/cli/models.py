@@ -56,7 +56,7 @@ def push(sha256: tuple[str, ...], **options: Any) -> None:
 
 @models.command()
 @click.argument("sha256", nargs=-1)
-@setting_options("broker", "topic_prefix", "model")
+@setting_options("broker", "topic_prefix", "model", "control_keys", "control_signed_from")
 def pull(sha256: tuple[str, ...], **options: Any) -> None:
     """Write models of the topic into the model directory. SHA256 may be cut to 6 digits; left out: the model in force.
 
@@ -71,7 +71,7 @@ def pull(sha256: tuple[str, ...], **options: Any) -> None:
 
 @models.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@setting_options("broker", "topic_prefix", "model")
+@setting_options("broker", "topic_prefix", "model", "control_keys", "control_signed_from")
 def list_models(as_json: bool, **options: Any) -> None:
     """List the models of the model directory and of the topic, and which one is in force."""
     settings = settings_from(options)

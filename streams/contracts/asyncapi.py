@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.kafka.topics import Topic, load_topics
+from streams.pipeline.control_signing import HEADER
 from streams.pipeline.dead_letters import CYCLES, dead_letter
 from streams.pipeline.matching import Dead
 from streams.pipeline.reasons import DeadLetter
@@ -59,7 +60,9 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
     ),
     "vectors": Contract(("send",), "vector", "vector", "The request's."),
     "human_decisions": Contract(("receive",), "human-decision", "human-decision", "Any; best the request_id."),
-    "control": Contract(("receive", "send"), "control", "control", "Not read.", "`secondlook control` writes them."),
+    "control": Contract(
+        ("receive", "send"), "control", "control", "Not read.", "`secondlook control` writes them.", (HEADER,)
+    ),
     "control_status": Contract(("send",), "control-status", "control-status", "The worker's name."),
     "models": Contract(
         ("receive",),

@@ -18,6 +18,7 @@ from scoring import ErrorModel
 from streams.errors import ControlError
 from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
 from streams.kafka.clock import BrokerClock
+from streams.kafka.control_keys import load_trust
 from streams.kafka.control_status import (
     MOST_MODELS,
     MOST_POLICIES,
@@ -27,7 +28,7 @@ from streams.kafka.control_status import (
     WorkerStatus,
     short,
 )
-from streams.kafka.reading import broker_stamp, read_to_end, watermarks
+from streams.kafka.reading import broker_stamp, read_to_end, signature, watermarks
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.control_messages import PrepareModel, SetModel
 from streams.pipeline.controls import Baseline, Controls, honour, try_model
@@ -78,7 +79,7 @@ class ControlReader:
         status: StatusWriter,
         clock: BrokerClock,
     ) -> None:
-        self.log = ControlLog()
+        self.log = ControlLog(load_trust(settings))
         self.baseline = baseline
         self.current: Controls = honour(self.log.content, 0, baseline, models.find)
         self.ready = False
@@ -190,7 +191,7 @@ class ControlReader:
         offset = message.offset()
         if offset < self.log.position:
             raise ControlError(self._made_anew(offset))
-        one = self.log.take(offset, broker_stamp(message), message.value())
+        one = self.log.take(offset, broker_stamp(message), message.value(), signature(message))
         if one.refusal is None and isinstance(one.message, PrepareModel):
             self._preparing = offset, one.message, time.monotonic() + _PREPARE_FOR
             self._models.look_again(one.message.sha256)

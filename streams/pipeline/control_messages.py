@@ -71,6 +71,12 @@ class _Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fi
             description="RFC 3339. Refused when the broker stamps the message at this time or later: it came too late to be meant."
         ),
     ] = None
+    issued_at: Annotated[
+        Annotated[datetime, msgspec.Meta(tz=True)] | None,
+        msgspec.Meta(
+            description="RFC 3339. Needed in a signed message: later in each than in the last of the same key."
+        ),
+    ] = None
     version: Annotated[
         Annotated[int, msgspec.Meta(ge=1, le=_MOST_EXACT)] | None,
         msgspec.Meta(

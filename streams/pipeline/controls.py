@@ -61,6 +61,8 @@ class Baseline:
 
     model: ErrorModel
     cost_threshold: float
+    trust: str = ""
+    """Hash of the keys that sign control messages, if any do."""
 
     @property
     def threshold(self) -> float:
@@ -70,7 +72,9 @@ class Baseline:
     @property
     def hash(self) -> str:
         """The same for workers whose settings agree."""
-        return hashlib.sha256(f"{self.model.sha256} {self.cost_threshold!r}".encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            f"{self.model.sha256} {self.cost_threshold!r}{self.trust and ' '}{self.trust}".encode()
+        ).hexdigest()[:16]
 
 
 def is_calibrated(model: ErrorModel) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scoring import ErrorModel, ModelError, cost_threshold, load_model
 from scoring.store import stored_models
+from streams.kafka.control_keys import load_trust
 from streams.kafka.model_fetcher import ModelFetcher
 from streams.pipeline.controls import Baseline, Controls, by_settings, is_calibrated
 from streams.settings import Settings
@@ -84,7 +85,8 @@ class ModelShelf:
 def baseline(settings: Settings) -> Baseline:
     """The model and the costs of the settings. Raises ModelError, ThresholdError."""
     threshold = cost_threshold(settings.cost_accounting, review=settings.cost_review, mistake=settings.cost_mistake)
-    given = Baseline(load_model(settings.model), threshold)
+    trust = load_trust(settings)
+    given = Baseline(load_model(settings.model), threshold, "" if trust is None else trust.hash)
     if not is_calibrated(given.model):
         log.warning("the model is not calibrated: everything goes to humans until a control message sets a threshold")
     return given
