@@ -173,7 +173,7 @@ def test_a_damaged_model_is_fetched_anew(settings: Settings, ours: Path, tmp_pat
     push_model(settings, onnx)
     (ours / sha256 / "model.onnx").write_bytes(onnx[:-1])
     fetcher = ModelFetcher(settings, ours)
-    shelf = ModelShelf(ours, own, fetcher.want)
+    shelf = ModelShelf(ours, own, fetcher)
     with pytest.raises(ModelError, match="is damaged; it is being looked for"):
         shelf.find(sha256)
     assert fetcher._thread is not None
