@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from streams.contracts import DEAD_LETTER_HEADERS
 from streams.kafka.topics import Topic, load_topics
+from streams.pipeline.control_signing import HEADER
 
 _SCHEMAS: Final = "../streams/contracts/schemas"
 """Where the schema files are, seen from docs/."""
@@ -50,8 +51,17 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
     ),
     "vectors": Contract(("send",), "vector", "vector", "The request's."),
     "human_decisions": Contract(("receive",), "human-decision", "human-decision", "Any; best the request_id."),
-    "control": Contract(("receive", "send"), "control", "control", "Not read.", "`secondlook control` writes them."),
+    "control": Contract(
+        ("receive", "send"), "control", "control", "Not read.", "`secondlook control` writes them.", (HEADER,)
+    ),
     "control_status": Contract(("send",), "control-status", "control-status", "The worker's name."),
+    "models": Contract(
+        ("receive",),
+        "model",
+        None,
+        "`<sha256>/<first byte>`.",
+        "The bytes of a model from there on; `secondlook models push` writes them.",
+    ),
 }
 
 

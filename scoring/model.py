@@ -87,7 +87,7 @@ def load_model(path: Path, *, schema: FeatureSchema = SCHEMA) -> ErrorModel:
 
     Raises ModelError when the file is missing or changed, or when its features differ from `schema`.
     """
-    file = _locate(path)
+    file = model_file(path)
     try:
         onnx = file.read_bytes()
     except OSError as error:
@@ -101,7 +101,8 @@ def load_model(path: Path, *, schema: FeatureSchema = SCHEMA) -> ErrorModel:
     return model
 
 
-def _locate(path: Path) -> Path:
+def model_file(path: Path) -> Path:
+    """The .onnx file that `load_model` loads. Raises ModelError where there is none."""
     if path.suffix == ".onnx":
         return path
     current = path / "current"

@@ -25,7 +25,8 @@ _MODELS: Final = Path("models")
 _LEGAL: Final = re.compile(r"[A-Za-z0-9._-]*")
 """What Kafka takes in a topic's name. Groups and instances keep to it too: transactional ids are put together of them."""
 _NOT_SETTINGS: Final = frozenset(
-    PREFIX + name for name in ("CACHE", "TEST_BROKER", "REQUIRE_KAFKA", "ISSUED_BY", "FUZZED_BODIES", "FUZZ_SEED")
+    PREFIX + name
+    for name in ("CACHE", "TEST_BROKER", "REQUIRE_KAFKA", "ISSUED_BY", "SIGN_WITH", "FUZZED_BODIES", "FUZZ_SEED")
 )
 """Variables that are read elsewhere: by `secondlook control`, the local Kafka and this project's tests."""
 _SERVICE_LINK: Final = re.compile(
@@ -67,6 +68,13 @@ def _count(text: str) -> int:
     value = _whole(text)
     if value < 1:
         raise ValueError("must be 1 or more")
+    return value
+
+
+def _offset(text: str) -> int:
+    value = _whole(text)
+    if value < 0:
+        raise ValueError("must be 0 or more")
     return value
 
 
@@ -209,6 +217,18 @@ class Settings:
         _positive,
         "s",
         "How long the control topic may not be readable to its end before everything goes to humans: nobody knows then what is in force.",
+    )
+    control_keys: Path | None = _setting(  # noqa: RUF009 - as above
+        None,
+        Path,
+        "path",
+        "File of the public keys whose control messages count, one a line, as `secondlook control keygen` prints them. Without it every message counts.",
+    )
+    control_signed_from: int = _setting(
+        0,
+        _offset,
+        "offset",
+        "With `control_keys`: the offset in the control topic from which on messages must be signed; what stands before it counts as it is.",
     )
     drain_timeout: float = _setting(
         20.0, _positive, "s", "How long SIGTERM or a rebalance waits for batches in flight."

@@ -1,10 +1,11 @@
 """Labelled answers as one `Dataset`, from recordings, from labelled vectors, or from vectors and human decisions."""
 
-from scoring.data.dataset import Dataset, Origin, from_items
+from scoring.data.dataset import NO_LABEL, Dataset, Origin, from_items
 from scoring.data.joining import Joined, join_decisions, read_labelled_vectors
 from scoring.data.loading import concatenate, load
 
 __all__ = [
+    "NO_LABEL",
     "Dataset",
     "Joined",
     "Origin",

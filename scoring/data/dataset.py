@@ -13,6 +13,8 @@ from featurizers import PRESETS, SCHEMA, OutcomeSpec, Response, ResponseError, d
 from scoring.recording import Item, is_held_out
 
 NO_OUTCOME = -1
+NO_LABEL = -1
+"""Of a row that nobody has judged; `errors` says nothing of it."""
 
 
 @dataclass(frozen=True)

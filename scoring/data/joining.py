@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurizers import SCHEMA
-from scoring.data.dataset import NO_OUTCOME, Dataset, Origin
+from scoring.data.dataset import NO_LABEL, NO_OUTCOME, Dataset, Origin
 from scoring.errors import DataError
 from scoring.human import HumanDecision
 from scoring.recording import read_lines
@@ -44,10 +44,10 @@ class Joined:
     left_out: Counter[str]
 
 
-def join_decisions(vectors: Iterable[bytes], decisions: Iterable[bytes]) -> Joined:
-    """Join the values of both topics, the decisions read first.
+def join_decisions(vectors: Iterable[bytes], decisions: Iterable[bytes], *, keep_unlabelled: bool = False) -> Joined:
+    """Join the values of both topics, the decisions read first. A vector without a decision is left out, or has NO_LABEL.
 
-    Raises DataError when not a single vector gets a label.
+    Raises DataError when not a single vector is left.
     """
     left_out: Counter[str] = Counter()
     labels: dict[tuple[str, str], int] = {}
@@ -61,15 +61,17 @@ def join_decisions(vectors: Iterable[bytes], decisions: Iterable[bytes]) -> Join
     latest: dict[tuple[str, str], _Row] = {}
     for vector in _decoded(vectors, _Vector, left_out, "unreadable vector"):
         found = labels.get((vector.request_id, vector.policy))
-        if found is None:
+        if found is None and not keep_unlabelled:
             left_out["vector without a decision"] += 1
         elif vector.schema != SCHEMA.id or len(vector.values) != len(SCHEMA.names):
             left_out[f"vector of schema {vector.schema}"] += 1
         else:
-            latest[vector.request_id, vector.policy] = _row(vector, found)
+            latest[vector.request_id, vector.policy] = _row(vector, NO_LABEL if found is None else found)
     if not latest:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "both are empty"
-        raise DataError(f"No vector of schema {SCHEMA.id} has a human decision ({reasons}).")
+        what = "There is no" if keep_unlabelled else "No"
+        having = "" if keep_unlabelled else " has a human decision"
+        raise DataError(f"{what} vector of schema {SCHEMA.id}{having} ({reasons}).")
     return Joined(_dataset(latest.values()), left_out)
 
 

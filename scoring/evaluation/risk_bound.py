@@ -21,6 +21,12 @@ class CertifiedThreshold:
     upper_bound: float
 
 
+def clopper_pearson(errors: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Exact interval of an error rate of which `errors` in `count` were seen (Clopper and Pearson, 1934)."""
+    level = (1 - confidence) / 2
+    return 1 - clopper_pearson_upper(count - errors, count, level), clopper_pearson_upper(errors, count, level)
+
+
 def risk_bound_threshold(
     scores: NDArray[np.floating],
     errors: NDArray[np.bool_],

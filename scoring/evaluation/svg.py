@@ -4,8 +4,10 @@ Not matplotlib's: its risk-coverage chart looks the same, but is five times the 
 a dark page, and needs 80 MB of packages.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 from markupsafe import Markup, escape
 
@@ -63,6 +65,28 @@ def line_chart(title: str, frame: Frame, lines: Sequence[Line]) -> Markup:
         for line in lines
     )
     return _figure(title, body, legend=f'<div class="legend">{legend}</div>')
+
+
+def svg_file(title: str, frame: Frame, lines: Sequence[Line]) -> str:
+    """Lines as a file of its own, for any viewer: the report's light colours in it, the legend below the chart."""
+    css = resources.files("scoring.evaluation").joinpath("templates/report.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--(\w+):(#\w+)", css.split("\n", 1)[0]))
+    drawn = (rule for rule in css.splitlines() if rule.startswith((".tick", ".grid", ".line")))
+    style = re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], "".join(drawn))
+    body = [_axes(frame)]
+    for line in lines:
+        known = [(x, y) for x, y in line.points if y is not None]
+        body.append(f'<polyline class="line {line.style}" points="{_path(frame, known)}"/>')
+    for row, line in enumerate(lines):
+        y = HEIGHT + 14 + 20 * row
+        body.append(f'<line class="line {line.style}" x1="{LEFT}" x2="{LEFT + 24}" y1="{y}" y2="{y}"/>')
+        body.append(f'<text class="tick" x="{LEFT + 32}" y="{y + 4}">{escape(line.name)}</text>')
+    height = HEIGHT + 20 * (len(lines) + 1)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif">'
+        f"<title>{escape(title)}</title><style>{style}</style>"
+        f'<rect width="{WIDTH}" height="{height}" fill="{colours["page"]}"/>{"".join(body)}</svg>\n'
+    )
 
 
 def reliability(title: str, frame: Frame, bins: Sequence[tuple[float, float, float, float]]) -> Markup:

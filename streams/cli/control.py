@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from scoring import ACCOUNTINGS
 from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
+from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_show import show_diff, show_history, show_in_force
-from streams.cli.main import setting_options, settings_from
+from streams.cli.main import ResultFile, setting_options, settings_from
+from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.control_history import read_history
+from streams.kafka.control_keys import write_private_key
 from streams.kafka.fleet import Fleet
 from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import (
@@ -25,6 +29,8 @@ from streams.pipeline.control_messages import (
     StopAutomation,
 )
 
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_SETTINGS = ("broker", "topic_prefix", "control_keys", "control_signed_from")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -71,11 +77,19 @@ class _Moment(click.ParamType):
 
 
 def _reading(command: _F) -> _F:
-    return setting_options("broker", "topic_prefix")(command)
+    return setting_options(*_SETTINGS)(command)
+
+
+def _issuing_by(*more: str) -> Callable[[_F], _F]:
+    """The options of a command that writes a message, and goes by more settings than those of the broker."""
+    return lambda command: _with_options(command, *more)
 
 
 def _issuing(command: _F) -> _F:
-    """The options of every command that writes a message."""
+    return _with_options(command)
+
+
+def _with_options(command: _F, *more: str) -> _F:
     options = (
         click.option(
             "--issued-by",
@@ -97,6 +111,13 @@ def _issuing(command: _F) -> _F:
             help="Refuse it when the broker gets it at this time or later.",
         ),
         click.option(
+            "--sign-with",
+            type=_FILE,
+            envvar="SECONDLOOK_SIGN_WITH",
+            metavar="FILE",
+            help="Sign it with the private key of this file (control keygen); it then expires after ten minutes.  [default: $SECONDLOOK_SIGN_WITH]",
+        ),
+        click.option(
             "--wait",
             type=click.FloatRange(0),
             default=10.0,
@@ -104,7 +125,7 @@ def _issuing(command: _F) -> _F:
             help="Seconds to wait for the live workers; 0: only write it.",
         ),
         click.option("--yes", is_flag=True, help="Do not ask, and do not stop at what looks like a mistake."),
-        setting_options("broker", "topic_prefix"),
+        setting_options(*_SETTINGS, *more),
     )
     for option in reversed(options):
         command = option(command)
@@ -166,18 +187,58 @@ def set_audit_rate(rate: float, policy: str, **options: Any) -> None:
     is_flag=True,
     help="Keep the thresholds in force, which were made for another model; both must be calibrated.",
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Put it in force though no worker was asked to prepare it; needs --yes. One that lacks it sends everything to humans.",
+)
 @_issuing
-def set_model(sha256: str, keep_thresholds: bool, **options: Any) -> None:
-    """Score with another model.
+def set_model(sha256: str, keep_thresholds: bool, force: bool, **options: Any) -> None:
+    """Score with another model, once every live worker is ready.
 
-    It must be in every worker's model directory. SHA256 may be cut short where the live workers have one model that begins so. Without --keep-thresholds everything
-    goes to humans until set-threshold or set-costs gives it a threshold of its own.
+    First each live worker fetches, loads and checks it; only when all say that they could go on with it, it is put in force.
+    SHA256 may be cut short where one model of the live workers, or of the models topic, begins so. Without --keep-thresholds
+    everything goes to humans until set-threshold or set-costs gives it a threshold of its own.
     """
     asked = Issue.of(options)
+    if force and not asked.yes:
+        raise click.UsageError("--force needs --yes: workers without the model will send everything to humans")
     settings = settings_from(options)
     with Fleet(settings) as fleet:
-        full = asked.model(sha256, fleet)
-        issue(SetModel(sha256=full, keep_thresholds=keep_thresholds), asked, settings, fleet)
+        message = SetModel(sha256=full_sha256(sha256, settings, fleet), keep_thresholds=keep_thresholds)
+        first = (lambda: None) if force else (lambda: prepare(message, asked, settings, fleet))
+        issue(message, asked, settings, fleet, first=first)
+
+
+@control.command()
+@click.option("--threshold", type=_Number("threshold", 1.0), help="Try this threshold, 0 to 1.")
+@click.option("--review", type=_Number("cost", zero=False), help="Try the costs of a review ...")
+@click.option("--mistake", type=_Number("cost", zero=False), help="... and of a mistake.")
+@click.option("--accounting", type=click.Choice(ACCOUNTINGS), default=ACCOUNTINGS[0], show_default=True)
+@click.option("--sha256", metavar="SHA256", help="Try this model: one of the model directory or of the models topic.")
+@click.option("--keep-thresholds", is_flag=True, help="With a model: keep the thresholds in force.")
+@_of_setting
+@click.option("--last", type=click.IntRange(1), default=10_000, show_default=True, help="The last so many answers.")
+@click.option("--since", type=_Moment(), metavar="TIME", help="Only answers from this time on.")
+@click.option("--vectors", type=_FILE, metavar="FILE", help="JSONL of vectors (.xz, .gz), in place of their topic.")
+@click.option("--decisions", type=_FILE, metavar="FILE", help="With --vectors: JSONL of human decisions.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--plot", type=ResultFile(), metavar="FILE", help="Write escalation and error over thresholds, as SVG.")
+@click.option("--apply", "apply", is_flag=True, help="Issue exactly what was simulated.")
+@_issuing_by("model", "cost_review", "cost_mistake", "cost_accounting")
+def simulate(**options: Any) -> None:
+    """Show what a change would do. Recent answers, decided anew by a threshold, costs or a model; by policy.
+
+    Thresholds and models that are in force now are those of the control log, and of this machine's settings where the log says nothing.
+    """
+    from streams.cli.control_simulate import Proposal, run_simulation
+
+    asked = Issue.of(options)
+    proposal = Proposal.of(options)
+    sources = {
+        name: options.pop(name) for name in ("last", "since", "vectors", "decisions", "as_json", "plot", "apply")
+    }
+    run_simulation(proposal, asked, settings_from(options), **sources)
 
 
 @control.command()
@@ -205,6 +266,14 @@ def resume(policy: str, **options: Any) -> None:
 def rollback(version: int, **options: Any) -> None:
     """Undo, back to VERSION. What was in force then is put in force again; a `stop` stays until `resume`."""
     _issue(Rollback(to_version=version), options)
+
+
+@control.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("name")
+def keygen(file: Path, name: str) -> None:
+    """Make a key to sign with. FILE gets the private key; what is printed is the line for the file of public keys (control_keys)."""
+    click.echo(f"{write_private_key(file)} {printable(name)}")
 
 
 @control.command()
@@ -241,4 +310,4 @@ def wait(wait: float, **options: Any) -> None:
     settings = settings_from(options)
     with Fleet(settings) as fleet:
         log = read_history(settings).log
-        wait_for_fleet(fleet, log.position, wait, patient=True)
+        wait_for_fleet(fleet, log.position, log.version, wait, patient=True)

@@ -1,13 +1,13 @@
 """Issuing a control message: checked before it is written, then followed until every live worker has it in force."""
 
 import getpass
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Final, Self
 
 import click
@@ -16,17 +16,19 @@ from msgspec import structs
 from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.control_history import History, read_history
-from streams.kafka.control_status import MOST_MODELS
+from streams.kafka.control_keys import load_private_key
 from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import EVERY_POLICY, Content
+from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import ControlMessage, SetAuditRate, SetCosts, SetModel, SetThreshold
 from streams.settings import Settings
 
 EXIT_NOT_EVERYWHERE: Final = 3
 EXIT_NO_WORKER: Final = 5
-_SHORTEST_SHA = 6
+_SIGNED_FOR: Final = timedelta(minutes=10)
+"""How long a signed message may take to the broker, unless --expires-at says otherwise."""
 _NAMED = 8
 """Policies or models that one line names."""
 
@@ -39,6 +41,7 @@ class Issue:
     reason: str | None
     expected_version: int | None
     expires_at: datetime | None
+    sign_with: Path | None
     wait: float
     yes: bool
 
@@ -48,88 +51,78 @@ class Issue:
         given = {name: options.pop(name) for name in cls.__slots__}
         return cls(**{**given, "issued_by": given["issued_by"] or _user()})
 
-    def signed(self, message: ControlMessage) -> ControlMessage:
-        """The message as it is written."""
+    def stamped(self, message: ControlMessage) -> ControlMessage:
+        """The message as it is written; a signed one expires, and says when it was issued."""
+        signed = self.sign_with is not None
+        now = datetime.now(UTC)
         return structs.replace(
             message,
             issued_by=self.issued_by,
             reason=self.reason,
             expected_version=self.expected_version,
-            expires_at=self.expires_at,
+            expires_at=now + _SIGNED_FOR if signed and self.expires_at is None else self.expires_at,
+            issued_at=now if signed else None,
         )
-
-    def model(self, text: str, fleet: Fleet) -> str:
-        """The sha256 that the text means: itself, or the only one of the workers' models that begins so."""
-        have = sorted({sha256 for one in fleet.live.values() for sha256 in one.models})
-        if re.fullmatch("[0-9a-f]{64}", text):
-            return self._checked_model(text, have, fleet)
-        if not re.fullmatch(f"[0-9a-f]{{{_SHORTEST_SHA},63}}", text):
-            raise ControlError(
-                f"{printable(text)!r} is no model's sha256: that is 64 digits 0-9a-f, the name of its folder in the model directory, "
-                f"and may be cut to {_SHORTEST_SHA}. {_listed('The live workers have', have)}"
-            )
-        found = [sha256 for sha256 in have if sha256.startswith(text)]
-        if len(found) != 1:
-            raise ControlError(
-                f"{len(found) or 'none'} of the live workers' models begins with {text}. {_listed('They have', have)}"
-            )
-        return self._checked_model(found[0], have, fleet)
-
-    def _checked_model(self, sha256: str, have: list[str], fleet: Fleet) -> str:
-        lacking = [
-            name for name, one in fleet.live.items() if sha256 not in one.models and len(one.models) < MOST_MODELS
-        ]
-        if lacking and not self.yes:
-            raise ControlError(
-                f"model {sha256[:12]} is not in the model directory of {_some(lacking)}: nothing would be automated there. Copy the folder "
-                f"{sha256[:12]}… into it first (or --yes: workers take it up when it appears). {_listed('The live workers have', have)}"
-            )
-        return sha256
 
 
 def issue(
-    message: ControlMessage, asked: Issue, settings: Settings, fleet: Fleet | None, history: History | None = None
+    message: ControlMessage,
+    asked: Issue,
+    settings: Settings,
+    fleet: Fleet | None,
+    history: History | None = None,
+    *,
+    first: Callable[[], object] = lambda: None,
 ) -> None:
     """Check, write, and wait for the live workers; ends the command with its exit code. Raises ControlError when refused.
 
-    Without a `fleet` it is written unchecked, and first of all.
+    Without a `fleet` it is written unchecked, and first of all. `first` is done once it is checked.
     """
-    message = asked.signed(message)
     if fleet is not None and not asked.yes:
         history = history or read_history(settings)
         _check_policy(message, history.log.content, fleet)
         _check_reach(message, history.log.content)
-    offset = publish_control(settings, message)
+    first()
+    taken = write(message, asked, settings, history)
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
-    taken = read_history(settings, on=history, at_least=offset + 1).taken[offset]
-    if taken.refusal is not None:
-        raise ControlError(f"refused, nothing has changed: {taken.refusal}", taken.refusal.code)
-    click.echo(f"version {taken.version}, written to {topic} at offset {offset}, {_reach(message)}")
+    click.echo(f"version {taken.version}, written to {topic} at offset {taken.offset}, {_reach(message)}")
     if isinstance(message, SetModel) and not message.keep_thresholds:
         click.echo(
             "it has no threshold yet unless one was made for it: what it has none for goes to humans (set-threshold, set-costs)"
         )
     if asked.wait:
         with Fleet(settings) if fleet is None else nullcontext(fleet) as workers:
-            wait_for_fleet(workers, offset + 1, asked.wait)
+            wait_for_fleet(workers, taken.offset + 1, taken.version, asked.wait)
 
 
-def wait_for_fleet(fleet: Fleet, position: int, wait: float, *, patient: bool = False) -> None:
-    """Wait until every live worker has read the control log to `position` and does what it says, and say of each.
+def write(message: ControlMessage, asked: Issue, settings: Settings, history: History | None = None) -> Taken:
+    """Write a message, and read back what the log made of it. Raises ControlError when it was refused."""
+    private_key = None if asked.sign_with is None else load_private_key(asked.sign_with)
+    if private_key is None and settings.control_keys is not None:
+        raise ControlError("only signed messages count (control_keys): give --sign-with FILE. Nothing was written")
+    offset = publish_control(settings, asked.stamped(message), private_key)
+    taken = read_history(settings, on=history, at_least=offset + 1).taken[offset]
+    if taken.refusal is not None:
+        raise ControlError(f"refused, nothing has changed: {taken.refusal}", taken.refusal.code)
+    return taken
+
+
+def wait_for_fleet(fleet: Fleet, position: int, version: int, wait: float, *, patient: bool = False) -> None:
+    """Wait until every live worker has read the control log to `position`, has `version` and does what it says, and say of each.
 
     `patient`: one that cannot may be able to in a moment. Ends the command with its exit code.
     """
     expected = frozenset(fleet.live)
 
     def settled() -> bool:
-        standing = fleet.standing(position, expected)
+        standing = fleet.standing(position, version, expected)
         return standing.everywhere or (not patient and bool(standing.unable) and not standing.silent)
 
     if not expected:  # none by this machine's clock: whoever there is speaks within a few seconds
         fleet.listen(min(wait, LISTEN))
     if fleet.live:
         fleet.listen(wait, settled)
-    standing = fleet.standing(position, expected)
+    standing = fleet.standing(position, version, expected)
     for line in _told(standing, fleet):
         click.echo(line)
     if not (standing.in_force or standing.unable or standing.silent):
@@ -144,7 +137,10 @@ def _told(standing: Standing, fleet: Fleet) -> Iterator[str]:
     for name, one in standing.in_force.items():
         yield f"{printable(name)}: in force, version {one.control_version}"
     for name, one in standing.unable.items():
-        yield f"{printable(name)}: everything goes to humans, it cannot do that: {printable(one.cannot)}"
+        if one.cannot is None:
+            yield f"{printable(name)}: it refused it, and has version {one.control_version} in force. Are its control_keys those of this machine?"
+        else:
+            yield f"{printable(name)}: everything goes to humans, it cannot do that: {printable(one.cannot)}"
     for name, one in standing.silent.items():
         yield f"{printable(name)}: silent for {fleet.age(one):.0f} s, it has not said that it has it in force"
     for name, one in fleet.gone.items():
@@ -179,7 +175,7 @@ def _check_policy(message: ControlMessage, content: Content, fleet: Fleet) -> No
     close = get_close_matches(policy, known, n=1)
     meant = f"is {close[0]!r} meant? " if close else ""
     raise ControlError(
-        f"no model of a live worker knows policy {printable(policy)!r}: {meant}{_listed('They know', known)} (--yes to write it all the same)"
+        f"no model of a live worker knows policy {printable(policy)!r}: {meant}{listed('They know', known)} (--yes to write it all the same)"
     )
 
 
@@ -194,7 +190,7 @@ def _check_reach(message: ControlMessage, content: Content) -> None:
     if not own:
         return
     what = "audit rates" if isinstance(message, SetAuditRate) else "thresholds"
-    lost = f"this takes away the {what} that {_some(own)} {'has' if len(own) == 1 else 'have'} of their own"
+    lost = f"this takes away the {what} that {some(own)} {'has' if len(own) == 1 else 'have'} of their own"
     if not sys.stdin.isatty():
         raise ControlError(f"{lost}: say --yes if that is meant, or name a --policy. Nothing was written")
     if not click.confirm(f"{lost}. Go on?"):
@@ -210,10 +206,12 @@ def _reach(message: ControlMessage) -> str:
     return "for every policy" + (", in place of their own settings" if replaces else "")
 
 
-def _listed(head: str, names: list[str]) -> str:
-    return f"{head}: {_some(names)}" if names else "No live worker says what it has"
+def listed(head: str, names: list[str]) -> str:
+    """A line's end that names what there is."""
+    return f"{head}: {some(names)}" if names else "No live worker says what it has"
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first few names."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(printable(name) for name in names[:_NAMED]) + more

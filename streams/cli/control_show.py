@@ -20,7 +20,7 @@ from streams.pipeline.control_log import Taken
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings
 
-_FOR_THE_RECORD = frozenset({"type", "issued_by", "reason", "expected_version", "expires_at", "version"})
+_FOR_THE_RECORD = frozenset({"type", "issued_by", "reason", "expected_version", "expires_at", "issued_at", "version"})
 
 
 def show_in_force(settings: Settings, *, as_json: bool) -> None:
@@ -41,7 +41,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
     log = history.log
     content = log.content
     live = fleet.live
-    standing = fleet.standing(log.position)
+    standing = fleet.standing(log.position, log.version)
     return {
         "version": log.version,
         "hash": content.hash,
@@ -82,12 +82,12 @@ def show_history(settings: Settings, *, last: int, as_json: bool) -> None:
         for one in taken:
             click.echo(orjson.dumps(_record(one)).decode())
         return
-    table = _table("version", "when", "what", "by", "why")
+    table = _table("version", "when", "what", "by", "signed by", "why")
     for one in taken:
         said = _record(one)
-        version = str(one.version) if one.refusal is None else f"({one.version}) refused"
+        version = f"({one.version}) refused" if one.refusal is not None else str(one.version) if one.is_applied else "-"
         what = said["what"] if one.refusal is None else f"{said['what'] or 'unreadable'}: {one.refusal}"
-        _row(table, version, said["at"], what, said["issued_by"], said["reason"])
+        _row(table, version, said["at"], what, said["issued_by"], said["signed_by"], said["reason"])
     Console().print(table if taken else Text("no control message yet: each worker goes by its settings"))
 
 
@@ -146,7 +146,9 @@ def _record(one: Taken) -> dict[str, Any]:
         "at": None if one.timestamp is None else _time(one.timestamp),
         "what": f"{said['type']} {fields}" if said else None,
         "issued_by": said.get("issued_by"),
+        "signed_by": one.signed_by,
         "reason": said.get("reason"),
+        "applied": one.is_applied,
         "refused": None if one.refusal is None else str(one.refusal),
     }
 

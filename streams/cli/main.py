@@ -25,6 +25,7 @@ _COMMANDS = {
     "evaluate": "streams.cli.scoring",
     "explain": "streams.cli.explain",
     "features": "streams.cli.features",
+    "models": "streams.cli.models",
     "stress": "streams.cli.stress",
     "train": "streams.cli.scoring",
 }

@@ -66,7 +66,7 @@ def train(*, out: Path, single: str | None, accounting: "Accounting", cost_ratio
     """
     from scoring.store import write_model
 
-    with _extra():
+    with training_extra():
         from scoring import training
     if single:
         _refuse(source, "--single reads no data")
@@ -91,7 +91,7 @@ def evaluate(*, model: Path, json_path: Path | None, html_path: Path | None, cos
     """Judge a model beside every baseline. On the items that no training has seen."""
     from scoring import load_model
 
-    with _extra():
+    with training_extra():
         from scoring import evaluation
     result = evaluation.evaluate(load_model(model), _load(**source), cost_ratio=cost_ratio)
     if json_path:
@@ -114,7 +114,7 @@ def _load(
             return load(files)
         case False, Path(), Path(), False:
             _refuse(options, "--vectors and --decisions are files: no topics are read")
-            return _join((str(vectors), _lines(vectors)), (str(decisions), _lines(decisions)))
+            return _join((str(vectors), lines_of(vectors)), (str(decisions), lines_of(decisions)))
         case False, None, None, True:
             return _join(*_topics(settings_from(options)))
     raise click.UsageError(
@@ -129,7 +129,8 @@ def _refuse(options: dict[str, Any], why: str) -> None:
         raise click.UsageError(f"{why}: leave out {', '.join(given)}".replace("--files", "--data"))
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def lines_of(path: Path) -> Iterator[bytes]:
+    """The lines of a JSONL file (.xz, .gz)."""
     from scoring.recording import read_lines
 
     return (line for _, line in read_lines(path))
@@ -165,7 +166,7 @@ def _counted(name: str, values: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _extra() -> Iterator[None]:
+def training_extra() -> Iterator[None]:
     """Around imports of what the `train` extra brings: where it is missing, says so."""
     try:
         yield

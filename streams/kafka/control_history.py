@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer
 
 from streams.kafka.clients import reader_config
-from streams.kafka.reading import broker_stamp, read_to_end, watermarks
+from streams.kafka.control_keys import load_trust
+from streams.kafka.reading import broker_stamp, read_to_end, signature, watermarks
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import NOTHING_SAID, Content
 from streams.pipeline.control_log import ControlLog, Taken
@@ -17,7 +18,7 @@ from streams.settings import Settings
 class History:
     """The log as it stands: its fold, what became of each message, and what was in force at the versions asked for."""
 
-    log: ControlLog = field(default_factory=ControlLog)
+    log: ControlLog
     taken: dict[int, Taken] = field(default_factory=dict)
     at_version: dict[int, Content] = field(default_factory=dict)
 
@@ -35,12 +36,12 @@ def read_history(
     """
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
     low, high = watermarks(settings, topic, [0])[0]
-    history = on or History()
+    history = on or History(ControlLog(load_trust(settings)))
     history.at_version[0] = NOTHING_SAID
     consumer = Consumer(reader_config(settings))
     try:
         for message in read_to_end(consumer, topic, {0: max(high, at_least)}, {0: max(low, history.log.position)}):
-            one = history.log.take(message.offset(), broker_stamp(message), message.value())
+            one = history.log.take(message.offset(), broker_stamp(message), message.value(), signature(message))
             history.taken[one.offset] = one
             if history.log.version in versions:
                 history.at_version[history.log.version] = history.log.content

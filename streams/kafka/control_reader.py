@@ -8,19 +8,30 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
+from typing import Protocol, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from scoring import ErrorModel
 from streams.errors import ControlError
 from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
 from streams.kafka.clock import BrokerClock
-from streams.kafka.control_status import MOST_MODELS, MOST_POLICIES, STOPPED, StatusWriter, WorkerStatus
-from streams.kafka.reading import broker_stamp, read_to_end, watermarks
+from streams.kafka.control_keys import load_trust
+from streams.kafka.control_status import (
+    MOST_MODELS,
+    MOST_POLICIES,
+    STOPPED,
+    Prepared,
+    StatusWriter,
+    WorkerStatus,
+    short,
+)
+from streams.kafka.reading import broker_stamp, read_to_end, signature, watermarks
 from streams.pipeline.control_log import ControlLog, Taken
-from streams.pipeline.controls import Baseline, Controls, FindModel, honour
+from streams.pipeline.control_messages import PrepareModel, SetModel
+from streams.pipeline.controls import Baseline, Controls, honour, try_model
 from streams.pipeline.reasons import REFUSALS
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings
@@ -36,6 +47,26 @@ _CHECK_UNREADABLE_EVERY = 0.25
 _CHECK_TIMEOUT = 1.0
 
 
+_PREPARE_FOR = 60.0
+"""Seconds for which a worker goes on trying to get ready for a model: whoever asked has gone by then."""
+
+
+class Models(Protocol):
+    """The models that a worker has or can get."""
+
+    def find(self, sha256: str) -> ErrorModel:
+        """The model. Raises ModelError where it cannot be had, or not yet."""
+
+    def is_looking(self, sha256: str) -> bool:
+        """Whether it is not known yet if a model can be had."""
+
+    def look_again(self, sha256: str) -> None:
+        """Forget that a model could not be had."""
+
+    def names(self) -> list[str]:
+        """Those that are there."""
+
+
 class ControlReader:
     """Holds the controls that this worker acts under (`current`), swapped whole by its thread as messages arrive."""
 
@@ -44,19 +75,21 @@ class ControlReader:
         settings: Settings,
         names: Mapping[str, str],
         baseline: Baseline,
-        find_model: FindModel,
+        models: Models,
         status: StatusWriter,
         clock: BrokerClock,
-        list_models: Callable[[], list[str]] = list,
     ) -> None:
-        self.log = ControlLog()
+        self.log = ControlLog(load_trust(settings))
         self.baseline = baseline
-        self.current: Controls = honour(self.log.content, 0, baseline, find_model)
+        self.current: Controls = honour(self.log.content, 0, baseline, models.find)
         self.ready = False
         self.refused: dict[str, int] = dict.fromkeys(REFUSALS, 0)
         """Messages refused since the start, by reason; older ones were somebody else's to tell of."""
         self._settings, self._topic = settings, names["control"]
-        self._find_model, self._list_models = find_model, list_models
+        self._models = models
+        self._preparing: tuple[int, PrepareModel, float] | None = None
+        """The last `prepare_model` that is not settled: its offset, itself, and until when it is tried."""
+        self._prepared: Prepared | None = None
         self._status, self._clock = status, clock
         self._failure: Exception | None = None
         self._unknown_before: str | None = None
@@ -151,18 +184,25 @@ class ControlReader:
         self._settle()
         for one in taken:
             self._tell(one)
-        if any(one.refusal is None for one in taken):
+        if any(one.is_applied for one in taken):
             self._say("applied", offset=self.log.version - 1)
 
     def _take(self, message: Consumed) -> Taken:
         offset = message.offset()
         if offset < self.log.position:
             raise ControlError(self._made_anew(offset))
-        return self.log.take(offset, broker_stamp(message), message.value())
+        one = self.log.take(offset, broker_stamp(message), message.value(), signature(message))
+        if one.refusal is None and isinstance(one.message, PrepareModel):
+            self._preparing = offset, one.message, time.monotonic() + _PREPARE_FOR
+            self._models.look_again(one.message.sha256)
+        elif one.is_applied and isinstance(one.message, SetModel):
+            self._preparing = None
+        return one
 
     def _tell(self, one: Taken) -> None:
         if one.refusal is None:
-            log.info("control message applied", extra={"offset": one.offset, "version": one.version})
+            what = "applied" if one.is_applied else "taken"
+            log.info("control message %s", what, extra={"offset": one.offset, "version": self.log.version})
             return
         self.refused[one.refusal.code] += 1
         log.error("control message refused: %s", one.refusal, extra={"offset": one.offset, "code": one.refusal.code})
@@ -193,10 +233,11 @@ class ControlReader:
         unread = self._unknown_before or self._unreadable()
         settled = self.current
         if before.version != self.log.version or before.problem is not None or unread is not None:
-            settled = honour(self.log.content, self.log.version, self.baseline, self._find_model)
+            settled = honour(self.log.content, self.log.version, self.baseline, self._models.find)
         if unread is not None:
             settled = replace(settled, problem=unread)
         self.current = settled
+        self._prepare()
         if settled.problem == before.problem:
             return
         if settled.problem is not None:
@@ -205,6 +246,24 @@ class ControlReader:
             log.info("controls are honoured again", extra={"version": settled.version})
         if self.ready and (settled.problem is None) != (before.problem is None):
             self._say("honoured" if settled.problem is None else "not_honoured")
+
+    def _prepare(self) -> None:
+        """Get ready for the model that was asked for last, and say when that is done, or cannot be."""
+        if self._preparing is None:
+            return
+        offset, message, until = self._preparing
+        if time.monotonic() > until:
+            self._preparing = None
+            return
+        problem = try_model(message, self.log.content, self.log.version, self.baseline, self._models.find)
+        if problem is not None and self._models.is_looking(message.sha256):
+            return
+        prepared = Prepared(offset, message.sha256, short(problem))
+        if prepared != self._prepared:
+            self._prepared = prepared
+            log.info("model prepared", extra={"model": message.sha256, "problem": problem})
+            if self.ready:
+                self._say("prepared")
 
     def _unreadable(self) -> str | None:
         limit = self._settings.control_timeout
@@ -231,7 +290,8 @@ class ControlReader:
                 model=None if controls.model is None else controls.model.sha256,
                 settings_model=self.baseline.model.sha256,
                 settings_threshold=self.baseline.threshold,
-                models=self._list_models()[:MOST_MODELS],
+                models=self._models.names()[:MOST_MODELS],
+                prepared=self._prepared,
                 policies=[] if controls.model is None else sorted(controls.model.policies)[:MOST_POLICIES],
             )
         )

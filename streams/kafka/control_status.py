@@ -24,6 +24,14 @@ MOST_POLICIES: Final = 1_000
 _LONGEST_TEXT = 500
 
 
+class Prepared(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of the `prepare_model` at an offset: the worker is ready for it, or why it could not honour the model."""
+
+    offset: int
+    sha256: str
+    problem: str | None = None
+
+
 class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One worker's word. What an older worker does not say has a default that counts as not being there yet."""
 
@@ -43,6 +51,7 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     settings_model: str = ""
     settings_threshold: float | None = None
     models: Sequence[str] = ()
+    prepared: Prepared | None = None
     policies: Sequence[str] = ()
 
     @property
@@ -90,7 +99,7 @@ class StatusWriter:
 
         self._written_at = time.monotonic()
         status.worker, status.group = self._worker, self._group
-        status.problem, status.error = _short(status.problem), _short(status.error)
+        status.problem, status.error = short(status.problem), short(status.error)
         with suppress(BufferError):  # the broker has been away for long: a later word says the same
             self._producer.produce(self._topic, encode_status(status), self._worker.encode(), on_delivery=stored)
         self.serve()
@@ -104,5 +113,6 @@ class StatusWriter:
         self._producer.flush(seconds)
 
 
-def _short(text: str | None) -> str | None:
+def short(text: str | None) -> str | None:
+    """As much of a text as a status has room for."""
     return text if text is None or len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"

@@ -93,13 +93,16 @@ class Fleet:
         except ValueError:
             return float("inf")
 
-    def standing(self, position: int, expected: Collection[str] = ()) -> Standing:
-        """Who has read the control log up to `position` and does what it says. `expected` are workers that have to."""
+    def standing(self, position: int, version: int, expected: Collection[str] = ()) -> Standing:
+        """Who has read the control log up to `position`, made `version` of it, and does what it says. `expected` are workers that have to.
+
+        One that has read as far and has a lower version has refused what we took: it trusts other keys.
+        """
         workers = {**{name: self.said[name] for name in expected if self.said[name].event != STOPPED}, **self.live}
         read = {name: one for name, one in workers.items() if one.position >= position}
         return Standing(
-            {name: one for name, one in read.items() if one.cannot is None},
-            {name: one for name, one in read.items() if one.cannot is not None},
+            {name: one for name, one in read.items() if one.cannot is None and one.control_version >= version},
+            {name: one for name, one in read.items() if one.cannot is not None or one.control_version < version},
             {name: one for name, one in workers.items() if name not in read},
         )
 

@@ -6,13 +6,14 @@ from streams.errors import BrokerError
 from streams.kafka.clients import base_config
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_messages import ControlMessage, encode_control, parse_control
+from streams.pipeline.control_signing import HEADER, sign
 from streams.settings import Settings
 
 _TIMEOUT = 10.0
 
 
-def publish_control(settings: Settings, message: ControlMessage) -> int:
-    """Write a control message; returns its offset.
+def publish_control(settings: Settings, message: ControlMessage, private_key: bytes | None = None) -> int:
+    """Write a control message, signed if there is a raw private key to sign it with; returns its offset.
 
     Raises ControlError on a message that no worker would take, BrokerError when it can't be written.
     """
@@ -25,7 +26,10 @@ def publish_control(settings: Settings, message: ControlMessage) -> int:
 
     producer = Producer(base_config(settings))
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
-    producer.produce(topic, value, on_delivery=on_delivery)
+    headers: dict[str, str | bytes | None] = {}
+    if private_key is not None:
+        headers[HEADER] = sign(private_key, topic, value)
+    producer.produce(topic, value, headers=headers, on_delivery=on_delivery)
     producer.flush(_TIMEOUT)
     answer = delivered[0] if delivered else None
     if isinstance(answer, int):

@@ -16,6 +16,7 @@ from confluent_kafka import (
 
 from streams.errors import BrokerError
 from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
+from streams.pipeline.control_signing import HEADER
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,15 @@ def broker_stamp(message: Consumed) -> int | None:
     """The time (ms) that a record carries: the broker's where the topic is stamped by it, else its producer's."""
     kind, stamp = message.timestamp()
     return None if kind == TIMESTAMP_NOT_AVAILABLE else int(stamp)
+
+
+def signature(message: Consumed) -> bytes | None:
+    """The last signature in a control message's headers."""
+    try:
+        headers = message.headers() or ()
+    except UnicodeDecodeError:  # not as we write them
+        return None
+    return next((value for name, value in reversed(list(headers)) if name == HEADER), None)
 
 
 def read_to_end(

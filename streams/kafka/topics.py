@@ -16,13 +16,14 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from streams.errors import BrokerError, TopicError
 from streams.kafka.admin import has_controller
 from streams.kafka.clients import ClientConfig, admin_config
+from streams.pipeline.model_chunks import CHUNK
 
 # Matching needs both halves of a pair, and their changelog, under the same partition number.
 CO_PARTITIONED = ("requests", "responses", "pending")
 # Every worker must see these messages in the same order.
-SINGLE_PARTITION = ("control", "control_status")
+SINGLE_PARTITION = ("control", "control_status", "models")
 # What no retention may take.
-KEPT = ("pending", "control")
+KEPT = ("pending", "control", "models")
 # What a worker writes that can be as large as `max_record_bytes`: an input record, wrapped.
 WRITTEN = ("pending", "auto_action", "human_review", "dead_letter")
 # Where the broker's own time counts, and what hangs on another clock otherwise.
@@ -201,6 +202,11 @@ def check_configs(
                 f"{max_record_bytes}: one large record would stop a worker. Mend it: "
                 + _alter(conf, topic, "max.message.bytes", wanted)
             )
+        if topic.key == "models" and int(actual.get("max.message.bytes") or 0) < CHUNK + BATCH_FRAMING:
+            errors.append(
+                f"topic {topic.name} takes records of {actual.get('max.message.bytes')} bytes, but a model comes in chunks of {CHUNK}. "
+                "Mend it: " + _alter(conf, topic, "max.message.bytes", topic.config["max.message.bytes"])
+            )
         if topic.key in STAMPED and actual.get("message.timestamp.type") != "LogAppendTime":
             warnings.append(
                 f"topic {topic.name} has message.timestamp.type={actual.get('message.timestamp.type')}: "
@@ -213,7 +219,11 @@ def _needed(topic: Topic) -> dict[str, str]:
     """Return the settings on which correctness hangs; how long other topics are kept is the operator's business."""
     if topic.key not in KEPT:
         return {}
-    return {name: topic.config[name] for name in ("cleanup.policy", "retention.ms", "retention.bytes")}
+    return {
+        name: topic.config[name]
+        for name in ("cleanup.policy", "retention.ms", "retention.bytes")
+        if name in topic.config
+    }
 
 
 def _alter(conf: ClientConfig, topic: Topic, name: str, wanted: str) -> str:
@@ -304,7 +314,7 @@ def _too_many(name: str, count: int, bootstrap: str) -> str:
     return (
         f"topic {name} has {count} partitions, but its messages need one order, so one partition. Kafka can't take "
         f"partitions away. Mend it: kafka-topics.sh --bootstrap-server {bootstrap} --delete --topic {name}, then "
-        f"secondlook topics create --broker {bootstrap}, then send its control messages again"
+        f"secondlook topics create --broker {bootstrap}, then send its messages again"
     )
 
 

@@ -1,6 +1,6 @@
 """The fold of the control log: message after message, what is in force. Pure, and the same wherever it is done.
 
-The version is that of the last message that was applied: its offset + 1. A message that is not valid, or not in its place, is
+The version is that of the last message that changed something: its offset + 1. A message that is not valid, or not in its place, is
 refused and changes nothing; which ones are is decided by the log alone.
 """
 
@@ -11,8 +11,11 @@ from typing import Final
 from streams.errors import ControlError
 from streams.pipeline.control_content import NOTHING_SAID, Content
 from streams.pipeline.control_messages import ControlMessage, parse_control
+from streams.pipeline.control_signing import Trust
 from streams.pipeline.reasons import Refusal
 
+_AHEAD: Final = 300
+"""Seconds that the clock of an issuer who signs may be ahead of the broker's."""
 REMEMBERED: Final = 1_000
 """Versions that can be rolled back to; part of the fold, so not a setting."""
 
@@ -25,17 +28,27 @@ class Taken:
     timestamp: int | None
     message: ControlMessage | None
     refusal: ControlError | None = None
+    is_applied: bool = False
+    """Whether it made a version: one that only asks the workers for something makes none."""
+    signed_by: str | None = None
+    """The name of the trusted key that signed it."""
 
     @property
     def version(self) -> int:
-        """The version that it made, had it not been refused."""
+        """The version that it made, or would have made."""
         return self.offset + 1
 
 
 class ControlLog:
-    """What is in force (`content`, `version`) after the messages taken so far; `position` is the next offset to take."""
+    """What is in force (`content`, `version`) after the messages taken so far; `position` is the next offset to take.
 
-    def __init__(self) -> None:
+    With `trust`, only messages signed by its keys count. Whoever trusts the same keys arrives at the same.
+    """
+
+    def __init__(self, trust: Trust | None = None) -> None:
+        self._trust = trust
+        self._last_issued: dict[str, float] = {}
+        """By key, the `issued_at` (s) of its last message, applied or not: a copy of a refused one could fit later."""
         self.content = NOTHING_SAID
         self.version = 0
         self.position = 0
@@ -43,20 +56,56 @@ class ControlLog:
         """The version as it was counted before it was an offset: by `version` in messages of the old form."""
         self._versions: deque[tuple[int, Content]] = deque([(0, NOTHING_SAID)], maxlen=REMEMBERED)
 
-    def take(self, offset: int, timestamp: int | None, value: bytes | None) -> Taken:
+    def take(self, offset: int, timestamp: int | None, value: bytes | None, signature: bytes | None = None) -> Taken:
         """Apply the message at an offset, or refuse it. Offsets only rise."""
         self.position = offset + 1
         message: ControlMessage | None = None
+        signed_by: str | None = None
         try:
             message = parse_control(value)
+            signed_by = self._authenticate(offset, timestamp, message, value, signature)
             self._check(message, timestamp)
             content = message.apply(self.content, offset + 1, self._restore)
         except ControlError as problem:
-            return Taken(offset, timestamp, message, problem.with_traceback(None))
+            return Taken(offset, timestamp, message, problem.with_traceback(None), signed_by=signed_by)
+        if content is self.content:
+            return Taken(offset, timestamp, message, signed_by=signed_by)
         self._counted = self._counted + 1 if message.version is None else message.version
         self.content, self.version = content, offset + 1
         self._versions.append((self.version, content))
-        return Taken(offset, timestamp, message)
+        return Taken(offset, timestamp, message, is_applied=True, signed_by=signed_by)
+
+    def _authenticate(
+        self,
+        offset: int,
+        timestamp: int | None,
+        message: ControlMessage,
+        value: bytes | None,
+        signature: bytes | None,
+    ) -> str | None:
+        """The name of the key that signed it, where it must be signed. Raises ControlError where it counts for nothing."""
+        if self._trust is None or offset < self._trust.signed_from:
+            return None
+        name = self._trust.signer(value or b"", signature)
+        if message.issued_at is None or message.expires_at is None:
+            raise ControlError(
+                "it is signed but lacks issued_at or expires_at, without which a copy of it would count again",
+                Refusal.UNSIGNED,
+            )
+        issued = message.issued_at.timestamp()
+        if issued <= self._last_issued.get(name, float("-inf")):
+            raise ControlError(
+                f"it was issued at {message.issued_at.isoformat()}, and key {name} has signed one as young or younger before it: it is a "
+                "copy, or came out of order",
+                Refusal.REPLAYED,
+            )
+        if timestamp is not None and issued > timestamp / 1000 + _AHEAD:  # it would shut its key out until then
+            raise ControlError(
+                f"it was issued at {message.issued_at.isoformat()}, {_AHEAD} s and more ahead of the broker's clock: set the issuer's",
+                Refusal.REPLAYED,
+            )
+        self._last_issued[name] = issued
+        return name
 
     def _check(self, message: ControlMessage, timestamp: int | None) -> None:
         """Raise ControlError for a message that is too late, or was made for another state of the log."""

@@ -71,6 +71,12 @@ class _Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fi
             description="RFC 3339. Refused when the broker stamps the message at this time or later: it came too late to be meant."
         ),
     ] = None
+    issued_at: Annotated[
+        Annotated[datetime, msgspec.Meta(tz=True)] | None,
+        msgspec.Meta(
+            description="RFC 3339. Needed in a signed message: later in each than in the last of the same key."
+        ),
+    ] = None
     version: Annotated[
         Annotated[int, msgspec.Meta(ge=1, le=_MOST_EXACT)] | None,
         msgspec.Meta(
@@ -162,6 +168,17 @@ class SetModel(_Message, tag="set_model"):
         )
 
 
+class PrepareModel(_Message, tag="prepare_model"):
+    """Get, load and check a model, and say on control-status whether `set_model` could be honoured. Changes nothing in force."""
+
+    sha256: Annotated[_Sha256, msgspec.Meta(description="The model.")]
+    keep_thresholds: Annotated[bool, msgspec.Meta(description="As `set_model` will have it.")] = False
+
+    def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
+        """What is in force stays, to the letter."""
+        return content
+
+
 class StopAutomation(_Message, tag="stop_automation"):
     """Send every verdict to a human, until `resume_automation`; what else is in force stays."""
 
@@ -199,7 +216,7 @@ class Rollback(_Message, tag="rollback"):
 
 
 ControlMessage: TypeAlias = (
-    SetThreshold | SetCosts | SetAuditRate | SetModel | StopAutomation | ResumeAutomation | Rollback
+    SetThreshold | SetCosts | SetAuditRate | PrepareModel | SetModel | StopAutomation | ResumeAutomation | Rollback
 )
 
 _decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)

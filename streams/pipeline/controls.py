@@ -13,6 +13,7 @@ from featurizers import SecondlookError
 from scoring import ErrorModel
 from streams.errors import ControlError
 from streams.pipeline.control_content import EVERY_POLICY, NOTHING_SAID, Content, Threshold
+from streams.pipeline.control_messages import PrepareModel, SetModel
 
 FindModel = Callable[[str], ErrorModel]
 """The model of a sha256; raises ModelError where it cannot be had."""
@@ -60,6 +61,8 @@ class Baseline:
 
     model: ErrorModel
     cost_threshold: float
+    trust: str = ""
+    """Hash of the keys that sign control messages, if any do."""
 
     @property
     def threshold(self) -> float:
@@ -69,7 +72,9 @@ class Baseline:
     @property
     def hash(self) -> str:
         """The same for workers whose settings agree."""
-        return hashlib.sha256(f"{self.model.sha256} {self.cost_threshold!r}".encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            f"{self.model.sha256} {self.cost_threshold!r}{self.trust and ' '}{self.trust}".encode()
+        ).hexdigest()[:16]
 
 
 def is_calibrated(model: ErrorModel) -> bool:
@@ -99,6 +104,14 @@ def honour(content: Content, version: int, baseline: Baseline, find_model: FindM
     except SecondlookError as problem:
         return replace(controls, problem=str(problem))
     return replace(controls, thresholds=thresholds)
+
+
+def try_model(
+    message: PrepareModel, content: Content, version: int, baseline: Baseline, find_model: FindModel
+) -> str | None:
+    """Why a worker could not honour it if the model were put in force now; None if it could."""
+    step = SetModel(sha256=message.sha256, keep_thresholds=message.keep_thresholds)
+    return honour(step.apply(content, version, _nothing_to_find), version, baseline, find_model).problem
 
 
 def by_settings(baseline: Baseline) -> Controls:
@@ -134,5 +147,5 @@ def _value(
     return baseline.cost_threshold if one.value is None else one.value
 
 
-def _nothing_to_find(sha256: str) -> Any:
-    raise AssertionError(sha256)
+def _nothing_to_find(named: object) -> Any:
+    raise AssertionError(named)

@@ -53,6 +53,9 @@ class Refusal(StrEnum):
     OTHER_MODEL = "other_model"
     NOT_STOPPED = "not_stopped"
     UNKNOWN_VERSION = "unknown_version"
+    UNSIGNED = "unsigned"
+    BAD_SIGNATURE = "bad_signature"
+    REPLAYED = "replayed"
 
 
 REASONS: Final[dict[Reason, str]] = {
@@ -99,4 +102,8 @@ REFUSALS: Final[dict[Refusal, str]] = {
     Refusal.OTHER_MODEL: "A threshold made for another model than the one that the log names.",
     Refusal.NOT_STOPPED: "Automation was not stopped by that name, so it cannot be resumed by it.",
     Refusal.UNKNOWN_VERSION: "A rollback to a version that no message made, or more than 1,000 versions ago.",
+    Refusal.UNSIGNED: "Only signed messages count (`control_keys`), and it is not, or lacks `issued_at` or `expires_at`.",
+    Refusal.BAD_SIGNATURE: "Its signature is none of a trusted key over this message in this topic.",
+    Refusal.REPLAYED: "Its key has signed a message as young or younger before it: it is a copy, or came out of order. Or its issuer's "
+    "clock is five minutes ahead of the broker's.",
 }

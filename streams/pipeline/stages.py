@@ -173,7 +173,7 @@ class Pipeline:
         featurized, controls = batch.featurized, batch.controls
         matched = featurized.matched
         decided_at = rfc3339(self._now())
-        verdicts = iter(_verdicts(batch))
+        verdicts = iter(read_verdicts(featurized.vectors, batch.scores, controls.model))
         decisions: list[Output] = []
         vectors: list[Output] = []
         counts: Counter[tuple[str, str, str]] = Counter()
@@ -245,11 +245,9 @@ def _set_aside(case: Case, problem: Exception, matched: Matched, stage: str) -> 
     matched.incidents.append(incident(case.answer or case.request, stage, problem))
 
 
-def _verdicts(batch: ScoredBatch) -> list[Verdict]:
-    """The verdict of every answered case, in their order."""
-    featurized, scores, model = batch.featurized, batch.scores, batch.controls.model
-    vectors = featurized.vectors
-    rows = len(featurized.answered)
+def read_verdicts(vectors: Vectors, scores: Scores | None, model: ErrorModel | None) -> list[Verdict]:
+    """The verdict of every answer, in their order."""
+    rows = len(vectors.values)
     outcomes = vectors.outcomes.tolist()
     confidences = _or_none(vectors.values[:, SCHEMA.names.index("stated_confidence")])
     probabilities: list[float | None] = [None] * rows

@@ -24,6 +24,7 @@ from streams.kafka.control_reader import ControlReader
 from streams.kafka.control_status import StatusWriter
 from streams.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from streams.kafka.flow import Flow
+from streams.kafka.model_fetcher import ModelFetcher
 from streams.kafka.prober import Prober
 from streams.kafka.quality import HumanDecisions, agreement
 from streams.kafka.restore import Restorer
@@ -74,9 +75,9 @@ class Stream(mode.Service):
             max_bytes=settings.max_record_bytes,
         )
         given = baseline(settings)
-        shelf = ModelShelf(settings.model, given.model)
+        shelf = ModelShelf(settings.model, given.model, ModelFetcher(settings, settings.model))
         status = StatusWriter(settings, names, self.name, self.clock)
-        self.controls = ControlReader(settings, names, given, shelf.find, status, self.clock, shelf.names)
+        self.controls = ControlReader(settings, names, given, shelf, status, self.clock)
         self.prober = Prober(settings, names, self.clock.now)
         self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
         self.source = Source(settings, names, self.flow, self.restorer, self.prober)

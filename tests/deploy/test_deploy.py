@@ -75,6 +75,25 @@ def test_settings_exist(file: Path) -> None:
     assert {name for name in given - known if not name.startswith(KAFKA_PREFIX)} == set()
 
 
+def test_workers_can_write_to_their_model_directory() -> None:
+    """They fetch models into it: it is a volume that may be written to, filled with the image's model, and the setting names it."""
+    stateful = (ROOT / "deploy/kubernetes/statefulset.yaml").read_text()
+    (directory,) = re.findall(r"SECONDLOOK_MODEL: (\S+)", (ROOT / "deploy/kubernetes/configmap.yaml").read_text())
+    (image,) = re.findall(r"SECONDLOOK_MODEL=(\S+)", (ROOT / "deploy/Dockerfile").read_text())
+    before, worker = stateful.split("\n      containers:\n")
+    filling = before.split("- name: models\n")[1]
+    mount = f"- {{ name: models, mountPath: {directory} }}\n"
+    assert f"command: [cp, -r, {image}/., {directory}]\n" in filling
+    assert mount in filling
+    assert mount in worker
+    assert re.search(r"- name: models\n +emptyDir:", worker)
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert f'volumes: ["models:{image}"]' in compose.split("\n  worker:\n")[1].split("\n\n")[0]
+    assert re.search(
+        rf"^COPY --from=model --chown=10001 {image} {image}$", (ROOT / "deploy/Dockerfile").read_text(), re.MULTILINE
+    )
+
+
 def test_the_image_gets_what_it_copies() -> None:
     """Everything that the Dockerfile copies exists and is let through by its ignore file."""
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "deploy/Dockerfile").read_text(), flags=re.MULTILINE)

@@ -15,7 +15,7 @@ from streams.kafka.topics import Topic, topic_names
 from streams.pipeline.control_messages import SetThreshold, StopAutomation, encode_control
 from streams.pipeline.controls import Baseline
 from streams.settings import Settings, load_settings
-from tests.streams.pipeline.test_controls import Model
+from tests.streams.pipeline.test_controls import Model, Shelf
 
 pytestmark = pytest.mark.kafka
 TIMEOUT = 2.0
@@ -31,7 +31,7 @@ def reader(settings: Settings, topics: dict[str, Topic], monkeypatch: pytest.Mon
     monkeypatch.setattr(control_reader, "_CHECK_EVERY", 0.2)
     names, clock = topic_names(topics), BrokerClock()
     status = StatusWriter(settings, names, "worker-1", clock)
-    reader = ControlReader(settings, names, Baseline(Model(), 0.4), lambda _: Model(), status, clock)  # type: ignore[arg-type,return-value]
+    reader = ControlReader(settings, names, Baseline(Model(), 0.4), Shelf(), status, clock)  # type: ignore[arg-type]
     reader.start()
     yield reader
     reader.close()

@@ -4,8 +4,27 @@ from confluent_kafka import Producer
 
 from streams.kafka.clients import base_config
 from streams.kafka.reading import read_values
+from streams.kafka.recent import read_recent
 from streams.kafka.topics import Topic, existing_partitions
 from streams.settings import load_settings
+
+
+def test_the_last_records_are_the_newest_of_all_partitions(kafka: str, topics: dict[str, Topic]) -> None:
+    """However many there are in each, behind the markers of batches of one; since a time, none from before it."""
+    settings, topic = load_settings({"broker": kafka}, environ={}), topics["vectors"]
+    producer = Producer({"bootstrap.servers": kafka, "transactional.id": f"{topic.name}-recent"})
+    producer.init_transactions(20)
+    for number in range(12):
+        producer.begin_transaction()
+        value, stamp = f"{number}".encode(), 1_700_000_000_000 + 1_000 * number
+        producer.produce(topic.name, value, partition=0 if number < 9 else number % 4, timestamp=stamp)
+        producer.commit_transaction(20)
+    every = range(topic.partitions)
+    assert [b"7", b"8", b"9", b"10", b"11"] == read_recent(settings, topic.name, every, last=5)
+    since = 1_700_000_008_500
+    assert [b"9", b"10", b"11"] == read_recent(settings, topic.name, every, last=5, since=since)
+    assert [b"11"] == read_recent(settings, topic.name, every, last=1, since=since)
+    assert [] == read_recent(settings, topic.name, every, last=5, since=1_700_000_060_000)
 
 
 def test_what_a_transaction_took_back_is_not_read(kafka: str, topics: dict[str, Topic]) -> None:

@@ -78,6 +78,25 @@ def test_a_topic_that_does_not_take_the_largest_record(kafka: str, prefix: str) 
     assert f"--entity-name {narrow.name} --add-config max.message.bytes=" in problem
 
 
+@pytest.mark.parametrize(
+    ("setting", "mending"),
+    [
+        ({"cleanup.policy": "delete"}, "cleanup.policy=compact"),
+        ({"max.message.bytes": "500000"}, "max.message.bytes=1048588"),
+    ],
+)
+def test_a_models_topic_that_loses_or_refuses_models(
+    kafka: str, prefix: str, setting: dict[str, str], mending: str
+) -> None:
+    """A model in force must be there for the next worker, and its chunks must be taken: a problem, with the command."""
+    conf = {"bootstrap.servers": kafka}
+    wanted = load_topics(prefix)
+    other = dataclasses.replace(wanted["models"], config={**wanted["models"].config, **setting})
+    create_topics(conf, {**wanted, "models": other})
+    (problem,) = check_configs(conf, wanted, max_record_bytes=1_000_000).errors
+    assert f"--entity-name {other.name} --add-config {mending}" in problem
+
+
 def test_an_input_topic_with_the_producers_time(kafka: str, prefix: str) -> None:
     """An input topic stamped by its producers works, with a warning that names the command."""
     conf = {"bootstrap.servers": kafka}

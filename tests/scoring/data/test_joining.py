@@ -11,7 +11,7 @@ import pytest
 
 from featurizers import SCHEMA
 from scoring import DataError
-from scoring.data.dataset import Dataset
+from scoring.data.dataset import NO_LABEL, Dataset
 from scoring.data.joining import join_decisions, read_labelled_vectors
 from scoring.data.loading import load
 
@@ -53,6 +53,16 @@ def test_the_outcome_is_read_from_the_vector(stated: dict[str, Any], outcome: in
     """Inconclusive and missing outcomes are told from verdicts; null is missing."""
     data = join_decisions(_records(_vector("a", **stated)), _records(_decision("a", 1))).data
     assert [outcome] == data.outcomes.tolist()
+
+
+def test_a_vector_that_nobody_judged_can_be_kept() -> None:
+    """Without a label, beside those that have one; of none at all it is said that there is none."""
+    data = join_decisions(_records(_vector("a"), _vector("b")), _records(_decision("b", 1)), keep_unlabelled=True).data
+    assert [("a", NO_LABEL), ("b", 1)] == [
+        (origin.request_id, label) for origin, label in zip(data.origins, data.labels.tolist(), strict=True)
+    ]
+    with pytest.raises(DataError, match=r"There is no vector of schema .* \(both are empty"):
+        join_decisions([], [], keep_unlabelled=True)
 
 
 def test_the_last_record_counts() -> None:

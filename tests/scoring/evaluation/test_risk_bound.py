@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from scoring import ThresholdError
-from scoring.evaluation import risk_bound_threshold
+from scoring.evaluation import clopper_pearson, risk_bound_threshold
 from scoring.evaluation.risk_bound import clopper_pearson_upper
 
 
@@ -29,6 +29,16 @@ def _draw(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.boo
     """Answers whose error rate rises with the score as score ** 2: the risk below a threshold t is then t ** 2 / 3."""
     scores = rng.random(SIZE)
     return scores, rng.random(SIZE) < scores**2
+
+
+@given(n=st.integers(1, 400), data=st.data(), confidence=st.floats(0.5, 0.99))
+def test_clopper_pearson_interval_is_that_of_scipy(n: int, data: st.DataObject, confidence: float) -> None:
+    """Both ends, nothing seen wrong and everything included."""
+    from scipy import stats
+
+    errors = data.draw(st.integers(0, n))
+    theirs = stats.binomtest(errors, n).proportion_ci(confidence, method="exact")
+    assert (theirs.low, theirs.high) == pytest.approx(clopper_pearson(errors, n, confidence), abs=1e-9)
 
 
 def test_risk_bound_holds_in_repeated_draws_where_the_uncorrected_search_fails() -> None:

@@ -24,7 +24,7 @@ MODEL = "a" * 64
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[EmbeddedBroker]:
-    with EmbeddedBroker([TOPICS["control"], TOPICS["control_status"]]) as broker:
+    with EmbeddedBroker([TOPICS["control"], TOPICS["control_status"], TOPICS["models"]]) as broker:
         yield broker
 
 
@@ -76,7 +76,7 @@ def test_the_command_says_which_policies_it_reaches(
         (["set-model", "latest"], "'latest' is no model's sha256"),
         (
             ["set-model", "abcdef"],
-            "none of the live workers' models begins with abcdef. No live worker says what it has",
+            "none of the models of the live workers and of secondlook.models begins with abcdef",
         ),
         (["stop", "--expires-at", "tomorrow"], "'tomorrow' is no time with its zone"),
         (["resume", "--policy", "spam"], "automation of spam"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoring import ErrorModel, ModelError, load_model
+from scoring import ErrorModel, load_model
 from streams.errors import ControlError
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
@@ -20,6 +20,7 @@ from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import (
+    PrepareModel,
     ResumeAutomation,
     Rollback,
     SetAuditRate,
@@ -34,6 +35,7 @@ from streams.pipeline.controls import Baseline
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
 from tests.streams.contracts.checking import NAMES_ALMOST, check, is_valid
+from tests.streams.pipeline.test_controls import Shelf
 
 NAMES = {key: topic.name for key, topic in load_topics().items()}
 NUMBERS_ALMOST = st.one_of(
@@ -43,6 +45,7 @@ CONTROL_TYPES = [
     "set_threshold",
     "set_costs",
     "set_audit_rate",
+    "prepare_model",
     "set_model",
     "stop_automation",
     "resume_automation",
@@ -89,6 +92,7 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
         SetThreshold(threshold=0.5, policy="hate", version=3, issued_by="me"),
         SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),
         SetAuditRate(policy="hate", rate=0),
+        PrepareModel(sha256="a" * 64, keep_thresholds=True),
         SetModel(sha256="a" * 64),
         SetModel(sha256="a" * 64, keep_thresholds=True, reason="better", expected_version=0),
         StopAutomation(policy="*", expires_at=datetime(2026, 11, 1, tzinfo=UTC)),
@@ -109,27 +113,29 @@ def model(models: Path) -> ErrorModel:
 
 
 def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
-    """Started, applied, refused, unable and stopped, as a worker's control reader writes them."""
-
-    def find(sha256: str) -> ErrorModel:
-        raise ModelError(f"no model {sha256}")
-
+    """Started, applied, refused, ready for a model, unable and stopped, as a worker's control reader writes them."""
     topics = [topic for key, topic in load_topics().items() if key in {"control", "control_status"}]
     with EmbeddedBroker(topics) as broker:
         ours, clock = load_settings({"broker": broker.bootstrap}, environ={}), BrokerClock()
         status = StatusWriter(ours, NAMES, "worker-1", clock)
-        reader = ControlReader(ours, NAMES, Baseline(model, 0.4), find, status, clock, lambda: [model.sha256])
+        reader = ControlReader(ours, NAMES, Baseline(model, 0.4), Shelf({model.sha256: model}), status, clock)
         reader.start()
         publish_control(ours, SetThreshold(threshold=0.7, policy="hate"))
         wait_until(lambda: reader.log.position == 1)
         publish_control(ours, ResumeAutomation(policy="*"))
         wait_until(lambda: reader.log.position == 2)
+        for position, sha256 in ((3, model.sha256), (4, "a" * 64)):
+            publish_control(ours, PrepareModel(sha256=sha256))
+            wait_until(lambda position=position: reader.log.position == position)  # type: ignore[misc]
         publish_control(ours, SetModel(sha256="a" * 64))
         wait_until(lambda: reader.current.problem is not None)
         reader.close()
         said = [check("control-status", value) for value in read_values(ours, NAMES["control_status"], [0])]
     events = [one["event"] for one in said if one["event"] != "alive"]
-    assert ["started", "applied", "refused", "not_honoured", "applied", "stopped"] == events
+    assert ["started", "applied", "refused", "prepared", "prepared", "not_honoured", "applied", "stopped"] == events
+    ready, unable = (one["prepared"] for one in said if one["event"] == "prepared")
+    assert {"offset": 2, "sha256": model.sha256} == ready
+    assert {"offset": 3, "sha256": "a" * 64, "problem": f"no model {'a' * 64}"} == unable
     assert 2 * [f"no model {'a' * 64}"] == [
         one["problem"] for one in said if one["event"] in {"not_honoured", "stopped"}
     ]

@@ -3,26 +3,25 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
 import pytest
 from confluent_kafka import Producer
 
-from scoring import ModelError
 from streams.errors import ControlError
 from streams.kafka import control_reader
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
-from streams.kafka.control_status import StatusWriter, WorkerStatus, decode_status
+from streams.kafka.control_status import Prepared, StatusWriter, WorkerStatus, decode_status
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics, topic_names
-from streams.pipeline.control_messages import SetModel, SetThreshold
+from streams.pipeline.control_messages import PrepareModel, SetModel, SetThreshold
 from streams.pipeline.controls import Baseline
 from streams.pipeline.reasons import Refusal
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
-from tests.streams.pipeline.test_controls import OTHER, Model
+from tests.streams.pipeline.test_controls import OTHER, Model, Shelf
 
 TOPICS = load_topics()
 NAMES = topic_names(TOPICS)
@@ -44,15 +43,10 @@ class Reader(ControlReader):
     """One whose models can be given to it, closed in the end."""
 
     def __init__(self, settings: Settings) -> None:
-        self.has: dict[str, Any] = {}
+        self.shelf = Shelf()
         clock = BrokerClock()
         status = StatusWriter(settings, NAMES, "worker-1", clock)
-        super().__init__(settings, NAMES, Baseline(Model(), 0.4), self.find, status, clock)  # type: ignore[arg-type]
-
-    def find(self, sha256: str) -> Any:
-        if sha256 not in self.has:
-            raise ModelError(f"no model {sha256}")
-        return self.has[sha256]
+        super().__init__(settings, NAMES, Baseline(Model(), 0.4), self.shelf, status, clock)  # type: ignore[arg-type]
 
     def __enter__(self) -> Self:
         self.start()
@@ -101,12 +95,33 @@ def test_a_model_that_comes_later_is_taken_up(settings: Settings, monkeypatch: p
     with Reader(settings) as reader:
         assert (2, None) == (reader.current.version, reader.current.model)
         assert "no model" in str(reader.current.problem)
-        reader.has[OTHER] = Model(OTHER)
+        reader.shelf.has[OTHER] = Model(OTHER)
         wait_until(lambda: reader.current.problem is None)
         assert {"*": 0.9} == reader.current.thresholds
     first, *_, last = said(settings)
     assert ("started", False, "stopped", True) == (first.event, first.honoured, last.event, last.honoured)
     assert "honoured" in {one.event for one in said(settings)}
+
+
+def test_a_worker_says_when_it_is_ready_for_a_model(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before it knows; what is in force stays as it is. It gives up after a while: whoever asked has gone."""
+    monkeypatch.setattr(control_reader, "_CHECK_EVERY", 0.1)
+    with Reader(settings) as reader:
+        reader.shelf.looking.add(OTHER)
+        publish_control(settings, PrepareModel(sha256=OTHER))
+        wait_until(lambda: reader.log.position == 1)
+        time.sleep(0.5)
+        assert reader._prepared is None
+        reader.shelf.looking.clear()
+        wait_until(lambda: reader._prepared is not None)
+        reader.shelf.has[OTHER] = Model(OTHER)
+        wait_until(lambda: reader._prepared == Prepared(0, OTHER))
+        assert (0, None) == (reader.current.version, reader.current.problem)
+        monkeypatch.setattr(control_reader, "_PREPARE_FOR", 0.0)
+        publish_control(settings, PrepareModel(sha256="d" * 64))
+        wait_until(lambda: reader.log.position == 2 and reader._preparing is None)
+    told = [one.prepared for one in said(settings) if one.event == "prepared"]
+    assert [Prepared(0, OTHER, f"no model {OTHER}"), Prepared(0, OTHER)] == told
 
 
 def test_old_refusals_are_told_once(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:

@@ -54,6 +54,15 @@ def test_live_is_who_spoke_just_now_and_does_not_stop(settings: Settings) -> Non
         assert ({"live"}, {"hung"}) == (set(fleet.live), set(fleet.gone))
 
 
+def test_who_read_as_far_and_has_a_lower_version_refused_it(settings: Settings) -> None:
+    """It trusts other keys: what it said does not count as in force."""
+    say(settings, "took", control_version=5, position=5)
+    say(settings, "refused", control_version=4, position=5)
+    with Fleet(settings) as fleet:
+        standing = fleet.standing(5, 5)
+        assert ({"took"}, {"refused"}, False) == (set(standing.in_force), set(standing.unable), standing.everywhere)
+
+
 def test_a_clock_that_is_wrong_hides_nobody_for_long(settings: Settings) -> None:
     """By this machine's clock the worker fell silent long ago; it is live once it is heard."""
     say(settings, "live")
@@ -71,12 +80,12 @@ def test_each_live_worker_has_it_in_force_or_is_unable_or_silent(settings: Setti
     say(settings, "behind", position=5)
     say(settings, "hung", position=5, ago=LIVE_FOR + 5)
     with Fleet(settings) as fleet:
-        standing = fleet.standing(6, ["hung"])
+        standing = fleet.standing(6, 0, ["hung"])
         assert ["there"] == list(standing.in_force)
         assert ["no model"] == [one.cannot for one in standing.unable.values()]
         assert {"behind", "hung"} == set(standing.silent)
         assert not standing.everywhere
-        assert not fleet.standing(5).silent
+        assert not fleet.standing(5, 0).silent
 
 
 def test_a_worker_of_an_older_version_counts_as_silent(settings: Settings) -> None:
@@ -87,7 +96,7 @@ def test_a_worker_of_an_older_version_counts_as_silent(settings: Settings) -> No
         producer.produce(NAMES["control_status"], value, b"old")
     producer.flush(5)
     with Fleet(settings) as fleet:
-        assert {"old"} == set(fleet.standing(0).silent)
+        assert {"old"} == set(fleet.standing(0, 0).silent)
 
 
 def test_workers_that_differ_in_log_or_settings_are_split(settings: Settings) -> None:

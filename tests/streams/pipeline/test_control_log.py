@@ -51,6 +51,18 @@ def values(log: ControlLog) -> dict[str, float | None]:
     return {policy: one.value for policy, one in log.content.thresholds.items()}
 
 
+def test_preparing_a_model_makes_no_version() -> None:
+    """Whoever saw a version in force may still expect it after it, and the next version is the next message's offset + 1."""
+    log = fold(threshold(), {"type": "prepare_model", "sha256": MODEL, "expected_version": 1})
+    assert (1, 2) == (log.version, log.position)
+    assert 3 == fold(threshold(0.4, expected_version=1), log=log).version
+    assert "stale" == refused(log, {"type": "prepare_model", "sha256": MODEL, "expected_version": 1})
+    assert "unknown_version" == refused(log, {"type": "rollback", "to_version": 2})
+    assert "invalid" == refused(log, {"type": "prepare_model", "sha256": "latest"})
+    old_form = fold({"type": "prepare_model", "sha256": MODEL}, threshold(version=1))
+    assert 2 == old_form.version
+
+
 def test_the_version_is_that_of_the_last_message_applied() -> None:
     """Its offset + 1: what is refused makes none."""
     log = fold(threshold())

@@ -7,8 +7,8 @@ import pytest
 
 from scoring import ModelError
 from streams.pipeline.control_log import ControlLog
-from streams.pipeline.control_messages import SetCosts, SetModel, SetThreshold, encode_control
-from streams.pipeline.controls import Baseline, Controls, by_settings, honour
+from streams.pipeline.control_messages import PrepareModel, SetCosts, SetModel, SetThreshold, encode_control
+from streams.pipeline.controls import Baseline, Controls, by_settings, honour, try_model
 
 OWN, OTHER, RAW = "0" * 64, "a" * 64, "b" * 64
 
@@ -25,6 +25,28 @@ class Model:
     @property
     def card(self) -> dict[str, Any]:
         return {"calibrated": self.calibrated}
+
+
+@dataclass
+class Shelf:
+    """A worker's models, and those that it is looking for."""
+
+    has: dict[str, Any] = field(default_factory=dict)
+    looking: set[str] = field(default_factory=set)
+
+    def find(self, sha256: str) -> Any:
+        if sha256 not in self.has:
+            raise ModelError(f"no model {sha256}")
+        return self.has[sha256]
+
+    def names(self) -> list[str]:
+        return list(self.has)
+
+    def is_looking(self, sha256: str) -> bool:
+        return sha256 in self.looking
+
+    def look_again(self, sha256: str) -> None:
+        """Somebody says that it is there."""
 
 
 def baseline(**model: Any) -> Baseline:
@@ -49,6 +71,31 @@ def test_without_a_message_the_settings_hold() -> None:
     """The model of the settings, the threshold of their costs; a model that is not calibrated has none."""
     assert (None, {"*": 0.4}, 0) == (honoured().problem, honoured().thresholds, honoured().version)
     assert {"*": 0.0} == by_settings(baseline(calibrated=False)).thresholds
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (PrepareModel(sha256=OTHER), None),
+        (PrepareModel(sha256=OTHER, keep_thresholds=True), None),
+        (PrepareModel(sha256=RAW), None),
+        (PrepareModel(sha256=RAW, keep_thresholds=True), "is not calibrated"),
+        (PrepareModel(sha256="c" * 64), "no model"),
+    ],
+)
+def test_trying_a_model_says_what_putting_it_in_force_would(message: PrepareModel, why: str | None) -> None:
+    """Ready, or the very reason for which everything would go to humans; what is in force stays meanwhile."""
+    shelf = Shelf({OWN: Model(), OTHER: Model(OTHER), RAW: Model(RAW, calibrated=False)})
+    log = ControlLog()
+    log.take(0, 0, encode_control(SetThreshold(policy="*", threshold=0.2)))
+    before = log.content
+    assert log.take(1, 0, encode_control(message)).refusal is None
+    problem = try_model(message, log.content, log.version, baseline(), shelf.find)
+    assert why is problem if why is None else why in str(problem)
+    assert before is log.content
+    step = SetModel(sha256=message.sha256, keep_thresholds=message.keep_thresholds)
+    log.take(2, 0, encode_control(step))
+    assert problem == honour(log.content, log.version, baseline(), shelf.find).problem
 
 
 def test_a_model_that_is_not_there_stops_automation() -> None:

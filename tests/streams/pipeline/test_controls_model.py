@@ -4,11 +4,12 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from scoring import ModelError
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import encode_control
+from streams.pipeline.control_signing import Trust, new_keys, sign
 from streams.pipeline.controls import Baseline, Controls, honour, is_calibrated
 from streams.pipeline.matching import Case
 from streams.pipeline.routing import AUTO_ACTION, Verdict, decide
@@ -18,6 +19,7 @@ from tests.streams.pipeline.test_controls import Model
 SHAS = [letter * 64 for letter in "0abc"]
 RAW = SHAS[3]
 POLICIES = ["*", "hate", "spam"]
+ANA, EVE = new_keys(), new_keys()
 
 
 def model(sha256: str) -> Any:
@@ -27,8 +29,10 @@ def model(sha256: str) -> Any:
 class Worker:
     """Folds the log for itself, has some of the models, and one of them by its settings."""
 
-    def __init__(self, own: str, has: frozenset[str]) -> None:
-        self.log = ControlLog()
+    def __init__(self, own: str, has: frozenset[str], *, trusting: bool) -> None:
+        self.trusting = trusting
+        self.log = ControlLog(Trust("control", {"ana": ANA[1]}) if trusting else None)
+        self.applied: list[tuple[int, bytes, bytes | None]] = []
         self.baseline = Baseline(model(own), 0.4)
         self.has = has
 
@@ -37,9 +41,10 @@ class Worker:
             raise ModelError(f"no model {sha256}")
         return model(sha256)
 
-    def read(self, topic: list[tuple[int, bytes]], most: int) -> None:
+    def read(self, topic: list[tuple[int, bytes, bytes | None]], most: int) -> None:
         for offset in range(self.log.position, min(len(topic), self.log.position + most)):
-            self.log.take(offset, *topic[offset])
+            if self.log.take(offset, *topic[offset]).is_applied:
+                self.applied.append(topic[offset])
 
     @property
     def controls(self) -> Controls:
@@ -50,6 +55,7 @@ COMMON = {
     "expected_version": st.one_of(st.none(), st.integers(0, 12)),
     "expires_at": st.sampled_from([None, "1970-01-01T00:00:01Z", "2100-01-01T00:00:00Z"]),
     "version": st.one_of(st.none(), st.none(), st.integers(1, 12)),
+    "issued_at": st.sampled_from([None, "1970-01-01T00:00:00Z", "1970-01-01T00:00:02Z", "2023-11-14T22:13:20Z"]),
 }
 POLICY = st.sampled_from(POLICIES)
 SHA = st.sampled_from(SHAS)
@@ -74,7 +80,14 @@ MESSAGES = st.one_of(
         }
     ),
     st.fixed_dictionaries({"type": st.just("set_audit_rate"), "policy": POLICY, "rate": st.floats(0, 1), **COMMON}),
-    st.fixed_dictionaries({"type": st.just("set_model"), "sha256": SHA, "keep_thresholds": st.booleans(), **COMMON}),
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["set_model", "prepare_model"]),
+            "sha256": SHA,
+            "keep_thresholds": st.booleans(),
+            **COMMON,
+        }
+    ),
     st.fixed_dictionaries(
         {"type": st.sampled_from(["stop_automation", "resume_automation"]), "policy": POLICY, **COMMON}
     ),
@@ -90,17 +103,29 @@ class OneLogManyWorkers(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.topic: list[tuple[int, bytes]] = []
+        self.topic: list[tuple[int, bytes, bytes | None]] = []
         self.running: list[Worker] = []
-        self.hash_of: dict[int, str] = {}
+        self.hash_of: dict[tuple[bool, int], str] = {}
 
-    @rule(value=VALUES, stamp=st.sampled_from([0, 2_000, 1_700_000_000_000]))
-    def write(self, value: bytes, stamp: int) -> None:
-        self.topic.append((stamp, value))
+    @rule(value=VALUES, stamp=st.sampled_from([0, 2_000, 1_700_000_000_000]), key=st.sampled_from([None, ANA, EVE]))
+    def write(self, value: bytes, stamp: int, key: tuple[bytes, bytes] | None) -> None:
+        self.topic.append((stamp, value, key and sign(key[0], "control", value)))
 
-    @rule(target=workers, own=SHA, has=st.frozensets(SHA))
-    def start(self, own: str, has: frozenset[str]) -> Worker:
-        worker = Worker(own, has | {own})
+    @rule(policy=POLICY, second=st.integers(0, 9))
+    def write_signed(self, policy: str, second: int) -> None:
+        issued, late = f"2023-11-14T22:13:0{second}Z", "2100-01-01T00:00:00Z"
+        stop = {"type": "stop_automation", "policy": policy, "issued_at": issued, "expires_at": late}
+        self.write(encode_control(stop), 1_700_000_000_000, ANA)  # type: ignore[arg-type]
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.topic)
+    def write_a_copy(self, data: st.DataObject) -> None:
+        _, value, signature = data.draw(st.sampled_from(self.topic))
+        self.topic.append((1_700_000_000_000, value, signature))
+
+    @rule(target=workers, own=SHA, has=st.frozensets(SHA), trusting=st.booleans())
+    def start(self, own: str, has: frozenset[str], *, trusting: bool) -> Worker:
+        worker = Worker(own, has | {own}, trusting=trusting)
         worker.read(self.topic, len(self.topic))
         self.running.append(worker)
         return worker
@@ -121,13 +146,23 @@ class OneLogManyWorkers(RuleBasedStateMachine):
     def one_version_is_one_content(self) -> None:
         for worker in self.running:
             log = worker.log
-            assert log.content.hash == self.hash_of.setdefault(log.version, log.content.hash)
+            known = worker.trusting, log.version
+            assert log.content.hash == self.hash_of.setdefault(known, log.content.hash)
 
     @invariant()
     def a_position_has_one_version(self) -> None:
-        versions: dict[int, int] = {}
+        versions: dict[tuple[bool, int], int] = {}
         for worker in self.running:
-            assert worker.log.version == versions.setdefault(worker.log.position, worker.log.version)
+            known = worker.trusting, worker.log.position
+            assert worker.log.version == versions.setdefault(known, worker.log.version)
+
+    @invariant()
+    def who_trusts_a_key_goes_by_its_messages_alone(self) -> None:
+        for worker in self.running:
+            signatures = [signature for _, _, signature in worker.applied]
+            if worker.trusting:
+                assert signatures == [sign(ANA[0], "control", value) for _, value, _ in worker.applied]
+                assert len(signatures) == len(set(signatures))
 
     @invariant()
     def what_is_automated_is_in_force(self) -> None:

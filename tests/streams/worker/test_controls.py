@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -91,7 +90,7 @@ def test_a_worker_without_the_model_automates_nothing_until_it_has_it(
         assert {None} == {one["model"]["sha256"] for one in found}
         status, said = readiness(free_port)
         assert 503 == status
-        assert f"No model at {own_models / sha256}" in said["reason"]
+        assert f"No model at {own_models / sha256}; secondlook.models has no whole model" in said["reason"]
         waited = control(broker, "wait", "--wait", "1")
         assert 3 == waited.exit_code
         assert "lacking: everything goes to humans, it cannot do that: No model" in waited.output
@@ -105,6 +104,28 @@ def test_a_worker_without_the_model_automates_nothing_until_it_has_it(
         assert automated(later)
         assert {sha256} == {one["model"]["sha256"] for one in later}
         assert 0 == running.terminate()
+
+
+def test_a_worker_fetches_the_model_that_it_lacks(broker: EmbeddedBroker, own_models: Path) -> None:
+    """From the topic, as soon as it is pushed; then it goes on by itself, and the folder is there for its next start."""
+    elsewhere = own_models.parent / "elsewhere"
+    sha256 = write_model(elsewhere, *single_estimator_model("entropy")).name
+    for message in (["set-model", sha256], ["set-threshold", "0.9"]):
+        assert 0 == control(broker, *message, "--wait", "0").exit_code
+    with worker(broker, own_models, instance_id="lacking") as running:
+        running.wait_for("assigned")
+        assert 3 == control(broker, "wait", "--wait", "1").exit_code
+        pushed = CliRunner().invoke(main, ["models", "push", "--model", str(elsewhere), "--broker", broker.bootstrap])
+        assert 0 == pushed.exit_code, pushed.output
+        assert 0 == control(broker, "wait", "--wait", "20").exit_code
+        assert [sha256] == [name for name in shown(broker)["workers"]["lacking"]["models"] if name == sha256]
+        send(broker.bootstrap)
+        found = decisions(broker.bootstrap)
+        assert automated(found)
+        assert {sha256} == {one["model"]["sha256"] for one in found}
+        assert 0 == running.terminate()
+    assert (elsewhere / sha256 / "model.onnx").read_bytes() == (own_models / sha256 / "model.onnx").read_bytes()
+    assert sha256 != (own_models / "current").read_text().strip()
 
 
 def test_stop_resume_and_rollback(broker: EmbeddedBroker, models: Path) -> None:
@@ -142,6 +163,30 @@ def test_stop_resume_and_rollback(broker: EmbeddedBroker, models: Path) -> None:
     assert (5, True) == (gone.exit_code, "no worker is live" in gone.output)
 
 
+def test_a_simulation_says_what_the_worker_does(broker: EmbeddedBroker, own_models: Path) -> None:
+    """Of the answers that it decided, how it did and how it would; applied, the same answers are decided so."""
+
+    def simulated(*arguments: str) -> dict[str, Any]:
+        result = control(broker, "simulate", "--threshold", "0.9", "--model", str(own_models), "--json", *arguments)
+        assert 0 == result.exit_code, result.output
+        document: dict[str, Any] = orjson.loads(result.stdout[: result.stdout.rindex("}") + 1])
+        return document
+
+    with worker(broker, own_models, instance_id="worker-1") as running:
+        running.wait_for("assigned")
+        send(broker.bootstrap)
+        before = len(automated(decisions(broker.bootstrap)))
+        every = simulated()["rows"][0]
+        assert (len(ITEMS), before) == (every["answers"], every["now"]["automated"])
+        assert before < every["then"]["automated"]
+        assert simulated("--apply")["rows"][0] == every
+        again = [{**item.request, "request_id": f"again-{item.request_id}"} for item in ITEMS]
+        send(broker.bootstrap, [replace(item, request=one) for item, one in zip(ITEMS, again, strict=True)])
+        later = [one for one in decisions(broker.bootstrap, 2 * len(ITEMS)) if one["request_id"].startswith("again-")]
+        assert every["then"]["automated"] == len(automated(later))
+        assert 0 == running.terminate()
+
+
 def test_a_worker_that_stays_silent_is_no_success(broker: EmbeddedBroker, models: Path) -> None:
     """One of two is frozen: the command names it and does not return 0."""
     with worker(broker, models, instance_id="frozen") as frozen, worker(broker, models, instance_id="well") as well:
@@ -156,6 +201,38 @@ def test_a_worker_that_stays_silent_is_no_success(broker: EmbeddedBroker, models
         assert "frozen: silent for" in result.output
         assert "well: in force, version 1" in result.output
         assert 0 == control(broker, "wait").exit_code
+
+
+def test_a_model_is_in_force_only_once_every_worker_is_ready(broker: EmbeddedBroker, own_models: Path) -> None:
+    """Both lack it: refused. It is pushed: both fetch it first. One is frozen: refused again, and nothing has changed."""
+    elsewhere = own_models.parent / "elsewhere"
+    sha256 = write_model(elsewhere, *single_estimator_model("entropy")).name
+    other = Path(shutil.copytree(own_models, own_models.parent / "other"))
+    with worker(broker, own_models, instance_id="a") as first, worker(broker, other, instance_id="b") as second:
+        for one in (first, second):
+            one.wait_for("assigned")
+        refused = control(broker, "set-model", sha256)
+        assert 4 == refused.exit_code
+        for name in ("a", "b"):
+            assert f"{name} cannot do it: No model at" in refused.output
+        pushed = CliRunner().invoke(main, ["models", "push", "--model", str(elsewhere), "--broker", broker.bootstrap])
+        assert 0 == pushed.exit_code, pushed.output
+        result = control(broker, "set-model", sha256[:10], "--expected-version", "0", "--reason", "better")
+        assert (0, True) == (result.exit_code, "ready for it: a, b" in result.output), result.output
+        assert [True, True] == [one["in_force"] for one in shown(broker)["workers"].values()]
+        os.kill(second.pid, signal.SIGSTOP)
+        try:
+            version = shown(broker)["version"]
+            result = control(broker, "set-model", (own_models / "current").read_text().strip(), "--wait", "5")
+        finally:
+            os.kill(second.pid, signal.SIGCONT)
+        assert (4, True) == (result.exit_code, "b did not say within 5 s that it is ready" in result.output), (
+            result.output
+        )
+        assert (version, sha256) == (shown(broker)["version"], shown(broker)["model"]["sha256"])
+        told = [orjson.loads(line) for line in control(broker, "history", "--json").stdout.splitlines()]
+        assert [False, False, True, False] == [one["applied"] for one in told]
+        assert [None] * 4 == [one["refused"] for one in told]
 
 
 def test_workers_of_different_settings_are_a_split_fleet(broker: EmbeddedBroker, models: Path) -> None:
@@ -173,14 +250,17 @@ def test_workers_of_different_settings_are_a_split_fleet(broker: EmbeddedBroker,
 def test_what_looks_like_a_mistake_is_not_written(broker: EmbeddedBroker, own_models: Path) -> None:
     """A policy that no model knows, a model that a worker lacks, what single policies have: said in one line, with what to do."""
     sha256 = (own_models / "current").read_text().strip()
+    uncalibrated = second_model(own_models)
     with worker(broker, own_models, instance_id="worker-1") as running:
         running.wait_for("assigned")
         assert 0 == control(broker, "set-threshold", "0.3", "--policy", "hate").exit_code
         slips = {
             ("stop", "--policy", "hte"): "is 'hate' meant?",
             ("set-threshold", "0.3"): "takes away the thresholds that hate has of their own: say --yes",
-            ("set-model", "f" * 64): "is not in the model directory of worker-1",
-            ("set-model", "f" * 6): f"They have: {sha256}",
+            ("set-model", "f" * 64, "--keep-thresholds"): "worker-1 cannot do it: No model at",
+            ("set-model", sha256, "--keep-thresholds", "--wait", "0"): "leaves worker-1 no time to get ready",
+            ("set-model", uncalibrated, "--keep-thresholds"): "is not calibrated",
+            ("set-model", "f" * 6): f"They have: {min(sha256, uncalibrated)}",
             ("set-model", "nonsense"): "is no model's sha256",
             ("set-threshold", "0.3", "--policy", "hate", "--expected-version", "7"): "expects version 7 in force",
             ("rollback", "9"): "version 9 cannot be restored",
@@ -193,10 +273,8 @@ def test_what_looks_like_a_mistake_is_not_written(broker: EmbeddedBroker, own_mo
         assert 0 == control(broker, "set-model", sha256[:8], "--keep-thresholds").exit_code
         assert sha256 == shown(broker)["model"]["sha256"]
         good = shown(broker)["version"]
-        uncalibrated = second_model(own_models)
-        deadline = time.monotonic() + 20  # it says every three seconds what it has
-        while uncalibrated not in shown(broker)["workers"]["worker-1"]["models"]:
-            assert time.monotonic() < deadline
-        kept = control(broker, "set-model", uncalibrated, "--keep-thresholds")
+        forced = ["set-model", uncalibrated, "--keep-thresholds", "--force"]
+        assert 2 == control(broker, *forced).exit_code
+        kept = control(broker, *forced, "--yes")
         assert (3, True) == (kept.exit_code, "not calibrated" in kept.output), kept.output
         assert 0 == control(broker, "rollback", str(good)).exit_code

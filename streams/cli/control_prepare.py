@@ -1,0 +1,83 @@
+"""The first step of `set-model`: every live worker gets ready for the model, before anything changes."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import click
+
+from streams.cli.control_issue import Issue, listed, some, write
+from streams.cli.printable import printable
+from streams.errors import ControlError
+from streams.kafka.control_status import STOPPED
+from streams.kafka.fleet import LISTEN, Fleet
+from streams.kafka.model_topic import models_topic, read_models
+from streams.pipeline.control_messages import PrepareModel, SetModel
+from streams.settings import Settings
+
+_SHORTEST_SHA: Final = 6
+
+
+def full_sha256(text: str, settings: Settings, fleet: Fleet, here: Iterable[str] = ()) -> str:
+    """The sha256 that a text means: itself, or the only one of the workers' and the topic's models that begins so.
+
+    Raises ControlError.
+    """
+    if re.fullmatch("[0-9a-f]{64}", text):
+        return text
+    if not re.fullmatch(f"[0-9a-f]{{{_SHORTEST_SHA},63}}", text):
+        raise ControlError(
+            f"{printable(text)!r} is no model's sha256: that is 64 digits 0-9a-f, the name of its folder in a model directory, and may "
+            f"be cut to {_SHORTEST_SHA} (secondlook models list). Nothing was written"
+        )
+    theirs = (sha256 for one in fleet.live.values() for sha256 in one.models)
+    have = sorted({*here, *theirs, *read_models(settings).names()})
+    found = [sha256 for sha256 in have if sha256.startswith(text)]
+    if len(found) != 1:
+        raise ControlError(
+            f"{len(found) or 'none'} of the models of the live workers and of {models_topic(settings)} begins with {text}. "
+            f"{listed('They have', have)}"
+        )
+    return found[0]
+
+
+def prepare(message: SetModel, asked: Issue, settings: Settings, fleet: Fleet) -> None:
+    """Have every live worker get, load and check the model. Raises ControlError unless each says that it could honour it.
+
+    With no worker live there is nobody to ask.
+    """
+    if not fleet.live:
+        fleet.listen(min(asked.wait, LISTEN), lambda: bool(fleet.live))
+    expected = set(fleet.live)
+    if not expected:
+        return
+    if not asked.wait:
+        raise ControlError(
+            f"--wait 0 leaves {some(sorted(expected))} no time to get ready for the model: wait longer, or say --force --yes. "
+            "Nothing has changed"
+        )
+    step = PrepareModel(sha256=message.sha256, keep_thresholds=message.keep_thresholds)
+    offset = write(step, asked, settings).offset
+    fleet.listen(asked.wait, lambda: not _missing(fleet, expected, offset))
+    expected |= set(fleet.live)
+    answers = {name: one.prepared for name, one in fleet.said.items() if name in expected and one.prepared}
+    problems = [
+        f"{printable(name)} cannot do it: {printable(one.problem)}"
+        for name, one in answers.items()
+        if one.offset == offset and one.problem is not None
+    ]
+    missing = _missing(fleet, expected, offset)
+    if missing:
+        problems.append(f"{some(missing)} did not say within {asked.wait:g} s that it is ready")
+    if problems:
+        raise ControlError(
+            f"model {message.sha256[:12]} is not put in force, nothing has changed: {'; '.join(problems)}. Mend that and issue it anew "
+            "(or --force --yes: who cannot do it sends everything to humans)"
+        )
+    click.echo(f"ready for it: {some(sorted(expected))}")
+
+
+def _missing(fleet: Fleet, expected: set[str], offset: int) -> list[str]:
+    """The workers that have not answered; one that says that it stops need not."""
+    live = {*expected, *fleet.live} & {name for name, one in fleet.said.items() if one.event != STOPPED}
+    return sorted(name for name in live if (said := fleet.said[name].prepared) is None or said.offset != offset)

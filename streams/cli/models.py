@@ -1,0 +1,179 @@
+"""`secondlook models`: how a model reaches the workers. They fetch what they lack; here is what puts it there, and what shows it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scoring import ErrorModel, ModelError, load_model
+from scoring.model import model_file
+from scoring.store import stored_models
+from streams.cli.main import setting_options, settings_from
+from streams.cli.printable import printable
+from streams.kafka.control_history import read_history
+from streams.kafka.model_fetcher import fetch_model
+from streams.kafka.model_topic import models_topic, push_model, read_models
+from streams.pipeline.controls import is_calibrated
+from streams.settings import Settings
+
+_SHORTEST: Final = 6
+
+
+@click.group()
+def models() -> None:
+    """Bring models to the workers, by the models topic.
+
+    A worker that lacks the model in force fetches it from there into its model directory, by itself.
+    """
+
+
+@models.command()
+@click.argument("sha256", nargs=-1)
+@setting_options("broker", "topic_prefix", "model", "max_record_bytes")
+def push(sha256: tuple[str, ...], **options: Any) -> None:
+    """Put models of the model directory into the topic. SHA256 may be cut to 6 digits; left out: the directory's current model."""
+    settings = settings_from(options)
+    files = [model_file(settings.model)]
+    if sha256:
+        files = [
+            settings.model / name / "model.onnx"
+            for name in _meant(sha256, stored_models(settings.model), str(settings.model))
+        ]
+    for file in files:
+        name, onnx = load_model(file).sha256, file.read_bytes()
+        if read_models(settings, [name]).whole(name) is None:
+            push_model(settings, onnx)
+            click.echo(f"{name}: {_size(len(onnx))} written to {models_topic(settings)}, and read back")
+        else:
+            click.echo(f"{name}: {models_topic(settings)} has it already")
+
+
+@models.command()
+@click.argument("sha256", nargs=-1)
+@setting_options("broker", "topic_prefix", "model", "control_keys", "control_signed_from")
+def pull(sha256: tuple[str, ...], **options: Any) -> None:
+    """Write models of the topic into the model directory. SHA256 may be cut to 6 digits; left out: the model in force.
+
+    The directory's current model, by which a worker starts, stays.
+    """
+    settings = settings_from(options)
+    wanted = _meant(sha256, read_models(settings).names(), models_topic(settings)) if sha256 else [_in_force(settings)]
+    for name in wanted:
+        model = fetch_model(settings, name, settings.model)
+        click.echo(f"{name}: {printable(model.name)}, in {settings.model / name}")
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@setting_options("broker", "topic_prefix", "model", "control_keys", "control_signed_from")
+def list_models(as_json: bool, **options: Any) -> None:
+    """List the models of the model directory and of the topic, and which one is in force."""
+    settings = settings_from(options)
+    in_force = read_history(settings).log.content.model
+    found = [_document(one, in_force) for one in _find(settings)]
+    if as_json:
+        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in ("sha256", "name", "calibrated", "policies", "size", "where", "in force"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        policies = "all" if one["policies"] == [] else ", ".join(one["policies"] or ())
+        cells = (
+            one["sha256"][:12],
+            one["problem"] or one["name"],
+            {True: "yes", False: "no", None: ""}[one["calibrated"]],
+            policies,
+            _size(one["size"]),
+            ", ".join(one["where"]),
+            "yes" if one["in_force"] else "",
+        )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    Console().print(table if found else Text("no model, neither here nor there: secondlook train makes one"))
+    if in_force is None:
+        click.echo("no control message names a model: each worker has the current one of its model directory")
+    elif not any(one["in_force"] for one in found):
+        click.echo(f"in force is {in_force}, which is neither here nor there")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A model by its name, with its bytes where they have that sha256."""
+
+    sha256: str
+    onnx: bytes | None
+    where: tuple[str, ...]
+
+
+def _find(settings: Settings) -> Iterable[_Found]:
+    """Every model, here and in the topic."""
+    there = read_models(settings)
+    here = stored_models(settings.model)
+    for name in [*here, *(name for name in there.names() if name not in here)]:
+        pushed = there.whole(name)
+        local = (settings.model / name / "model.onnx").read_bytes() if name in here else None
+        places = [("local", local is not None), ("topic", pushed is not None)]
+        yield _Found(name, local if local is not None else pushed, tuple(place for place, has in places if has))
+
+
+def _document(one: _Found, in_force: str | None) -> dict[str, Any]:
+    model, problem = None, None
+    try:
+        model = _model(one)
+    except ModelError as refused:
+        problem = str(refused)
+    return {
+        "sha256": one.sha256,
+        "name": model and model.name,
+        "calibrated": model and is_calibrated(model),
+        "policies": model and sorted(model.policies),
+        "size": 0 if one.onnx is None else len(one.onnx),
+        "where": list(one.where),
+        "in_force": one.sha256 == in_force,
+        "problem": problem,
+    }
+
+
+def _model(one: _Found) -> ErrorModel:
+    if one.onnx is None:
+        raise ModelError("incomplete: push it again")
+    model = ErrorModel(one.onnx)
+    if model.sha256 != one.sha256:
+        raise ModelError(f"damaged: its sha256 is {model.sha256}")
+    return model
+
+
+def _in_force(settings: Settings) -> str:
+    """The model that the control log names. Raises ModelError where it names none."""
+    sha256 = read_history(settings).log.content.model
+    if sha256 is None:
+        raise ModelError(
+            "no control message names a model, so each worker has that of its settings: name the one to pull (secondlook models list)"
+        )
+    return sha256
+
+
+def _meant(given: Iterable[str], have: list[str], where: str) -> list[str]:
+    """The sha256 that each text begins. Raises ModelError where that is none, or several."""
+    return [one_model(text, have, where) for text in given]
+
+
+def one_model(text: str, have: Iterable[str], where: str) -> str:
+    """The one sha256 among those that some place has that begins with a text. Raises ModelError where it is not one."""
+    found = [name for name in have if name.startswith(text)]
+    if len(found) == 1 and re.fullmatch(f"[0-9a-f]{{{_SHORTEST},64}}", text):
+        return found[0]
+    listed = ", ".join(name[:12] for name in have) or "none"
+    raise ModelError(
+        f"{printable(text)!r} names {len(found) or 'none'} of the models of {where}: give {_SHORTEST} to 64 digits of the sha256. It has: {listed}"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1000:,.0f} kB"

@@ -1,0 +1,205 @@
+"""`secondlook control simulate`, over files and topics, without workers."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import Producer
+
+from featurizers import SCHEMA
+from scoring import RECORDING, load_model
+from scoring.data import load
+from scoring.store import add_model
+from scoring.training.cold_start import single_estimator_model
+from streams.cli.main import main
+from streams.kafka.model_topic import push_model
+from streams.kafka.publishing import publish_control
+from streams.kafka.reading import read_values
+from streams.kafka.topics import load_topics
+from streams.pipeline.control_messages import SetCosts, SetModel, SetThreshold, StopAutomation, parse_control
+from streams.settings import Settings, load_settings
+from streams.trials.brokers import EmbeddedBroker
+
+TOPICS = load_topics()
+ROLES = ("control", "control_status", "models", "vectors", "human_decisions")
+DATA = load([RECORDING])
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker([TOPICS[role] for role in ROLES]) as broker:
+        yield broker
+
+
+@pytest.fixture
+def settings(broker: EmbeddedBroker) -> Settings:
+    return load_settings({"broker": broker.bootstrap}, environ={})
+
+
+def records() -> tuple[list[bytes], list[bytes]]:
+    """The recording's vectors, and what humans decided on every third."""
+    vectors, decisions = [], []
+    for row, (origin, values, label) in enumerate(zip(DATA.origins, DATA.values, DATA.labels, strict=True)):
+        about = {"request_id": origin.request_id, "policy": origin.policy}
+        known = [None if np.isnan(value) else float(value) for value in values]
+        vectors.append(json.dumps({**about, "schema": SCHEMA.id, "values": known}).encode())
+        if row % 3 == 0:
+            decisions.append(json.dumps({**about, "outcome": int(label)}).encode())
+    return vectors, decisions
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Options that read them from files."""
+    options = []
+    for name, values in zip(("vectors", "decisions"), records(), strict=True):
+        file = tmp_path / f"{name}.jsonl"
+        file.write_bytes(b"\n".join(values))
+        options += [f"--{name}", str(file)]
+    return options
+
+
+def run(broker: EmbeddedBroker, models: Path, *arguments: str) -> Result:
+    given = ["--model", str(models), "--broker", broker.bootstrap]
+    return CliRunner().invoke(main, ["control", "simulate", *given, *arguments])
+
+
+def simulated(broker: EmbeddedBroker, models: Path, *arguments: str) -> dict[str, Any]:
+    result = run(broker, models, "--json", *arguments)
+    assert 0 == result.exit_code, result.output
+    document: dict[str, Any] = orjson.loads(result.stdout)
+    return document
+
+
+def test_a_threshold_over_files_and_over_topics_is_the_same(
+    broker: EmbeddedBroker, models: Path, files: list[str]
+) -> None:
+    """What 0.2 would do, by policy, beside what 0.5 does now; the last so many count."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    for role, values in zip(("vectors", "human_decisions"), records(), strict=True):
+        for value in values:
+            producer.produce(TOPICS[role].name, value, orjson.loads(value)["request_id"].encode())
+    assert 0 == producer.flush(20)
+    publish_control(load_settings({"broker": broker.bootstrap}, environ={}), SetThreshold(policy="*", threshold=0.5))
+    found = simulated(broker, models, "--threshold", "0.2", *files)
+    assert found == simulated(broker, models, "--threshold", "0.2")
+    scores = load_model(models).score(DATA.values, DATA.policies)
+    usable = DATA.decided & scores.supported
+    every = found["rows"][0]
+    for side, threshold in (("now", 0.5), ("then", 0.2)):
+        automated = usable & (scores.error_probability < threshold)
+        third = automated & (np.arange(len(DATA)) % 3 == 0)
+        measured = every[side]["measured_error"]
+        assert automated.sum() == every[side]["automated"]
+        assert (third.sum(), (third & DATA.errors).sum()) == (measured["judged"], measured["errors"])
+        assert measured["low"] < measured["rate"] < measured["high"]
+        assert every[side]["expected_error"] == pytest.approx(scores.error_probability[automated].mean(), abs=1e-5)
+    assert sorted(set(DATA.policies)) == [row["policy"] for row in found["rows"][1:]]
+    assert 100 == simulated(broker, models, "--threshold", "0.2", "--last", "100")["rows"][0]["answers"]
+    assert "model's own word" in run(broker, models, "--threshold", "0.2").output
+
+
+def test_a_model_of_the_topic_with_costs(
+    broker: EmbeddedBroker, models: Path, settings: Settings, tmp_path: Path, files: list[str]
+) -> None:
+    """It is fetched but not written; a model without thresholds sends everything to humans; one that cannot be honoured is said."""
+    onnx, card = single_estimator_model("entropy")
+    raw = add_model(tmp_path / "else", onnx, card).name
+    push_model(settings, onnx)
+    found = simulated(broker, models, "--sha256", raw[:8], "--threshold", "0.9", "--policy", "hate", *files)
+    assert [("set_model", raw), ("set_threshold", None)] == [
+        (one["type"], one.get("sha256")) for one in found["messages"]
+    ]
+    assert any("then: model" in note and "not calibrated" in note for note in found["notes"])
+    rows = {row["policy"]: row["then"] for row in found["rows"]}
+    assert rows["hate"]["automated"] > 0
+    assert {0} == {row["automated"] for policy, row in rows.items() if policy not in ("*", "hate")}
+    assert rows["hate"]["expected_error"] is None
+    assert not (models / raw).exists()
+    result = run(broker, models, "--sha256", raw, "--review", "1", "--mistake", "3", *files)
+    assert (4, True) == (result.exit_code, "it could not be honoured: " in result.output)
+    result = run(broker, models, "--sha256", "f" * 64, *files)
+    assert (4, True) == (result.exit_code, "it could not be honoured: No model at" in result.output)
+
+
+def test_what_was_simulated_is_what_is_issued(
+    broker: EmbeddedBroker, models: Path, settings: Settings, files: list[str]
+) -> None:
+    """The very messages, each for the version that it was simulated on; with costs, and with a model before its threshold."""
+    sha256 = load_model(models).sha256
+    given = ["--apply", "--wait", "0", "--reason", "tried", *files]
+    assert 0 == run(broker, models, "--review", "1", "--mistake", "4", *given).exit_code
+    result = run(broker, models, "--sha256", sha256, "--threshold", "0.3", *given)
+    assert 0 == result.exit_code, result.output
+    costs, model, threshold = (parse_control(one) for one in read_values(settings, TOPICS["control"].name, [0]))
+    assert isinstance(costs, SetCosts)
+    assert isinstance(model, SetModel)
+    assert isinstance(threshold, SetThreshold)
+    assert (0, "tried", 4.0) == (costs.expected_version, costs.reason, costs.mistake)
+    assert (1, 2, 0.3) == (model.expected_version, threshold.expected_version, threshold.threshold)
+
+
+def test_a_stop_is_looked_behind(broker: EmbeddedBroker, models: Path, settings: Settings, files: list[str]) -> None:
+    """What comes after it is what one wants to know while automation is stopped; that it is stopped is said."""
+    before = simulated(broker, models, "--threshold", "0.2", *files)
+    publish_control(settings, StopAutomation(policy="*"))
+    after = simulated(broker, models, "--threshold", "0.2", *files)
+    assert before["rows"] == after["rows"]
+    assert any("automation is stopped for *" in note for note in after["notes"])
+
+
+def test_the_plot_is_svg(broker: EmbeddedBroker, models: Path, tmp_path: Path, files: list[str]) -> None:
+    """A file of its own: escalation and expected error over the thresholds, and the one that is tried."""
+    file = tmp_path / "plot.svg"
+    result = run(broker, models, "--threshold", "0.2", "--plot", str(file), *files)
+    assert 0 == result.exit_code, result.output
+    root = ET.fromstring(file.read_text())
+    assert "var(" not in file.read_text()
+    space = "{http://www.w3.org/2000/svg}"
+    lines = [one.get("points", "").split() for one in root.iter(f"{space}polyline")]
+    assert ([101, 2], 3) == ([len(lines[0]), len(lines[2])], len(lines))
+    texts = [one.text for one in root.iter(f"{space}text")]
+    assert "the threshold tried, 0.2" in texts
+
+
+def test_without_the_extra_there_are_no_intervals(
+    broker: EmbeddedBroker, models: Path, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured is said all the same, and what to install."""
+    for name in [name for name in sys.modules if name.startswith("scoring.evaluation")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    found = simulated(broker, models, "--threshold", "0.2", *files)
+    assert found["rows"][0]["then"]["measured_error"]["low"] is None
+    assert any("pip install 'secondlook[train]'" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        ([], 2, "say what to try"),
+        (["--review", "1"], 2, "--review and --mistake go together"),
+        (["--threshold", "0.2", "--review", "1", "--mistake", "2"], 2, "not both"),
+        (["--threshold", "0.2", "--keep-thresholds"], 2, "--keep-thresholds goes with --sha256"),
+        (["--threshold", "0.2", "--since", "2026-01-31T09:00:00Z"], 2, "lines of a file have no time"),
+        (
+            ["--threshold", "0.2", "--policy", "hte"],
+            4,
+            "no answer of policy 'hte' is among them. They are of: harassment",
+        ),
+        (["--threshold", "2"], 4, "'2' is no threshold"),
+    ],
+)
+def test_a_mistake_is_said(
+    broker: EmbeddedBroker, models: Path, files: list[str], arguments: list[str], code: int, line: str
+) -> None:
+    """With what may be given instead."""
+    result = run(broker, models, *arguments, *files)
+    assert (code, True) == (result.exit_code, line in result.output), result.output

@@ -1,0 +1,99 @@
+"""What other controls would have made of recorded answers: the decisions, their expected cost, and what humans found."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoring import RECORDING, load_model
+from scoring.data import load
+from streams.pipeline.controls import Controls
+from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
+
+COSTS = Costs(1.0, 4.0, "false-discovery")
+
+
+def answers(count: int, **more: object) -> Answers:
+    nobody = np.zeros(count, dtype=bool)
+    policies = ["hate"] * count
+    given = Answers(
+        [str(n) for n in range(count)],
+        policies,
+        np.zeros((count, 1), np.float32),
+        np.zeros(count, np.int8),
+        nobody,
+        nobody,
+    )
+    return replace(given, **more)  # type: ignore[arg-type]
+
+
+def outcome(automated: list[bool], probability: list[float]) -> Outcome:
+    return Outcome(np.array(automated), np.array(probability))
+
+
+def test_decisions_are_those_of_the_threshold(models: Path) -> None:
+    """Automated is what has an outcome, every predictor that the model needs, a policy that it knows, and P(error) below the threshold."""
+    data, model = load([RECORDING]), load_model(models)
+    nobody = np.zeros(len(data), dtype=bool)
+    ids = [origin.request_id for origin in data.origins]
+    given = Answers(ids, data.policies, data.values, data.outcomes, nobody, nobody)
+    scores = model.score(data.values, data.policies)
+    of_hate = np.array([policy == "hate" for policy in data.policies])
+    below = scores.error_probability < np.where(of_hate, 0.6, 0.3)
+    expected = below & data.decided & scores.supported
+    found = simulate(given, Controls(model, {"*": 0.3, "hate": 0.6}))
+    assert expected.tolist() == found.automated.tolist()
+    assert 0 < expected.sum() < len(data)
+    scored = data.decided & scores.supported
+    assert np.allclose(scores.error_probability[scored], found.probability[scored], atol=1e-6)
+    assert np.isnan(found.probability[~scored]).all()
+    closed = simulate(given, Controls(None, {}, problem="no model"))
+    assert not closed.automated.any()
+    assert np.isnan(closed.probability).all()
+
+
+@pytest.mark.parametrize(("accounting", "now", "then"), [("false-discovery", 0.7, 1.2), ("review-charged", 0.9, 1.2)])
+def test_costs_are_those_that_the_model_expects(accounting: str, now: float, then: float) -> None:
+    """Of an escalated answer its review, charged in full or where the LLM is right; of an automated one its P(error) times the mistake."""
+    before = outcome([True, False, False], [0.2, 0.4, np.nan])
+    after = outcome([True, True, False], [0.2, 0.4, np.nan])
+    costs = Costs(1.0, 4.0, accounting)  # type: ignore[arg-type]
+    row, only = compare(answers(3), before, after, costs, None)
+    assert (pytest.approx(now), pytest.approx(then)) == (row["now"]["expected_cost"], row["then"]["expected_cost"])
+    assert (pytest.approx(0.2), pytest.approx(0.3)) == (row["now"]["expected_error"], row["then"]["expected_error"])
+    assert (0, 1, 3) == (row["to_humans"], row["to_automation"], row["answers"])
+    assert (pytest.approx(2 / 3), pytest.approx(1 / 3)) == (
+        row["now"]["escalation_rate"],
+        row["then"]["escalation_rate"],
+    )
+    assert {**row, "policy": "hate"} == only
+
+
+def test_each_policy_has_its_row() -> None:
+    """And all together come first; nothing is said where nothing is automated."""
+    before, after = outcome([True, True], [0.1, 0.2]), outcome([True, False], [0.1, 0.2])
+    rows = list(compare(answers(2, policies=["hate", "spam"]), before, after, COSTS, None))
+    assert ["*", "hate", "spam"] == [row["policy"] for row in rows]
+    assert [1, 0, 1] == [row["to_humans"] for row in rows]
+    assert rows[2]["then"]["expected_error"] is None
+
+
+def test_what_humans_found_counts_where_they_judged() -> None:
+    """Among what is automated only; with an interval where that can be had; none where they judged nothing of it."""
+    judged, wrong = np.array([True, True, True, False]), np.array([False, True, True, False])
+    given = answers(4, judged=judged, wrong=wrong)
+    before, after = outcome([True, True, False, True], [0.1] * 4), outcome([False, False, False, True], [0.1] * 4)
+    row, _ = compare(given, before, after, COSTS, lambda errors, count: (errors / 10, count / 10))
+    assert {"judged": 2, "errors": 1, "rate": 0.5, "low": 0.1, "high": 0.2} == row["now"]["measured_error"]
+    assert row["then"]["measured_error"] is None
+    row, _ = compare(given, before, after, COSTS, None)
+    assert (None, None) == (row["now"]["measured_error"]["low"], row["now"]["measured_error"]["high"])
+
+
+def test_over_thresholds() -> None:
+    """From everything escalated to all that has a score automated."""
+    found = over_thresholds(outcome([False] * 4, [0.1, 0.3, 0.5, np.nan]), [0.0, 0.3, 0.4, 1.0])
+    assert [(1.0, None), (0.75, 0.1), (0.5, 0.2), (0.25, 0.3)] == [
+        (rate, error and round(error, 9)) for rate, error in found
+    ]
