@@ -72,7 +72,7 @@ def top_drivers(scores: Scores, model: ErrorModel) -> list[list[Driver]]:
     values = np.round(np.take_along_axis(pushes, strongest, axis=1).astype(np.float64), 6)
     names = np.array(model.terms, object)[strongest]
     return [
-        [Driver(predictor=name, push=push) for name, push in zip(*row, strict=True)]
+        [{"predictor": name, "push": push} for name, push in zip(*row, strict=True)]
         for row in zip(names.tolist(), values.tolist(), strict=True)
     ]
 
