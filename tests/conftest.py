@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests that wait longest first: what runs beside them fills their time."""
+    items.sort(key=lambda item: "tests/kafka/" not in item.nodeid and "tests/streams/worker/" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory, trained by the command that a user runs, on the shipped recording."""

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -88,9 +89,12 @@ def test_a_worker_without_the_model_automates_nothing_until_it_has_it(
         assert not automated(found)
         assert {"controls_not_honoured"} <= {one["reasons"][0] for one in found}
         assert {None} == {one["model"]["sha256"] for one in found}
-        status, said = readiness(free_port)
-        assert 503 == status
-        assert f"No model at {own_models / sha256}; secondlook.models has no whole model" in said["reason"]
+        missing = f"No model at {own_models / sha256}; secondlook.models has no whole model"
+        deadline = time.monotonic() + 20  # until then, it is being looked for there
+        while missing not in (said := readiness(free_port))[1]["reason"]:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        assert 503 == said[0]
         waited = control(broker, "wait", "--wait", "1")
         assert 3 == waited.exit_code
         assert "lacking: everything goes to humans, it cannot do that: No model" in waited.output
