@@ -38,7 +38,7 @@ demo: $(MODEL) ## The main job on the embedded broker (DEMO_ARGS="--json out.jso
 
 .PHONY: test
 test: $(VENV)/.installed ## All tests, and how much of the stream they reach (TEST_ARGS="-k matching" runs some)
-	$(BIN)/python -m pytest $(if $(TEST_ARGS),$(TEST_ARGS),-n $(TEST_PROCESSES) --dist loadfile --durations 20 $(COVERAGE))
+	$(BIN)/python -m pytest $(if $(TEST_ARGS),$(TEST_ARGS),-n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20 $(COVERAGE))
 
 .PHONY: kafka
 kafka: $(VENV)/.installed ## Start a real local Kafka (needs Java 17 and Maven)
@@ -78,7 +78,7 @@ test-python: ## Tests without a broker of Kafka's own on another interpreter, as
 	$(PYTHON) -m venv build/python
 	build/python/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
 	build/python/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
-	build/python/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --ignore tests/kafka
+	build/python/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/kafka
 
 .PHONY: test-lowest
 test-lowest: $(BIN)/uv ## Tests of featurizers and scoring with the lowest versions that pyproject.toml allows (Python 3.11)
