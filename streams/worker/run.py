@@ -1,6 +1,7 @@
 """A worker: source, agents, sink, controls and web pages put together, started and stopped in the right order."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 _PORT_ADVICE = "give each worker of a machine a port of its own (--web-port) or none (0), and an address of this machine (--web-host)"
 _LOOK_EVERY = 0.5
 """Seconds between two looks at whether a call into the client hangs."""
+_COLLECT_AT = (100_000, 50, 100)
+"""New objects, and collections of the younger generations, before the garbage collector goes through each generation."""
 _EXIT_MARGIN = 5.0
 """Seconds beyond the drain timeout after which the process ends whatever still hangs."""
 
@@ -241,6 +244,17 @@ def _end_process_after(seconds: float, *, exit_code: int) -> None:
     timer.start()
 
 
+def _collect_seldom() -> None:
+    """Have the garbage collector leave alone what is there for good, and look at the rest less often.
+
+    What waits and what is remembered are hundreds of thousands of objects without cycles: going through them again and again
+    cost a tenth of the throughput.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AT)
+
+
 def run_worker(settings: Settings) -> None:
     """Run until stopped by a signal (exit code 0) or by a failure (exit code 1). Does not return."""
     set_up_logging(settings.log_level)
@@ -257,5 +271,6 @@ def run_worker(settings: Settings) -> None:
             return [stream]
 
     worker = faust.Worker(app, loglevel=None, redirect_stdouts=False, override_logging=False, quiet=True)
+    _collect_seldom()
     worker.spinner = None  # it would write terminal codes between the log's lines
     worker.execute_from_commandline()
