@@ -98,7 +98,7 @@ class _Producing:
     """What both ways share: a producer, topic names, and patience with a broker that is away."""
 
     def __init__(self, config: ClientConfig, names: Mapping[str, str]) -> None:
-        self._config = {**config, "on_delivery": self._on_failure, "delivery.report.only.error": True}
+        self._config = {**config, "delivery.report.only.error": True}
         self._names = names
         self._stopping = threading.Event()
         self._failed: KafkaError | None = None
@@ -108,7 +108,7 @@ class _Producing:
         self._waiting = False
         self._call_began: float | None = None
         self._call_lock = threading.Lock()
-        self._producer = Producer(self._config)
+        self._producer = self._made()
 
     @property
     def waiting(self) -> bool:
@@ -145,9 +145,19 @@ class _Producing:
         """Stop waiting for the broker, wherever the delivering thread is."""
         self._stopping.set()
 
-    def _on_failure(self, error: KafkaError | None, _message: object) -> None:
-        if error is not None and (self._failed is None or self._failed.code() in _PURGED):
-            self._failed = error
+    def _made(self) -> Producer:
+        """A producer that tells of records it could not write, as long as no other one has taken its place."""
+        number = self._replacements
+
+        def on_failure(error: KafkaError | None, _message: object) -> None:
+            if (
+                error is not None
+                and number == self._replacements
+                and (self._failed is None or self._failed.code() in _PURGED)
+            ):
+                self._failed = error
+
+        return Producer({**self._config, "on_delivery": on_failure})
 
     def _replace(self, cause: KafkaError) -> None:
         """Give up a producer that the client declared dead, or that hangs; its successor fences it and aborts what it left open.
@@ -162,7 +172,7 @@ class _Producing:
             "the producer cannot go on, another one takes its place: %s", cause.str(), extra={"code": cause.name()}
         )
         self._replacements += 1
-        self._producer = Producer(self._config)
+        self._producer = self._made()
         self._failed = None
         self.start()
 

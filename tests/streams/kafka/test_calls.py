@@ -145,6 +145,19 @@ def test_a_flush_that_hangs_costs_the_producer(hang: Hang, line: Line) -> None:
     assert OFFSETS == read_offsets(consumer)
 
 
+def test_what_a_producer_that_was_left_behind_could_not_write_is_no_failure_of_the_next_one(
+    hang: Hang, line: Line
+) -> None:
+    """It may tell of it while the next batch is written."""
+    way, producer, _ = at_least_once()
+    producer.faults.on("flush", hang)
+    with pytest.raises(BatchAborted):
+        watched(line, way, lambda: way.deliver(outbox()))
+    for late, failed in ((producer, None), (double(way), KafkaError._MSG_TIMED_OUT)):
+        late.config["on_delivery"](KafkaError(KafkaError._MSG_TIMED_OUT), None)
+        assert failed == (way._failed and way._failed.code())
+
+
 def test_so_many_producers_left_behind_end_the_process(hang: Hang, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each one keeps its memory and its threads."""
     monkeypatch.setattr(module, "_MOST_LEFT_BEHIND", 1)
