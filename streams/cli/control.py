@@ -17,7 +17,6 @@ from streams.errors import ControlError
 from streams.kafka.control_history import read_history
 from streams.kafka.control_keys import write_private_key
 from streams.kafka.fleet import Fleet
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import (
     ControlMessage,
     ResumeAutomation,
@@ -28,6 +27,7 @@ from streams.pipeline.control_messages import (
     SetThreshold,
     StopAutomation,
 )
+from streams.pipeline.scope import EVERY
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SETTINGS = ("broker", "topic_prefix", "control_keys", "control_signed_from")
@@ -133,7 +133,7 @@ def _with_options(command: _F, *more: str) -> _F:
 
 
 def _policy(text: str) -> Callable[[_F], _F]:
-    return click.option("--policy", default=EVERY_POLICY, show_default=True, help=text)
+    return click.option("--policy", default=EVERY, show_default=True, help=text)
 
 
 def _issue(message: ControlMessage, options: dict[str, Any]) -> None:
@@ -246,7 +246,7 @@ def simulate(**options: Any) -> None:
 @_issuing
 def stop(policy: str, **options: Any) -> None:
     """Stop automation. Every verdict of the policy, or of all, goes to a human until `resume`."""
-    if policy == EVERY_POLICY:  # there is nothing to check, and nothing may come before it
+    if policy == EVERY:  # there is nothing to check, and nothing may come before it
         issue(StopAutomation(policy=policy), Issue.of(options), settings_from(options), None)
     else:
         _issue(StopAutomation(policy=policy), options)

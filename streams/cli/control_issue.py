@@ -2,7 +2,7 @@
 
 import getpass
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,9 +20,10 @@ from streams.kafka.control_keys import load_private_key
 from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics, topic_names
-from streams.pipeline.control_content import EVERY_POLICY, Content
+from streams.pipeline.control_content import Content
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import ControlMessage, SetAuditRate, SetCosts, SetModel, SetThreshold
+from streams.pipeline.scope import EVERY, EVERYTHING, Scope
 from streams.settings import Settings
 
 EXIT_NOT_EVERYWHERE: Final = 3
@@ -163,12 +164,16 @@ def _user() -> str:
 
 def _check_policy(message: ControlMessage, content: Content, fleet: Fleet) -> None:
     """Raise ControlError for a policy that nobody knows: a slip of the pen would change nothing, and seem to."""
-    policy = getattr(message, "policy", EVERY_POLICY)
+    policy = _scope(message).policy
     live = fleet.live.values()
-    if policy == EVERY_POLICY or not live or any(one.model and not one.policies for one in live):
+    if policy == EVERY or not live or any(one.model and not one.policies for one in live):
         return
     known = sorted(
-        {*(name for one in live for name in one.policies), *content.thresholds, *content.stops} - {EVERY_POLICY}
+        {
+            *(name for one in live for name in one.policies),
+            *(scope.policy for scope in (*content.thresholds, *content.stops)),
+        }
+        - {EVERY}
     )
     if policy in known:
         return
@@ -180,30 +185,38 @@ def _check_policy(message: ControlMessage, content: Content, fleet: Fleet) -> No
 
 
 def _check_reach(message: ControlMessage, content: Content) -> None:
-    """Ask before what single policies have is taken away. Raises ControlError where nobody is there to answer."""
-    own: list[str] = []
+    """Ask before what narrower scopes have is taken away. Raises ControlError where nobody is there to answer."""
+    has: Mapping[Scope, object] = {}
     match message:
-        case SetThreshold(policy="*") | SetCosts(policy="*") | SetModel(keep_thresholds=False):
-            own = sorted(set(content.thresholds) - {EVERY_POLICY})
-        case SetAuditRate(policy="*"):
-            own = sorted(set(content.audit_rates) - {EVERY_POLICY})
+        case SetThreshold() | SetCosts() | SetModel(keep_thresholds=False):
+            has = content.thresholds
+        case SetAuditRate():
+            has = content.audit_rates
+    scope = _scope(message)
+    own = [str(one) for one in sorted(has) if scope.covers(one) and one != scope]
     if not own:
         return
     what = "audit rates" if isinstance(message, SetAuditRate) else "thresholds"
     lost = f"this takes away the {what} that {some(own)} {'has' if len(own) == 1 else 'have'} of their own"
     if not sys.stdin.isatty():
-        raise ControlError(f"{lost}: say --yes if that is meant, or name a --policy. Nothing was written")
+        raise ControlError(
+            f"{lost}: say --yes if that is meant, or narrow it (--policy, --tenant). Nothing was written"
+        )
     if not click.confirm(f"{lost}. Go on?"):
         raise ControlError("not confirmed: nothing was written")
 
 
 def _reach(message: ControlMessage) -> str:
-    """Which policies the message is about; one for all takes away what single policies had."""
-    policy = getattr(message, "policy", EVERY_POLICY)
-    if policy != EVERY_POLICY:
-        return f"for policy {printable(policy)}"
+    """What the message is about; it takes away what is set inside of that."""
+    scope = _scope(message)
     replaces = isinstance(message, SetThreshold | SetCosts | SetAuditRate)
-    return "for every policy" + (", in place of their own settings" if replaces else "")
+    return f"for {printable(scope.words)}" + (
+        ", in place of their own settings" if replaces and scope == EVERYTHING else ""
+    )
+
+
+def _scope(message: ControlMessage) -> Scope:
+    return getattr(message, "scope", EVERYTHING)
 
 
 def listed(head: str, names: list[str]) -> str:

@@ -15,9 +15,10 @@ from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import LISTEN, Fleet, is_split
-from streams.pipeline.control_content import EVERY_POLICY, Content, Threshold
+from streams.pipeline.control_content import Content, Threshold
 from streams.pipeline.control_log import Taken
 from streams.pipeline.routing import rfc3339
+from streams.pipeline.scope import EVERYTHING, Scope, by_specificity
 from streams.settings import Settings
 
 _FOR_THE_RECORD = frozenset({"type", "issued_by", "reason", "expected_version", "expires_at", "issued_at", "version"})
@@ -49,12 +50,17 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
         "messages": len(history.taken),
         "refused": sum(one.refusal is not None for one in history.taken.values()),
         "model": None if content.model is None else {"sha256": content.model, **_origin(history, content.model_since)},
-        "thresholds": {policy: _threshold(one, history) for policy, one in sorted(content.thresholds.items())},
-        "audit_rates": {
-            policy: {"rate": one.rate, **_origin(history, one.since)}
-            for policy, one in sorted(content.audit_rates.items())
+        "thresholds": {
+            str(scope): {**scope._asdict(), **_threshold(one, history)}
+            for scope, one in sorted(content.thresholds.items())
         },
-        "stops": {policy: _origin(history, since) for policy, since in sorted(content.stops.items())},
+        "audit_rates": {
+            str(scope): {**scope._asdict(), "rate": one.rate, "floor": one.floor, **_origin(history, one.since)}
+            for scope, one in sorted(content.audit_rates.items())
+        },
+        "stops": {
+            str(scope): {**scope._asdict(), **_origin(history, since)} for scope, since in sorted(content.stops.items())
+        },
         "workers": {
             name: {
                 "in_force": name in standing.in_force,
@@ -107,12 +113,12 @@ def show_diff(settings: Settings, before: int, after: int) -> None:
 
 def _lines(content: Content) -> Iterator[tuple[str, str]]:
     yield "model", content.model or "that of each worker's settings"
-    for policy, one in sorted(content.thresholds.items()):
-        yield f"threshold of {policy}", _value(one)
-    for policy, rate in sorted(content.audit_rates.items()):
-        yield f"audit rate of {policy}", f"{rate.rate:g}"
-    for policy in sorted(content.stops):
-        yield f"automation of {policy}", "stopped"
+    for scope, one in sorted(content.thresholds.items()):
+        yield f"threshold of {scope}", _value(one)
+    for scope, rate in sorted(content.audit_rates.items()):
+        yield f"audit rate of {scope}", f"{rate.rate:g}" + (f", at least {rate.floor:g}" if rate.floor else "")
+    for scope in sorted(content.stops):
+        yield f"automation of {scope}", "stopped"
 
 
 def _value(one: Threshold) -> str:
@@ -173,8 +179,8 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
                 f"last change: {printable(document['last']['what'])}, {_who({**document['last'], 'since': document['version']})}"
             )
         )
-    for policy, stop in document["stops"].items():
-        console.print(Text(f"AUTOMATION STOPPED for {_of(policy)}: {_who(stop)}", style="bold red"))
+    for scope, stop in _by_scope(document["stops"]).items():
+        console.print(Text(f"AUTOMATION STOPPED for {printable(scope.words)}: {_who(stop)}", style="bold red"))
     model = document["model"]
     console.print(
         Text(
@@ -186,20 +192,17 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
     if not document["thresholds"]:
         console.print(Text("no threshold: everything goes to humans until one is set for this model", style="bold red"))
     table = _table("policy", "threshold", "audit", "by", "when", "why")
-    rates = document["audit_rates"]
+    thresholds, rates = _by_scope(document["thresholds"]), _by_scope(document["audit_rates"])
     given = {one["settings_threshold"] for one in document["workers"].values()}
-    for policy in sorted({*document["thresholds"], *rates}):
-        one = document["thresholds"].get(policy, {"value": None, "origin": None, "since": 0})
-        rate = rates.get(policy, rates[EVERY_POLICY])
-        told = one if one["since"] or policy not in rates else rate
+    for scope in sorted({*thresholds, *rates}):
+        of_both = [of[scope] for of in (thresholds, rates) if scope in of]
+        told = next((one for one in of_both if one["since"]), of_both[0])
         _row(
             table,
-            policy,
-            _shown(one, given, has_default=EVERY_POLICY in document["thresholds"]),
-            f"{rate['rate']:g}",
-            told.get("issued_by"),
-            told.get("at"),
-            told.get("reason"),
+            str(scope),
+            _shown(scope, thresholds, given),
+            _audited(scope, rates),
+            *(told[name] for name in ("issued_by", "at", "reason")),
         )
     console.print(table)
     _render_workers(document, console)
@@ -233,11 +236,24 @@ def _render_workers(document: Mapping[str, Any], console: Console) -> None:
         )
 
 
-def _shown(one: Mapping[str, Any], given: set[float | None], *, has_default: bool) -> str:
+def _by_scope(settings: Mapping[str, Any]) -> dict[Scope, Any]:
+    return {Scope(*(one[name] for name in Scope._fields)): one for one in settings.values()}
+
+
+def _in_force(scope: Scope, settings: Mapping[Scope, Any]) -> Scope | None:
+    """Whose setting holds in a scope, but for what is set inside of it."""
+    return next((one for one in by_specificity(*scope) if one in settings), None)
+
+
+def _shown(scope: Scope, thresholds: Mapping[Scope, Any], given: set[float | None]) -> str:
+    whose = _in_force(scope, thresholds)
+    if whose is None:
+        return "none: humans decide"
+    if whose != scope:
+        return f"that of {whose}"
+    one = thresholds[scope]
     if one["value"] is not None:
         return f"{one['value']:.4g} ({one['origin']})"
-    if one["origin"] is None:
-        return "that of *" if has_default else "none: humans decide"
     return (
         f"{given.copy().pop():.4g} (settings)" if len(given) == 1 and None not in given else "by each worker's settings"
     )
@@ -248,8 +264,9 @@ def _who(one: Mapping[str, Any]) -> str:
     return f"version {one['since']}, by {printable(one['issued_by'] or 'unknown')}, {one['at'] or 'at an unknown time'}{why}"
 
 
-def _of(policy: str) -> str:
-    return "every policy" if policy == EVERY_POLICY else f"policy {printable(policy)}"
+def _audited(scope: Scope, rates: Mapping[Scope, Any]) -> str:
+    one = rates[_in_force(scope, rates) or EVERYTHING]
+    return f"{one['rate']:g}" + (f", at least {one['floor']:g}" if one["floor"] else "")
 
 
 def _table(*columns: str) -> Table:

@@ -29,9 +29,10 @@ from streams.kafka.model_topic import read_models
 from streams.kafka.reading import read_values
 from streams.kafka.recent import read_recent
 from streams.kafka.topics import existing_partitions, load_topics
-from streams.pipeline.control_content import EVERY_POLICY, Content
+from streams.pipeline.control_content import Content
 from streams.pipeline.control_messages import ControlMessage, SetCosts, SetModel, SetThreshold
 from streams.pipeline.controls import Controls, honour, is_calibrated
+from streams.pipeline.scope import EVERY
 from streams.pipeline.simulation import Answers, Costs, Interval, Outcome, compare, over_thresholds, simulate
 from streams.settings import Settings
 from streams.worker.models import ModelShelf, baseline
@@ -132,7 +133,7 @@ def run_simulation(
         answers = (
             _from_topics(settings, last, since) if vectors is None else _from_files(vectors, decisions, last, since)
         )
-        if proposal.policy not in {EVERY_POLICY, *answers.policies}:
+        if proposal.policy not in {EVERY, *answers.policies}:
             raise ControlError(
                 f"no answer of policy {printable(proposal.policy)!r} is among them. {listed('They are of', sorted(set(answers.policies)))}"
             )
@@ -194,7 +195,8 @@ def _answers(vectors: Iterable[bytes], decisions: Iterable[bytes]) -> Answers:
     data = joined.data.in_canonical_order()
     judged = (data.labels != NO_LABEL) & data.decided
     ids = [origin.request_id for origin in data.origins]
-    return Answers(ids, data.policies, data.values, data.outcomes, judged, judged & data.errors)
+    tenants = [EVERY if origin.tenant is None else origin.tenant for origin in data.origins]
+    return Answers(ids, data.policies, tenants, data.values, data.outcomes, judged, judged & data.errors)
 
 
 def _document(
@@ -211,7 +213,7 @@ def _document(
     if now.controls.problem is not None:
         notes.append(f"now everything goes to humans here: {now.controls.problem}")
     if now.controls.stopped:
-        stopped = ", ".join(sorted(now.controls.stopped))
+        stopped = "; ".join(str(scope) for scope in sorted(now.controls.stopped))
         notes.append(f"automation is stopped for {stopped}; both sides are shown as if it were not")
     return {
         "version": version,

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from immutables import Map
 
 from scoring import ThresholdError, cost_threshold
 from streams.errors import ControlError
-from streams.pipeline.control_content import EVERY_POLICY, AuditRate, Content, Origin, Threshold
+from streams.pipeline.control_content import AuditRate, Content, Origin, Threshold
 from streams.pipeline.reasons import Refusal
+from streams.pipeline.scope import EVERY, OUTCOMES, Outcome, Scope, Scoped
 
 _MOST_EXACT = 2**53 - 1
 """Whole numbers up to this one survive every JSON reader."""
@@ -24,15 +24,25 @@ _Policy = Annotated[
     msgspec.Meta(
         min_length=1,
         max_length=255,
-        description="The policy that it holds for; `*` = every policy, replacing what single policies had.",
+        description="The policy that it holds for; `*` = every policy. What was set inside of policy, tenant and outcome together is "
+        "replaced.",
     ),
+]
+_Tenant = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=255, description="The requests' `tenant` that it holds for; `*` = all."),
+]
+_Outcome = Annotated[
+    Outcome,
+    msgspec.Meta(description="What the LLM's verdict would do: `allow` (outcome 0), `remove` (1) or `*` = either."),
 ]
 _Stopped = Annotated[
     str,
     msgspec.Meta(
         min_length=1,
         max_length=255,
-        description="The policy; `*` = every policy. A stop of one policy and a stop of all are two, each resumed by its own name.",
+        description="The policy; `*` = every policy. Stops of different policies, tenants or outcomes, of one and of all, are stops of "
+        "their own, each resumed by the same names.",
     ),
 ]
 _Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
@@ -85,55 +95,99 @@ class _Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fi
     ] = None
 
 
-class SetThreshold(_Message, tag="set_threshold"):
+class _Scoped(_Message, kw_only=True):
+    policy: _Policy
+    tenant: _Tenant = EVERY
+    outcome: _Outcome = EVERY
+
+    @property
+    def scope(self) -> Scope:
+        """What it is about."""
+        return Scope(self.policy, self.tenant, self.outcome)
+
+
+class SetThreshold(_Scoped, tag="set_threshold"):
     """Escalate where P(error) is at or above `threshold`."""
 
-    policy: _Policy
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1, description="P(error), 0 to 1, from which a human decides.")]
     model: _MadeFor = None
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
-        """The policy has this threshold, made for the model that is in force."""
-        return _with_threshold(content, self.policy, self.threshold, "set", self.model, version)
+        """The scope has this threshold, made for the model that is in force."""
+        return _with_thresholds(content, self.scope, {self.scope: self.threshold}, "set", self.model, version)
 
 
-class SetCosts(_Message, tag="set_costs"):
-    """The threshold that follows from the cost of a review and of a mistake, in any one currency."""
+class SetCosts(_Scoped, tag="set_costs"):
+    """The threshold that follows from the cost of a review and of a mistake, in any one currency.
 
-    policy: _Policy
+    Either `mistake` is given, or what it costs by outcome: `missed_violation` and `wrong_removal`.
+    """
+
     accounting: _Accounting
     review: Annotated[
         float,
         msgspec.Meta(
             gt=0,
-            description="Cost of one human review, in any currency. Under `review-charged` it must be below `mistake`.",
+            description="Cost of one human review, in any currency. Under `review-charged` it must be below that of a mistake.",
         ),
     ]
     mistake: Annotated[
-        float, msgspec.Meta(gt=0, description="Cost of acting on one wrong verdict, in the same currency.")
-    ]
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        msgspec.Meta(description="Cost of acting on one wrong verdict, in the same currency."),
+    ] = None
+    missed_violation: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        msgspec.Meta(description="Cost of a wrong `allow`. With `wrong_removal`, in place of `mistake` and `outcome`."),
+    ] = None
+    wrong_removal: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None, msgspec.Meta(description="Cost of a wrong `remove`.")
+    ] = None
     model: _MadeFor = None
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
-        """The policy has the threshold of these costs."""
+        """The scope has the threshold of these costs, or each outcome in it has its own."""
         try:
-            threshold = cost_threshold(self.accounting, review=self.review, mistake=self.mistake)
+            thresholds = {
+                scope: cost_threshold(self.accounting, review=self.review, mistake=mistake)
+                for scope, mistake in self.mistakes.items()
+            }
         except ThresholdError as problem:
             raise ControlError(str(problem)) from problem
-        return _with_threshold(content, self.policy, threshold, "costs", self.model, version)
+        return _with_thresholds(content, self.scope, thresholds, "costs", self.model, version)
+
+    @property
+    def mistakes(self) -> dict[Scope, float]:
+        """What a mistake costs, by scope. Raises ControlError where that is not said, or twice."""
+        missed, wrong = self.missed_violation, self.wrong_removal
+        if self.mistake is not None and missed is None and wrong is None:
+            return {self.scope: self.mistake}
+        if self.mistake is None and missed is not None and wrong is not None and self.outcome == EVERY:
+            by_outcome = zip(OUTCOMES, (missed, wrong), strict=True)
+            return {self.scope._replace(outcome=outcome): cost for outcome, cost in by_outcome}
+        raise ControlError(
+            "give mistake, or else missed_violation and wrong_removal, which are for both outcomes at once"
+        )
 
 
-class SetAuditRate(_Message, tag="set_audit_rate"):
+class SetAuditRate(_Scoped, tag="set_audit_rate"):
     """The share of automatic decisions that go to a human all the same, as a check on the model."""
 
-    policy: _Policy
     rate: Annotated[float, msgspec.Meta(ge=0, le=1, description="Share of the automatic decisions, 0 to 1.")]
+    floor: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            le=1,
+            description="The least share of all that it holds for, whatever rates hold within; not above `rate`.",
+        ),
+    ] = 0.0
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
-        """The policy has this rate."""
-        mine = AuditRate(self.rate, version)
-        rates = Map({EVERY_POLICY: mine}) if self.policy == EVERY_POLICY else content.audit_rates.set(self.policy, mine)
-        return msgspec.structs.replace(content, audit_rates=rates)
+        """The scope has this rate."""
+        if self.floor > self.rate:
+            raise ControlError(f"its floor, {self.floor:g}, is above its rate, {self.rate:g}")
+        mine = AuditRate(self.rate, version, self.floor)
+        return msgspec.structs.replace(content, audit_rates=content.audit_rates.placed(self.scope, {self.scope: mine}))
 
 
 class SetModel(_Message, tag="set_model"):
@@ -156,16 +210,12 @@ class SetModel(_Message, tag="set_model"):
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
         """The model is in force, with the thresholds that were made for it or that are kept."""
-        made_for_it = {policy: one for policy, one in content.thresholds.items() if one.model == self.sha256}
+        made_for_it = {scope: one for scope, one in content.thresholds.items() if one.model == self.sha256}
         if self.keep_thresholds:
             made_for_it |= {
-                policy: _kept(one, self.sha256)
-                for policy, one in content.thresholds.items()
-                if policy not in made_for_it
+                scope: _kept(one, self.sha256) for scope, one in content.thresholds.items() if scope not in made_for_it
             }
-        return msgspec.structs.replace(
-            content, model=self.sha256, model_since=version, thresholds=Map[str, Threshold](made_for_it)
-        )
+        return msgspec.structs.replace(content, model=self.sha256, model_since=version, thresholds=Scoped(made_for_it))
 
 
 class PrepareModel(_Message, tag="prepare_model"):
@@ -179,26 +229,26 @@ class PrepareModel(_Message, tag="prepare_model"):
         return content
 
 
-class StopAutomation(_Message, tag="stop_automation"):
+class StopAutomation(_Scoped, tag="stop_automation"):
     """Send every verdict to a human, until `resume_automation`; what else is in force stays."""
 
     policy: _Stopped
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
-        """Nothing of the policy is automated."""
-        return msgspec.structs.replace(content, stops=content.stops.set(self.policy, version))
+        """Nothing of the scope is automated."""
+        return msgspec.structs.replace(content, stops=content.stops.set(self.scope, version))
 
 
-class ResumeAutomation(_Message, tag="resume_automation"):
-    """Take back the stop of the same policy, or of `*`; a policy that was stopped by its own name stays stopped."""
+class ResumeAutomation(_Scoped, tag="resume_automation"):
+    """Take back the stop of the same policy, tenant and outcome; what was stopped by other names stays stopped."""
 
     policy: _Stopped
 
     def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
         """The stop is taken back."""
-        if self.policy not in content.stops:
-            raise ControlError(_not_stopped(self.policy, content.stops), Refusal.NOT_STOPPED)
-        return msgspec.structs.replace(content, stops=content.stops.delete(self.policy))
+        if self.scope not in content.stops:
+            raise ControlError(_not_stopped(self.scope, content.stops), Refusal.NOT_STOPPED)
+        return msgspec.structs.replace(content, stops=content.stops.delete(self.scope))
 
 
 class Rollback(_Message, tag="rollback"):
@@ -231,19 +281,22 @@ def parse_control(value: bytes | None) -> ControlMessage:
         raise ControlError(f"not a control message: {problem}") from None
 
 
-def _with_threshold(
-    content: Content, policy: str, value: float, origin: Origin, made_for: str | None, version: int
+def _with_thresholds(
+    content: Content,
+    scope: Scope,
+    values: Mapping[Scope, float],
+    origin: Origin,
+    made_for: str | None,
+    version: int,
 ) -> Content:
+    """These thresholds in place of all that was set inside of a scope."""
     if made_for is not None and content.model not in (None, made_for):
         raise ControlError(
             f"it was made for model {made_for[:12]}, but {content.model} is in force: make it for that one, or swap the model first",
             Refusal.OTHER_MODEL,
         )
-    mine = Threshold(value, origin, made_for or content.model, since=version)
-    every = policy == EVERY_POLICY
-    return msgspec.structs.replace(
-        content, thresholds=Map({EVERY_POLICY: mine}) if every else content.thresholds.set(policy, mine)
-    )
+    mine = {one: Threshold(value, origin, made_for or content.model, since=version) for one, value in values.items()}
+    return msgspec.structs.replace(content, thresholds=content.thresholds.placed(scope, mine))
 
 
 def _kept(one: Threshold, model: str) -> Threshold:
@@ -252,9 +305,9 @@ def _kept(one: Threshold, model: str) -> Threshold:
     return msgspec.structs.replace(one, model=model, kept_from=before)
 
 
-def _not_stopped(policy: str, stops: Mapping[str, int]) -> str:
-    name = "automation of every policy" if policy == EVERY_POLICY else f"automation of {policy}"
+def _not_stopped(scope: Scope, stops: Mapping[Scope, int]) -> str:
+    name = f"automation of {scope.words}"
     if not stops:
         return f"{name} is not stopped: nothing is"
-    others = ", ".join("every policy (*)" if one == EVERY_POLICY else one for one in sorted(stops))
+    others = "; ".join(one.words for one in sorted(stops))
     return f"{name} was not stopped by that name; these are: {others}. Resume what was stopped"

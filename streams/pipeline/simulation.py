@@ -30,6 +30,7 @@ class Answers:
 
     request_ids: Sequence[str]
     policies: Sequence[str]
+    tenants: Sequence[str]
     values: NDArray[np.float32]
     outcomes: NDArray[np.int8]
     judged: Bools
@@ -67,11 +68,10 @@ def simulate(answers: Answers, controls: Controls) -> Outcome:
     vectors = Vectors(answers.values, answers.outcomes, unknown, unknown, unknown, [""] * count)
     verdicts = read_verdicts(vectors, scores, model)
     automated = np.zeros(count, dtype=bool)
-    for row, (request_id, policy, verdict) in enumerate(
-        zip(answers.request_ids, answers.policies, verdicts, strict=True)
-    ):
-        route, _, _ = decide(Case(request_id, policy, _NO_RECORD, None, None), verdict, controls)
-        automated[row] = route == AUTO_ACTION
+    answered = zip(answers.request_ids, answers.policies, answers.tenants, verdicts, strict=True)
+    for row, (request_id, policy, tenant, verdict) in enumerate(answered):
+        case = Case(request_id, policy, _NO_RECORD, None, None, tenant=tenant)
+        automated[row] = decide(case, verdict, controls).route == AUTO_ACTION
     means_something = model is not None and is_calibrated(model)
     known = [one.error_probability if means_something else None for one in verdicts]
     return Outcome(automated, np.array([np.nan if one is None else one for one in known], dtype=np.float64))

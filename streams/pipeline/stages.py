@@ -26,6 +26,7 @@ from streams.pipeline.matching import Arrivals, Case, Matched, Matcher
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Output
 from streams.pipeline.routing import Driver, Verdict, encode_decision, rfc3339, top_drivers
+from streams.pipeline.scope import EVERY
 
 _T = TypeVar("_T")
 
@@ -287,6 +288,7 @@ def _vector_output(case: Case, vectors: Vectors, row: int) -> Output:
         "values": vectors.values[row],
         "llm": shortened(vectors.llms[row]),
         "policy": case.policy,
+        "tenant": None if case.tenant == EVERY else case.tenant,
         "spec": vectors.specs[row],
     }
     return Output("vectors", case.request.key, orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY))

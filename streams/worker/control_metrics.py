@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from streams.pipeline.controls import Controls
 from streams.pipeline.reasons import REFUSALS
+from streams.pipeline.scope import Scope
 
 
 class ControlMetrics:
@@ -32,7 +33,7 @@ class ControlMetrics:
         self.stopped = Gauge(
             "secondlook_automation_stopped",
             "1: a control message has stopped automation (* = of all).",
-            ["policy"],
+            Scope._fields,
             registry=registry,
         )
         self.age = Gauge(
@@ -40,7 +41,12 @@ class ControlMetrics:
             "Seconds since the control topic was last known to be read to its end.",
             registry=registry,
         )
-        self.threshold = Gauge("secondlook_threshold", "Threshold in force.", ["policy"], registry=registry)
+        self.threshold = Gauge(
+            "secondlook_threshold",
+            "Threshold in force; of all that a decision lies in, the most specific counts (* = every).",
+            Scope._fields,
+            registry=registry,
+        )
         self.model = Gauge("secondlook_model_info", "The model in force.", ["name", "sha256"], registry=registry)
         self.refused = Counter(
             "secondlook_control_messages_refused",
@@ -60,11 +66,11 @@ class ControlMetrics:
         self.honoured.set(controls.problem is None)
         self.age.set(age)
         self.stopped.clear()
-        for policy in controls.stopped:
-            self.stopped.labels(policy).set(1)
+        for scope in controls.stopped:
+            self.stopped.labels(*scope).set(1)
         self.threshold.clear()
-        for policy, threshold in controls.thresholds.items():
-            self.threshold.labels(policy).set(threshold)
+        for scope, threshold in controls.thresholds.items():
+            self.threshold.labels(*scope).set(threshold)
         self.model.clear()
         if controls.model is not None:
             self.model.labels(controls.model.name, controls.model.sha256).set(1)

@@ -7,7 +7,6 @@ from math import nan
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from streams.pipeline.assignment import Place
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import Incident
 from streams.pipeline.ledger import Holdings
@@ -186,7 +185,7 @@ class Metrics:
     def policy_label(self, policy: str, controls: Controls) -> str:
         """The policy's name when it is one of ours."""
         trained = controls.model is not None and policy in controls.model.policies
-        return policy if trained or (policy in controls.thresholds and policy != EVERY_POLICY) else OTHER_POLICY
+        return policy if trained or policy in controls.policies else OTHER_POLICY
 
     def incidents(self, incidents: Iterable[Incident]) -> None:
         """Count the records that a stage failed on."""

@@ -13,8 +13,8 @@ from streams.cli.main import main
 from streams.errors import BrokerError
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import ControlMessage, parse_control
+from streams.pipeline.scope import EVERY
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
 
@@ -44,14 +44,14 @@ def last_message(broker: EmbeddedBroker) -> ControlMessage:
 @pytest.mark.parametrize(
     ("arguments", "policy", "reach"),
     [
-        (["set-threshold", "0.3", "--yes"], EVERY_POLICY, "for every policy, in place of their own settings"),
+        (["set-threshold", "0.3", "--yes"], EVERY, "for every policy, in place of their own settings"),
         (["set-threshold", "0.3", "--policy", "hate"], "hate", "for policy hate"),
-        (["set-costs", "--review", "1", "--mistake", "3", "--yes"], EVERY_POLICY, "for every policy, in place of"),
+        (["set-costs", "--review", "1", "--mistake", "3", "--yes"], EVERY, "for every policy, in place of"),
         (["set-audit-rate", "0.1", "--policy", "hate"], "hate", "for policy hate"),
         (["set-model", MODEL, "--yes"], None, "for every policy\n"),
-        (["stop"], EVERY_POLICY, "for every policy\n"),
+        (["stop"], EVERY, "for every policy\n"),
         (["stop", "--policy", "hate"], "hate", "for policy hate"),
-        (["resume"], EVERY_POLICY, "for every policy\n"),
+        (["resume"], EVERY, "for every policy\n"),
         (["rollback", "0"], None, "for every policy\n"),
     ],
 )

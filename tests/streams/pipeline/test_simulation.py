@@ -9,6 +9,7 @@ import pytest
 from scoring import RECORDING, load_model
 from scoring.data import load
 from streams.pipeline.controls import Controls
+from streams.pipeline.scope import EVERYTHING, Scope
 from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
 
 COSTS = Costs(1.0, 4.0, "false-discovery")
@@ -20,6 +21,7 @@ def answers(count: int, **more: object) -> Answers:
     given = Answers(
         [str(n) for n in range(count)],
         policies,
+        ["*"] * count,
         np.zeros((count, 1), np.float32),
         np.zeros(count, np.int8),
         nobody,
@@ -37,12 +39,12 @@ def test_decisions_are_those_of_the_threshold(models: Path) -> None:
     data, model = load([RECORDING]), load_model(models)
     nobody = np.zeros(len(data), dtype=bool)
     ids = [origin.request_id for origin in data.origins]
-    given = Answers(ids, data.policies, data.values, data.outcomes, nobody, nobody)
+    given = Answers(ids, data.policies, ["*"] * len(data), data.values, data.outcomes, nobody, nobody)
     scores = model.score(data.values, data.policies)
     of_hate = np.array([policy == "hate" for policy in data.policies])
     below = scores.error_probability < np.where(of_hate, 0.6, 0.3)
     expected = below & data.decided & scores.supported
-    found = simulate(given, Controls(model, {"*": 0.3, "hate": 0.6}))
+    found = simulate(given, Controls(model, {EVERYTHING: 0.3, Scope("hate"): 0.6}))
     assert expected.tolist() == found.automated.tolist()
     assert 0 < expected.sum() < len(data)
     scored = data.decided & scores.supported

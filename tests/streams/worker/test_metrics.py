@@ -1,17 +1,18 @@
 """What the /metrics page says."""
 
 from dataclasses import replace
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, cast
 
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Holdings
+from streams.pipeline.scope import EVERYTHING
 from streams.worker.metrics import Metrics, State
 
 STATE = State(
     controls=Controls(
         model=cast("Any", SimpleNamespace(name="stub", sha256="0" * 64, policies=frozenset())),
-        thresholds=MappingProxyType({"*": 0.4}),
+        thresholds={EVERYTHING: 0.4},
     ),
     controls_hash="ab",
     settings_hash="cd",
@@ -66,8 +67,13 @@ def test_a_clock_that_was_not_compared_is_not_said_to_be_right() -> None:
 def test_the_controls_show_whether_they_are_honoured() -> None:
     """A worker that cannot, and one whose automation is stopped, both show it; what was lifted is shown no longer."""
     metrics = Metrics()
-    lines = page(metrics, controls=replace(STATE.controls, model=None, problem="no model", stopped=frozenset({"*"})))
-    assert {"secondlook_controls_honoured 0.0", 'secondlook_automation_stopped{policy="*"} 1.0'} <= set(lines)
+    lines = page(
+        metrics, controls=replace(STATE.controls, model=None, problem="no model", stopped=frozenset({EVERYTHING}))
+    )
+    assert {
+        "secondlook_controls_honoured 0.0",
+        'secondlook_automation_stopped{outcome="*",policy="*",tenant="*"} 1.0',
+    } <= set(lines)
     assert not any(line.startswith("secondlook_model_info{") for line in lines)
     lines = page(metrics, controls_hash="ef")
     assert {"secondlook_controls_honoured 1.0", "secondlook_control_last_read_age_seconds 0.5"} <= set(lines)
