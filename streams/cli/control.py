@@ -10,6 +10,7 @@ import click
 from scoring import ACCOUNTINGS
 from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
 from streams.cli.control_prepare import full_sha256, prepare
+from streams.cli.control_proposal import COSTS, Proposal, check_costs
 from streams.cli.control_show import show_diff, show_history, show_in_force
 from streams.cli.main import ResultFile, setting_options, settings_from
 from streams.cli.printable import printable
@@ -27,7 +28,7 @@ from streams.pipeline.control_messages import (
     SetThreshold,
     StopAutomation,
 )
-from streams.pipeline.scope import EVERY
+from streams.pipeline.scope import EVERY, OUTCOMES, Scope
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SETTINGS = ("broker", "topic_prefix", "control_keys", "control_signed_from")
@@ -132,8 +133,49 @@ def _with_options(command: _F, *more: str) -> _F:
     return command
 
 
-def _policy(text: str) -> Callable[[_F], _F]:
-    return click.option("--policy", default=EVERY, show_default=True, help=text)
+def _scoped(text: str) -> Callable[[_F], _F]:
+    """The options that say what a message is about; of the policy there is more to say."""
+    options = (
+        click.option("--policy", default=EVERY, show_default=True, help=text),
+        click.option("--tenant", default=EVERY, show_default=True, help="Only requests of this tenant."),
+        click.option(
+            "--outcome",
+            type=click.Choice((EVERY, *OUTCOMES)),
+            default=EVERY,
+            show_default=True,
+            help="Only what the LLM would allow, or remove.",
+        ),
+    )
+
+    def with_options(command: _F) -> _F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return with_options
+
+
+def _costs(*, required: bool) -> Callable[[_F], _F]:
+    cost = _Number("cost", zero=False)
+    options = (
+        click.option("--review", type=cost, required=required, help="Cost of one human review."),
+        click.option("--mistake", type=cost, help="Cost of acting on one wrong verdict; or by outcome:"),
+        click.option("--missed-violation", type=cost, help="Cost of a wrong allow."),
+        click.option("--wrong-removal", type=cost, help="Cost of a wrong remove."),
+        click.option("--accounting", type=click.Choice(ACCOUNTINGS), default=ACCOUNTINGS[0], show_default=True),
+    )
+
+    def with_options(command: _F) -> _F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return with_options
+
+
+def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Some of the options, taken out of them."""
+    return {name: options.pop(name) for name in names}
 
 
 def _issue(message: ControlMessage, options: dict[str, Any]) -> None:
@@ -142,42 +184,59 @@ def _issue(message: ControlMessage, options: dict[str, Any]) -> None:
         issue(message, asked, settings, fleet)
 
 
-_of_setting = _policy("The policy; * sets it for all, their own settings included.")
-_of_stop = _policy("The policy; * = all of them.")
+_of_setting = _scoped("Only this policy; * sets it for all, their own settings included.")
+_of_stop = _scoped("Only this policy.")
 
 
 @control.command("set-threshold")
 @click.argument("value", type=_Number("threshold", 1.0))
 @_of_setting
 @_issuing
-def set_threshold(value: float, policy: str, **options: Any) -> None:
-    """Escalate where P(error) is at or above VALUE. VALUE is 0 to 1."""
+def set_threshold(value: float, **options: Any) -> None:
+    """Escalate where P(error) is at or above VALUE. VALUE is 0 to 1.
+
+    What was set inside of the policy, tenant and outcome named is replaced. Of what then holds for a decision, the most specific counts:
+    the policy weighs more than the tenant, the tenant more than the outcome.
+    """
+    scope = _taken(options, *Scope._fields)
     asked = Issue.of(options)
     settings = settings_from(options)
     with Fleet(settings) as fleet:
         history = read_history(settings)
         model = None if history.log.content.model else model_of_workers(fleet)
-        issue(SetThreshold(threshold=value, policy=policy, model=model), asked, settings, fleet, history)
+        issue(SetThreshold(threshold=value, **scope, model=model), asked, settings, fleet, history)
 
 
 @control.command("set-costs")
-@click.option("--review", type=_Number("cost", zero=False), required=True, help="Cost of one human review.")
-@click.option("--mistake", type=_Number("cost", zero=False), required=True, help="Cost of acting on one wrong verdict.")
-@click.option("--accounting", type=click.Choice(ACCOUNTINGS), default=ACCOUNTINGS[0], show_default=True)
+@_costs(required=True)
 @_of_setting
 @_issuing
-def set_costs(review: float, mistake: float, accounting: Any, policy: str, **options: Any) -> None:
-    """Set the threshold that follows from the costs. It needs a calibrated model."""
-    _issue(SetCosts(accounting=accounting, review=review, mistake=mistake, policy=policy), options)
+def set_costs(**options: Any) -> None:
+    """Set the threshold that follows from the costs. It needs a calibrated model.
+
+    Give --mistake, or --missed-violation and --wrong-removal: then each outcome has its own threshold.
+    """
+    message = SetCosts(**_taken(options, *COSTS, *Scope._fields))
+    check_costs(message)
+    _issue(message, options)
 
 
 @control.command("set-audit-rate")
 @click.argument("rate", type=_Number("audit rate", 1.0))
+@click.option(
+    "--floor",
+    type=_Number("audit rate", 1.0),
+    default=0.0,
+    help="The least share, whatever rates are set inside of it; not above RATE.",
+)
 @_of_setting
 @_issuing
-def set_audit_rate(rate: float, policy: str, **options: Any) -> None:
-    """Audit a share of what is automated. RATE (0 to 1) of the automatic decisions goes to a human as well."""
-    _issue(SetAuditRate(rate=rate, policy=policy), options)
+def set_audit_rate(rate: float, floor: float, **options: Any) -> None:
+    """Audit a share of what is automated. RATE (0 to 1) of the automatic decisions goes to a human as well.
+
+    What is rarely automated needs a rate of its own, or it is hardly ever audited.
+    """
+    _issue(SetAuditRate(rate=rate, floor=floor, **_taken(options, *Scope._fields)), options)
 
 
 @control.command("set-model")
@@ -212,9 +271,7 @@ def set_model(sha256: str, keep_thresholds: bool, force: bool, **options: Any) -
 
 @control.command()
 @click.option("--threshold", type=_Number("threshold", 1.0), help="Try this threshold, 0 to 1.")
-@click.option("--review", type=_Number("cost", zero=False), help="Try the costs of a review ...")
-@click.option("--mistake", type=_Number("cost", zero=False), help="... and of a mistake.")
-@click.option("--accounting", type=click.Choice(ACCOUNTINGS), default=ACCOUNTINGS[0], show_default=True)
+@_costs(required=False)
 @click.option("--sha256", metavar="SHA256", help="Try this model: one of the model directory or of the models topic.")
 @click.option("--keep-thresholds", is_flag=True, help="With a model: keep the thresholds in force.")
 @_of_setting
@@ -231,7 +288,7 @@ def simulate(**options: Any) -> None:
 
     Thresholds and models that are in force now are those of the control log, and of this machine's settings where the log says nothing.
     """
-    from streams.cli.control_simulate import Proposal, run_simulation
+    from streams.cli.control_simulate import run_simulation
 
     asked = Issue.of(options)
     proposal = Proposal.of(options)
@@ -244,20 +301,21 @@ def simulate(**options: Any) -> None:
 @control.command()
 @_of_stop
 @_issuing
-def stop(policy: str, **options: Any) -> None:
-    """Stop automation. Every verdict of the policy, or of all, goes to a human until `resume`."""
-    if policy == EVERY:  # there is nothing to check, and nothing may come before it
-        issue(StopAutomation(policy=policy), Issue.of(options), settings_from(options), None)
+def stop(**options: Any) -> None:
+    """Stop automation. Every verdict, or those of a policy, tenant or outcome, goes to a human until `resume`."""
+    message = StopAutomation(**_taken(options, *Scope._fields))
+    if message.policy == EVERY:  # there is nothing to check, and nothing may come before it
+        issue(message, Issue.of(options), settings_from(options), None)
     else:
-        _issue(StopAutomation(policy=policy), options)
+        _issue(message, options)
 
 
 @control.command()
 @_of_stop
 @_issuing
-def resume(policy: str, **options: Any) -> None:
-    """Take back a `stop`. A policy that was stopped by its own name stays stopped when all is resumed."""
-    _issue(ResumeAutomation(policy=policy), options)
+def resume(**options: Any) -> None:
+    """Take back a `stop`. By the names that it was stopped by: what has a stop of its own stays stopped when all is resumed."""
+    _issue(ResumeAutomation(**_taken(options, *Scope._fields)), options)
 
 
 @control.command()

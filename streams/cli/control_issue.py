@@ -83,6 +83,7 @@ def issue(
         history = history or read_history(settings)
         _check_policy(message, history.log.content, fleet)
         _check_reach(message, history.log.content)
+        _tell_what_counts_before(message, history.log.content)
     first()
     taken = write(message, asked, settings, history)
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
@@ -186,24 +187,38 @@ def _check_policy(message: ControlMessage, content: Content, fleet: Fleet) -> No
 
 def _check_reach(message: ControlMessage, content: Content) -> None:
     """Ask before what narrower scopes have is taken away. Raises ControlError where nobody is there to answer."""
-    has: Mapping[Scope, object] = {}
-    match message:
-        case SetThreshold() | SetCosts() | SetModel(keep_thresholds=False):
-            has = content.thresholds
-        case SetAuditRate():
-            has = content.audit_rates
+    what, has = _kind(message, content)
     scope = _scope(message)
-    own = [str(one) for one in sorted(has) if scope.covers(one) and one != scope]
+    sets = message.mistakes if isinstance(message, SetCosts) else ()
+    own = [str(one) for one in sorted(has) if scope.covers(one) and one not in (scope, *sets)]
     if not own:
         return
-    what = "audit rates" if isinstance(message, SetAuditRate) else "thresholds"
     lost = f"this takes away the {what} that {some(own)} {'has' if len(own) == 1 else 'have'} of their own"
     if not sys.stdin.isatty():
         raise ControlError(
-            f"{lost}: say --yes if that is meant, or narrow it (--policy, --tenant). Nothing was written"
+            f"{lost}: say --yes if that is meant, or narrow it (--policy, --tenant, --outcome). Nothing was written"
         )
     if not click.confirm(f"{lost}. Go on?"):
         raise ControlError("not confirmed: nothing was written")
+
+
+def _tell_what_counts_before(message: ControlMessage, content: Content) -> None:
+    """Say where the message will not count: a policy's own setting weighs more than that of a tenant, a tenant's than an outcome's."""
+    what, has = _kind(message, content)
+    scope = _scope(message)
+    first = [str(one) for one in sorted(has) if one.counts_before(scope)]
+    if first:
+        click.echo(f"what {some(first)} {'has' if len(first) == 1 else 'have'} of {what} counts before it, there")
+
+
+def _kind(message: ControlMessage, content: Content) -> tuple[str, Mapping[Scope, object]]:
+    """What it sets, or takes away, and what is set of that."""
+    match message:
+        case SetThreshold() | SetCosts() | SetModel(keep_thresholds=False):
+            return "thresholds", content.thresholds
+        case SetAuditRate():
+            return "audit rates", content.audit_rates
+    return "", {}
 
 
 def _reach(message: ControlMessage) -> str:

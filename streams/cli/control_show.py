@@ -248,7 +248,7 @@ def _in_force(scope: Scope, settings: Mapping[Scope, Any]) -> Scope | None:
 def _shown(scope: Scope, thresholds: Mapping[Scope, Any], given: set[float | None]) -> str:
     whose = _in_force(scope, thresholds)
     if whose is None:
-        return "none: humans decide"
+        return "by narrower scopes" if any(map(scope.overlaps, thresholds)) else "none: humans decide"
     if whose != scope:
         return f"that of {whose}"
     one = thresholds[scope]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import click
 import numpy as np
@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scoring import Accounting, ErrorModel, ModelError
+from scoring import ErrorModel, ModelError
 from scoring.data import NO_LABEL, join_decisions
 from streams.cli.control_issue import Issue, issue, listed
 from streams.cli.control_prepare import full_sha256, prepare
+from streams.cli.control_proposal import Proposal
 from streams.cli.printable import printable
 from streams.cli.scoring import lines_of, training_extra
 from streams.errors import ControlError
@@ -30,9 +31,9 @@ from streams.kafka.reading import read_values
 from streams.kafka.recent import read_recent
 from streams.kafka.topics import existing_partitions, load_topics
 from streams.pipeline.control_content import Content
-from streams.pipeline.control_messages import ControlMessage, SetCosts, SetModel, SetThreshold
+from streams.pipeline.control_messages import ControlMessage, SetModel
 from streams.pipeline.controls import Controls, honour, is_calibrated
-from streams.pipeline.scope import EVERY
+from streams.pipeline.scope import EVERY, UNREADABLE, Scope
 from streams.pipeline.simulation import Answers, Costs, Interval, Outcome, compare, over_thresholds, simulate
 from streams.settings import Settings
 from streams.worker.models import ModelShelf, baseline
@@ -51,53 +52,6 @@ class Side:
 
     controls: Controls
     outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """What is to be tried: a model, and a threshold or costs, or one of them."""
-
-    threshold: float | None
-    review: float | None
-    mistake: float | None
-    accounting: Accounting
-    sha256: str | None
-    keep_thresholds: bool
-    policy: str
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Self:
-        """From a command's options; takes them out of `options`. Raises click.UsageError on what makes no sense together."""
-        given = cls(**{name: options.pop(name) for name in cls.__slots__})
-        if (given.review is None) != (given.mistake is None):
-            raise click.UsageError("--review and --mistake go together")
-        if given.threshold is not None and given.review is not None:
-            raise click.UsageError("give --threshold, or --review and --mistake, not both")
-        if given.sha256 is None and given.threshold is None and given.review is None:
-            raise click.UsageError("say what to try: --threshold, --review with --mistake, or --sha256 of a model")
-        if given.keep_thresholds and given.sha256 is None:
-            raise click.UsageError("--keep-thresholds goes with --sha256")
-        return given
-
-    def messages(self, sha256: str | None, made_for: str | None) -> list[ControlMessage]:
-        """The control messages that put it in force, the model first; a threshold of `made_for` where the log names no model."""
-        found: list[ControlMessage] = []
-        if sha256 is not None:
-            found.append(SetModel(sha256=sha256, keep_thresholds=self.keep_thresholds))
-        if self.threshold is not None:
-            found.append(SetThreshold(policy=self.policy, threshold=self.threshold, model=made_for))
-        elif self.review is not None and self.mistake is not None:
-            found.append(
-                SetCosts(policy=self.policy, accounting=self.accounting, review=self.review, mistake=self.mistake)
-            )
-        return found
-
-    def costs(self, settings: Settings) -> Costs:
-        """Those that are tried, else those of the settings."""
-        if self.review is not None and self.mistake is not None:
-            return Costs(self.review, self.mistake, self.accounting)
-        accounting: Any = settings.cost_accounting
-        return Costs(settings.cost_review, settings.cost_mistake, accounting)
 
 
 def run_simulation(
@@ -133,12 +87,9 @@ def run_simulation(
         answers = (
             _from_topics(settings, last, since) if vectors is None else _from_files(vectors, decisions, last, since)
         )
-        if proposal.policy not in {EVERY, *answers.policies}:
-            raise ControlError(
-                f"no answer of policy {printable(proposal.policy)!r} is among them. {listed('They are of', sorted(set(answers.policies)))}"
-            )
+        _check_scope(proposal.scope, answers)
         sides = [Side(one, simulate(answers, replace(one, stopped=frozenset()))) for one in (now, then)]
-        document = _document(messages, answers, sides, proposal.costs(settings), version)
+        document = _document(messages, answers, sides, proposal.costs(settings), version, proposal.scope)
         if any(one.settings_hash != given.hash for one in fleet.live.values()):
             document["notes"].append(
                 "live workers have another model or other costs in their settings than this machine: what the log does not set differs "
@@ -152,6 +103,16 @@ def run_simulation(
             _render(document, Console())
         if apply:
             _apply(messages, replace(asked, expected_version=version), settings, fleet, history)
+
+
+def _check_scope(scope: Scope, answers: Answers) -> None:
+    """Raise ControlError where no answer has the policy, or the tenant, that is tried."""
+    for what, name, there in (("policy", scope.policy, answers.policies), ("tenant", scope.tenant, answers.tenants)):
+        if name not in {EVERY, *there}:
+            others = sorted(set(there) - {EVERY, UNREADABLE})
+            raise ControlError(
+                f"no answer of {what} {printable(name)!r} is among them. {listed('They are of', others)}"
+            )
 
 
 def _after(messages: Iterable[ControlMessage], content: Content, version: int) -> Content:
@@ -200,7 +161,7 @@ def _answers(vectors: Iterable[bytes], decisions: Iterable[bytes]) -> Answers:
 
 
 def _document(
-    messages: list[ControlMessage], answers: Answers, sides: list[Side], costs: Costs, version: int
+    messages: list[ControlMessage], answers: Answers, sides: list[Side], costs: Costs, version: int, scope: Scope
 ) -> dict[str, Any]:
     now, then = sides
     interval, notes = _interval(answers)
@@ -218,9 +179,9 @@ def _document(
     return {
         "version": version,
         "messages": [{"type": type(one).__struct_config__.tag, **_fields(one)} for one in messages],
-        "costs": {"review": costs.review, "mistake": costs.mistake, "accounting": costs.accounting},
+        "costs": costs.stated(),
         "judged": int(answers.judged.sum()),
-        "rows": list(compare(answers, now.outcome, then.outcome, costs, interval)),
+        "rows": list(compare(answers, now.outcome, then.outcome, costs, interval, scope)),
         "notes": notes,
     }
 
@@ -244,7 +205,7 @@ def _fields(message: ControlMessage) -> dict[str, Any]:
 
 
 def _render(document: Mapping[str, Any], console: Console) -> None:
-    costs = document["costs"]
+    costs = dict(document["costs"])
     table = Table(box=None, header_style="dim", pad_edge=False)
     for name in (
         "policy",
@@ -260,7 +221,7 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
     for row in document["rows"]:
         now, then = row["now"], row["then"]
         cells = (
-            row["policy"],
+            str(Scope(row["policy"], row["tenant"], row["outcome"])),
             f"{row['answers']}",
             f"{now['escalation_rate']:.1%} -> {then['escalation_rate']:.1%}",
             f"{row['to_humans']}",
@@ -273,7 +234,8 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
     console.print(table)
     console.print(
         Text(
-            f"cost per answer with a score, {costs['accounting']}: a review {costs['review']:g}, a mistake {costs['mistake']:g}",
+            f"cost per answer with a score, {costs.pop('accounting')}: "
+            + ", ".join(f"a {name.replace('_', ' ')} {cost:g}" for name, cost in costs.items()),
             style="dim",
         )
     )

@@ -34,6 +34,16 @@ class Scope(NamedTuple):
         policy, tenant, outcome = self
         return (policy in (EVERY, other[0])) and (tenant in (EVERY, other[1])) and (outcome in (EVERY, other[2]))
 
+    def overlaps(self, other: "Scope") -> bool:
+        """Whether a decision can lie in both."""
+        return all(EVERY in both or both[0] == both[1] for both in zip(self, other, strict=True))
+
+    def counts_before(self, other: "Scope") -> bool:
+        """Whether it is the more specific one of two that overlap, neither inside the other."""
+        if not self.overlaps(other) or self.covers(other) or other.covers(self):
+            return False
+        return [name == EVERY for name in self] < [name == EVERY for name in other]
+
     def __str__(self) -> str:
         """As short as it gets: the policy, then what it is narrowed to."""
         tenant = "" if self.tenant == EVERY else f", tenant {self.tenant}"

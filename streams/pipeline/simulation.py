@@ -13,6 +13,7 @@ from streams.pipeline.controls import Controls, is_calibrated
 from streams.pipeline.matching import Case
 from streams.pipeline.records import REQUESTS, Record
 from streams.pipeline.routing import AUTO_ACTION, decide
+from streams.pipeline.scope import EVERY, EVERYTHING, OUTCOMES, Scope
 from streams.pipeline.stages import read_verdicts
 
 Bools = NDArray[np.bool_]
@@ -39,11 +40,18 @@ class Answers:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one review and of one mistake, in any one currency, and which reviews are charged."""
+    """Of one review and of one mistake of either kind, in any one currency, and which reviews are charged."""
 
     review: float
-    mistake: float
+    missed_violation: float
+    wrong_removal: float
     accounting: Accounting
+
+    def stated(self) -> dict[str, Any]:
+        """By name; one `mistake` where both kinds cost the same."""
+        by_outcome = {"missed_violation": self.missed_violation, "wrong_removal": self.wrong_removal}
+        mistakes = {"mistake": self.wrong_removal} if self.missed_violation == self.wrong_removal else by_outcome
+        return {"review": self.review, **mistakes, "accounting": self.accounting}
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,11 @@ class Outcome:
     automated: Bools
     probability: Floats
 
-    def costs(self, costs: Costs) -> Floats:
-        """The expected cost of each answer [n], by the model's own word; NaN where it has none."""
+    def costs(self, costs: Costs, outcomes: NDArray[np.int8]) -> Floats:
+        """The expected cost of each answer [n], of the LLM's outcome [n], by the model's own word; NaN where it has none."""
         right = 1 - self.probability if costs.accounting == "false-discovery" else np.ones(len(self.probability))
-        cost = np.where(self.automated, self.probability * costs.mistake, right * costs.review)
+        mistake = np.where(outcomes == 1, costs.wrong_removal, costs.missed_violation)
+        cost = np.where(self.automated, self.probability * mistake, right * costs.review)
         return np.where(np.isnan(self.probability), np.nan, cost)
 
 
@@ -78,28 +87,42 @@ def simulate(answers: Answers, controls: Controls) -> Outcome:
 
 
 def compare(
-    answers: Answers, now: Outcome, then: Outcome, costs: Costs, interval: Interval | None
+    answers: Answers, now: Outcome, then: Outcome, costs: Costs, interval: Interval | None, about: Scope = EVERYTHING
 ) -> Iterator[dict[str, Any]]:
-    """What would change: over all answers (policy `*`) first, then by policy. `interval` of errors and count, if it can be had."""
-    policies = np.array(answers.policies)
-    yield _row("*", np.ones(len(policies), dtype=bool), answers, now, then, costs, interval)
-    for policy in sorted(set(answers.policies)):
-        yield _row(policy, policies == policy, answers, now, then, costs, interval)
+    """What would change: over all answers, in the scope that it is about, by outcome where costs are, and by policy.
+
+    `interval` of errors and count, if it can be had.
+    """
+    policies = [Scope(policy) for policy in sorted(set(answers.policies))]
+    narrow = [] if about in policies else [about]
+    if about.outcome == EVERY and costs.missed_violation != costs.wrong_removal:
+        narrow += [about._replace(outcome=outcome) for outcome in OUTCOMES]
+    for scope in dict.fromkeys([EVERYTHING, *narrow, *policies]):
+        yield _row(scope, _within(scope, answers), answers, now, then, costs, interval)
+
+
+def _within(scope: Scope, answers: Answers) -> Bools:
+    """Which answers lie in a scope."""
+    within = np.ones(len(answers.policies), dtype=bool)
+    for named, has in ((scope.policy, answers.policies), (scope.tenant, answers.tenants)):
+        if named != EVERY:
+            within &= np.array(has) == named
+    return within if scope.outcome == EVERY else within & (answers.outcomes == OUTCOMES.index(scope.outcome))
 
 
 def _row(
-    policy: str, rows: Bools, answers: Answers, now: Outcome, then: Outcome, costs: Costs, interval: Interval | None
+    scope: Scope, rows: Bools, answers: Answers, now: Outcome, then: Outcome, costs: Costs, interval: Interval | None
 ) -> dict[str, Any]:
     return {
-        "policy": policy,
+        **scope._asdict(),
         "answers": int(rows.sum()),
         "to_humans": int((rows & now.automated & ~then.automated).sum()),
         "to_automation": int((rows & ~now.automated & then.automated).sum()),
         **{
             name: {
-                "escalation_rate": float(1 - one.automated[rows].mean()),
+                "escalation_rate": float(1 - one.automated[rows].mean()) if rows.any() else 0.0,
                 "automated": int(one.automated[rows].sum()),
-                "expected_cost": _mean(one.costs(costs)[rows]),
+                "expected_cost": _mean(one.costs(costs, answers.outcomes)[rows]),
                 "expected_error": _mean(one.probability[rows & one.automated]),
                 "measured_error": _measured(answers, rows & one.automated, interval),
             }

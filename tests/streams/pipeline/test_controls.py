@@ -162,6 +162,7 @@ def test_a_threshold_made_for_another_model_of_the_settings_is_a_strangers() -> 
         ("new-policy", {"*": 0.4}, None),
         ("new-policy", {"*": 0.4, "new-policy": 0.2}, 0.2),
         ("hate", {}, None),
+        ("*", {"*": 0.4}, None),
     ],
 )
 def test_the_star_covers_only_policies_the_model_was_trained_on(

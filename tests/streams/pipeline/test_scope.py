@@ -92,6 +92,18 @@ def test_a_scope_covers_what_lies_inside(one: Scope, other: Scope) -> None:
     assert one.covers(other) == every
 
 
+@given(SCOPES, SCOPES)
+def test_of_two_that_overlap_one_counts_before_the_other(one: Scope, other: Scope) -> None:
+    """The one that comes first among the eight of any decision that lies in both; of what lies inside nothing needs be said."""
+    shared = [
+        by_specificity(*decision)
+        for decision in ((p, t, o) for p in "pqx" for t in "tux" for o in OUTCOMES)
+        if lies_in(decision, one) and lies_in(decision, other)
+    ]
+    first = bool(shared) and all(keys.index(one) < keys.index(other) for keys in shared)
+    assert one.counts_before(other) == (first and not other.covers(one))
+
+
 @pytest.mark.parametrize(
     ("scope", "short", "words"),
     [

@@ -12,7 +12,7 @@ from streams.pipeline.controls import Controls
 from streams.pipeline.scope import EVERYTHING, Scope
 from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
 
-COSTS = Costs(1.0, 4.0, "false-discovery")
+COSTS = Costs(1.0, 4.0, 4.0, "false-discovery")
 
 
 def answers(count: int, **more: object) -> Answers:
@@ -60,7 +60,7 @@ def test_costs_are_those_that_the_model_expects(accounting: str, now: float, the
     """Of an escalated answer its review, charged in full or where the LLM is right; of an automated one its P(error) times the mistake."""
     before = outcome([True, False, False], [0.2, 0.4, np.nan])
     after = outcome([True, True, False], [0.2, 0.4, np.nan])
-    costs = Costs(1.0, 4.0, accounting)  # type: ignore[arg-type]
+    costs = Costs(1.0, 4.0, 4.0, accounting)  # type: ignore[arg-type]
     row, only = compare(answers(3), before, after, costs, None)
     assert (pytest.approx(now), pytest.approx(then)) == (row["now"]["expected_cost"], row["then"]["expected_cost"])
     assert (pytest.approx(0.2), pytest.approx(0.3)) == (row["now"]["expected_error"], row["then"]["expected_error"])
@@ -79,6 +79,26 @@ def test_each_policy_has_its_row() -> None:
     assert ["*", "hate", "spam"] == [row["policy"] for row in rows]
     assert [1, 0, 1] == [row["to_humans"] for row in rows]
     assert rows[2]["then"]["expected_error"] is None
+
+
+def test_a_mistake_costs_what_its_outcome_costs() -> None:
+    """Then each outcome has a row of its own."""
+    given = answers(2, outcomes=np.array([0, 1], np.int8))
+    both = outcome([True, True], [0.1, 0.1])
+    rows = list(compare(given, both, both, Costs(1.0, 10.0, 4.0, "false-discovery"), None))
+    assert [("*", "*", 0.7), ("*", "allow", 1.0), ("*", "remove", 0.4), ("hate", "*", 0.7)] == [
+        (row["policy"], row["outcome"], round(row["now"]["expected_cost"], 9)) for row in rows
+    ]
+
+
+def test_a_scope_has_its_row() -> None:
+    """That of a tenant, among all and beside the policies."""
+    before, after = outcome([True] * 3, [0.1] * 3), outcome([True, False, False], [0.1] * 3)
+    given = answers(3, tenants=["*", "acme", "other"])
+    rows = list(compare(given, before, after, COSTS, None, Scope("hate", "acme")))
+    assert [("*", "*", 2), ("hate", "acme", 1), ("hate", "*", 2)] == [
+        (row["policy"], row["tenant"], row["to_humans"]) for row in rows
+    ]
 
 
 def test_what_humans_found_counts_where_they_judged() -> None:
