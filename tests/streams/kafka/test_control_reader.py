@@ -19,6 +19,7 @@ from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_messages import PrepareModel, SetModel, SetThreshold
 from streams.pipeline.controls import Baseline
 from streams.pipeline.reasons import Refusal
+from streams.pipeline.scope import EVERYTHING
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
 from tests.streams.pipeline.test_controls import OTHER, Model, Shelf
@@ -97,7 +98,7 @@ def test_a_model_that_comes_later_is_taken_up(settings: Settings, monkeypatch: p
         assert "no model" in str(reader.current.problem)
         reader.shelf.has[OTHER] = Model(OTHER)
         wait_until(lambda: reader.current.problem is None)
-        assert {"*": 0.9} == reader.current.thresholds
+        assert {EVERYTHING: 0.9} == reader.current.thresholds
     first, *_, last = said(settings)
     assert ("started", False, "stopped", True) == (first.event, first.honoured, last.event, last.honoured)
     assert "honoured" in {one.event for one in said(settings)}
