@@ -114,7 +114,8 @@ class SetThreshold(_Scoped, tag="set_threshold"):
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
         """The scope has this threshold, made for the model that is in force."""
-        return _with_thresholds(content, self.scope, {self.scope: self.threshold}, "set", self.model, version)
+        scope = self.scope
+        return _with_thresholds(content, scope, {scope: self.threshold}, "set", self.model, version)
 
 
 class SetCosts(_Scoped, tag="set_costs"):

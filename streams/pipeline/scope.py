@@ -88,21 +88,24 @@ class Scoped(Mapping[Scope, _T]):
         return hash(self._by_policy)
 
     def placed(self, scope: Scope, given: Mapping[Scope, _T]) -> "Scoped[_T]":
-        """With what is `given` in place of all that was set for a scope and inside of it."""
-        with self._by_policy.mutate() as changed:
-            for policy in tuple(self._by_policy) if scope.policy == EVERY else (scope.policy,):
-                left = _without(changed.pop(policy, Map()), scope)
-                if left:
-                    changed[policy] = left
-            for one, value in given.items():
-                changed[one.policy] = changed.get(one.policy, Map()).set(one, value)
-            made: Scoped[_T] = Scoped()
-            made._by_policy = changed.finish()
+        """With what is `given`, all of the scope's policy, in place of all that was set for a scope and inside of it."""
+        if scope.policy == EVERY:
+            kept = {policy: left for policy, had in self._by_policy.items() if (left := _without(had, scope))}
+            by_policy = Map(kept)
+        else:
+            by_policy = self._by_policy
+        left = _without(by_policy.get(scope.policy, Map()), scope)
+        for one, value in given.items():
+            left = left.set(one, value)
+        made: Scoped[_T] = object.__new__(Scoped)  # a log has many messages: this is done for each of them
+        made._by_policy = by_policy.set(scope.policy, left)
         return made
 
 
 def _without(of_policy: "Map[Scope, _T]", scope: Scope) -> "Map[Scope, _T]":
     """What is set for one policy, but for a scope and what lies inside of it."""
+    if scope.tenant == EVERY and scope.outcome == EVERY:
+        return Map()
     if EVERY in (scope.policy, scope.tenant):
         return Map({one: value for one, value in of_policy.items() if not scope.covers(one)})
     for outcome in (EVERY, *OUTCOMES) if scope.outcome == EVERY else (scope.outcome,):
