@@ -81,17 +81,18 @@ def _reading(command: _F) -> _F:
     return setting_options(*_SETTINGS)(command)
 
 
+def _all_of(*options: Callable[[Any], Any]) -> Callable[[_F], _F]:
+    def with_options(command: _F) -> _F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return with_options
+
+
 def _issuing_by(*more: str) -> Callable[[_F], _F]:
     """The options of a command that writes a message, and goes by more settings than those of the broker."""
-    return lambda command: _with_options(command, *more)
-
-
-def _issuing(command: _F) -> _F:
-    return _with_options(command)
-
-
-def _with_options(command: _F, *more: str) -> _F:
-    options = (
+    return _all_of(
         click.option(
             "--issued-by",
             envvar="SECONDLOOK_ISSUED_BY",
@@ -128,14 +129,14 @@ def _with_options(command: _F, *more: str) -> _F:
         click.option("--yes", is_flag=True, help="Do not ask, and do not stop at what looks like a mistake."),
         setting_options(*_SETTINGS, *more),
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+
+_issuing = _issuing_by()
 
 
 def _scoped(text: str) -> Callable[[_F], _F]:
     """The options that say what a message is about; of the policy there is more to say."""
-    options = (
+    return _all_of(
         click.option("--policy", default=EVERY, show_default=True, help=text),
         click.option("--tenant", default=EVERY, show_default=True, help="Only requests of this tenant."),
         click.option(
@@ -147,30 +148,16 @@ def _scoped(text: str) -> Callable[[_F], _F]:
         ),
     )
 
-    def with_options(command: _F) -> _F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return with_options
-
 
 def _costs(*, required: bool) -> Callable[[_F], _F]:
     cost = _Number("cost", zero=False)
-    options = (
+    return _all_of(
         click.option("--review", type=cost, required=required, help="Cost of one human review."),
         click.option("--mistake", type=cost, help="Cost of acting on one wrong verdict; or by outcome:"),
         click.option("--missed-violation", type=cost, help="Cost of a wrong allow."),
         click.option("--wrong-removal", type=cost, help="Cost of a wrong remove."),
         click.option("--accounting", type=click.Choice(ACCOUNTINGS), default=ACCOUNTINGS[0], show_default=True),
     )
-
-    def with_options(command: _F) -> _F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return with_options
 
 
 def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -58,6 +58,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=M
 @given(
     name=NAMES,
     policy=NAMES,
+    tenant=NAMES,
     content=st.integers(0, MAX),
     headers=HEADERS,
     many=COUNTS,
@@ -65,11 +66,11 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=M
     pad=st.integers(0, MAX),
 )
 def test_what_is_let_in_can_be_written(
-    name: str, policy: str, content: int, headers: Any, many: int, model: int, pad: int
+    name: str, policy: str, tenant: str, content: int, headers: Any, many: int, model: int, pad: int
 ) -> None:
     """Whatever names, headers and sizes come: decision, vector, dead letter and changelog stay below the limit."""
     key = name.encode()
-    asked = {"request_id": name, "policy": policy, "content": "x" * content}
+    asked = {"request_id": name, "policy": policy, "tenant": tenant, "content": "x" * content}
     body = {
         "request_id": name,
         "body": {"model": "\x01" * model, "pad": "y" * pad, "choices": [{"message": {"content": '{"outcome": 2}'}}]},
