@@ -1,20 +1,29 @@
 """`secondlook control`: see what is in force, and change it while the stream runs."""
 
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from scoring import ACCOUNTINGS
 from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
+from streams.cli.control_options import (
+    FILE,
+    Moment,
+    Number,
+    costs,
+    issuing,
+    issuing_by,
+    of_setting,
+    of_stop,
+    proposing,
+    reading,
+    taken,
+)
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import COSTS, Proposal, check_costs
 from streams.cli.control_show import show_diff, show_history, show_in_force
-from streams.cli.main import ResultFile, setting_options, settings_from
+from streams.cli.main import ResultFile, settings_from
 from streams.cli.printable import printable
-from streams.errors import ControlError
 from streams.kafka.control_history import read_history
 from streams.kafka.control_keys import write_private_key
 from streams.kafka.fleet import Fleet
@@ -28,11 +37,7 @@ from streams.pipeline.control_messages import (
     SetThreshold,
     StopAutomation,
 )
-from streams.pipeline.scope import EVERY, OUTCOMES, Scope
-
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_SETTINGS = ("broker", "topic_prefix", "control_keys", "control_signed_from")
-_F = TypeVar("_F", bound=Callable[..., Any])
+from streams.pipeline.scope import EVERY, Scope
 
 
 @click.group()
@@ -45,147 +50,23 @@ def control() -> None:
     """
 
 
-class _Number(click.ParamType):
-    """A number within bounds, or one line that says what it may be."""
-
-    name = "NUMBER"
-
-    def __init__(self, what: str, most: float = float("inf"), *, zero: bool = True) -> None:
-        self._what, self._most, self._zero = what, most, zero
-
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
-        if not 0 <= number <= self._most or number == float("inf") or not (number or self._zero):
-            limits = f"from 0 to {self._most:g}" if self._most < float("inf") else "above 0"
-            raise ControlError(f"{value!r} is no {self._what}: that is a number {limits}. Nothing was written")
-        return number
-
-
-class _Moment(click.ParamType):
-    name = "TIME"
-
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> datetime:
-        try:
-            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            raise ControlError(f"{value!r} is no time with its zone, such as 2026-01-31T09:00:00Z. Nothing was written")
-        return moment
-
-
-def _reading(command: _F) -> _F:
-    return setting_options(*_SETTINGS)(command)
-
-
-def _all_of(*options: Callable[[Any], Any]) -> Callable[[_F], _F]:
-    def with_options(command: _F) -> _F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return with_options
-
-
-def _issuing_by(*more: str) -> Callable[[_F], _F]:
-    """The options of a command that writes a message, and goes by more settings than those of the broker."""
-    return _all_of(
-        click.option(
-            "--issued-by",
-            envvar="SECONDLOOK_ISSUED_BY",
-            metavar="NAME",
-            help="Who issues it, for the record.  [default: $SECONDLOOK_ISSUED_BY, else the user of this machine]",
-        ),
-        click.option("--reason", metavar="TEXT", help="Why, for the record."),
-        click.option(
-            "--expected-version",
-            type=click.IntRange(0),
-            metavar="N",
-            help="Refuse it when another version is in force by then.",
-        ),
-        click.option(
-            "--expires-at",
-            type=_Moment(),
-            metavar="TIME",
-            help="Refuse it when the broker gets it at this time or later.",
-        ),
-        click.option(
-            "--sign-with",
-            type=_FILE,
-            envvar="SECONDLOOK_SIGN_WITH",
-            metavar="FILE",
-            help="Sign it with the private key of this file (control keygen); it then expires after ten minutes.  [default: $SECONDLOOK_SIGN_WITH]",
-        ),
-        click.option(
-            "--wait",
-            type=click.FloatRange(0),
-            default=10.0,
-            show_default=True,
-            help="Seconds to wait for the live workers; 0: only write it.",
-        ),
-        click.option("--yes", is_flag=True, help="Do not ask, and do not stop at what looks like a mistake."),
-        setting_options(*_SETTINGS, *more),
-    )
-
-
-_issuing = _issuing_by()
-
-
-def _scoped(text: str) -> Callable[[_F], _F]:
-    """The options that say what a message is about; of the policy there is more to say."""
-    return _all_of(
-        click.option("--policy", default=EVERY, show_default=True, help=text),
-        click.option("--tenant", default=EVERY, show_default=True, help="Only requests of this tenant."),
-        click.option(
-            "--outcome",
-            type=click.Choice((EVERY, *OUTCOMES)),
-            default=EVERY,
-            show_default=True,
-            help="Only what the LLM would allow, or remove.",
-        ),
-    )
-
-
-def _costs(*, required: bool) -> Callable[[_F], _F]:
-    cost = _Number("cost", zero=False)
-    return _all_of(
-        click.option("--review", type=cost, required=required, help="Cost of one human review."),
-        click.option("--mistake", type=cost, help="Cost of acting on one wrong verdict; or by outcome:"),
-        click.option("--missed-violation", type=cost, help="Cost of a wrong allow."),
-        click.option("--wrong-removal", type=cost, help="Cost of a wrong remove."),
-        click.option("--accounting", type=click.Choice(ACCOUNTINGS), default=ACCOUNTINGS[0], show_default=True),
-    )
-
-
-def _taken(options: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Some of the options, taken out of them."""
-    return {name: options.pop(name) for name in names}
-
-
 def _issue(message: ControlMessage, options: dict[str, Any]) -> None:
     asked, settings = Issue.of(options), settings_from(options)
     with Fleet(settings) as fleet:
         issue(message, asked, settings, fleet)
 
 
-_of_setting = _scoped("Only this policy; * sets it for all, their own settings included.")
-_of_stop = _scoped("Only this policy.")
-
-
 @control.command("set-threshold")
-@click.argument("value", type=_Number("threshold", 1.0))
-@_of_setting
-@_issuing
+@click.argument("value", type=Number("threshold", 1.0))
+@of_setting
+@issuing
 def set_threshold(value: float, **options: Any) -> None:
     """Escalate where P(error) is at or above VALUE. VALUE is 0 to 1.
 
     What was set inside of the policy, tenant and outcome named is replaced. Of what then holds for a decision, the most specific counts:
     the policy weighs more than the tenant, the tenant more than the outcome.
     """
-    scope = _taken(options, *Scope._fields)
+    scope = taken(options, *Scope._fields)
     asked = Issue.of(options)
     settings = settings_from(options)
     with Fleet(settings) as fleet:
@@ -195,35 +76,35 @@ def set_threshold(value: float, **options: Any) -> None:
 
 
 @control.command("set-costs")
-@_costs(required=True)
-@_of_setting
-@_issuing
+@costs(required=True)
+@of_setting
+@issuing
 def set_costs(**options: Any) -> None:
     """Set the threshold that follows from the costs. It needs a calibrated model.
 
     Give --mistake, or --missed-violation and --wrong-removal: then each outcome has its own threshold.
     """
-    message = SetCosts(**_taken(options, *COSTS, *Scope._fields))
+    message = SetCosts(**taken(options, *COSTS, *Scope._fields))
     check_costs(message)
     _issue(message, options)
 
 
 @control.command("set-audit-rate")
-@click.argument("rate", type=_Number("audit rate", 1.0))
+@click.argument("rate", type=Number("audit rate", 1.0))
 @click.option(
     "--floor",
-    type=_Number("audit rate", 1.0),
+    type=Number("audit rate", 1.0),
     default=0.0,
     help="The least share, whatever rates are set inside of it; not above RATE.",
 )
-@_of_setting
-@_issuing
+@of_setting
+@issuing
 def set_audit_rate(rate: float, floor: float, **options: Any) -> None:
     """Audit a share of what is automated. RATE (0 to 1) of the automatic decisions goes to a human as well.
 
     What is rarely automated needs a rate of its own, or it is hardly ever audited.
     """
-    _issue(SetAuditRate(rate=rate, floor=floor, **_taken(options, *Scope._fields)), options)
+    _issue(SetAuditRate(rate=rate, floor=floor, **taken(options, *Scope._fields)), options)
 
 
 @control.command("set-model")
@@ -238,7 +119,7 @@ def set_audit_rate(rate: float, floor: float, **options: Any) -> None:
     is_flag=True,
     help="Put it in force though no worker was asked to prepare it; needs --yes. One that lacks it sends everything to humans.",
 )
-@_issuing
+@issuing
 def set_model(sha256: str, keep_thresholds: bool, force: bool, **options: Any) -> None:
     """Score with another model, once every live worker is ready.
 
@@ -257,19 +138,15 @@ def set_model(sha256: str, keep_thresholds: bool, force: bool, **options: Any) -
 
 
 @control.command()
-@click.option("--threshold", type=_Number("threshold", 1.0), help="Try this threshold, 0 to 1.")
-@_costs(required=False)
-@click.option("--sha256", metavar="SHA256", help="Try this model: one of the model directory or of the models topic.")
-@click.option("--keep-thresholds", is_flag=True, help="With a model: keep the thresholds in force.")
-@_of_setting
+@proposing
 @click.option("--last", type=click.IntRange(1), default=10_000, show_default=True, help="The last so many answers.")
-@click.option("--since", type=_Moment(), metavar="TIME", help="Only answers from this time on.")
-@click.option("--vectors", type=_FILE, metavar="FILE", help="JSONL of vectors (.xz, .gz), in place of their topic.")
-@click.option("--decisions", type=_FILE, metavar="FILE", help="With --vectors: JSONL of human decisions.")
+@click.option("--since", type=Moment(), metavar="TIME", help="Only answers from this time on.")
+@click.option("--vectors", type=FILE, metavar="FILE", help="JSONL of vectors (.xz, .gz), in place of their topic.")
+@click.option("--decisions", type=FILE, metavar="FILE", help="With --vectors: JSONL of human decisions.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--plot", type=ResultFile(), metavar="FILE", help="Write escalation and error over thresholds, as SVG.")
 @click.option("--apply", "apply", is_flag=True, help="Issue exactly what was simulated.")
-@_issuing_by("model", "cost_review", "cost_mistake", "cost_accounting")
+@issuing_by("model", "cost_review", "cost_mistake", "cost_accounting")
 def simulate(**options: Any) -> None:
     """Show what a change would do. Recent answers, decided anew by a threshold, costs or a model; by policy.
 
@@ -286,11 +163,11 @@ def simulate(**options: Any) -> None:
 
 
 @control.command()
-@_of_stop
-@_issuing
+@of_stop
+@issuing
 def stop(**options: Any) -> None:
     """Stop automation. Every verdict, or those of a policy, tenant or outcome, goes to a human until `resume`."""
-    message = StopAutomation(**_taken(options, *Scope._fields))
+    message = StopAutomation(**taken(options, *Scope._fields))
     if message.policy == EVERY:  # there is nothing to check, and nothing may come before it
         issue(message, Issue.of(options), settings_from(options), None)
     else:
@@ -298,16 +175,16 @@ def stop(**options: Any) -> None:
 
 
 @control.command()
-@_of_stop
-@_issuing
+@of_stop
+@issuing
 def resume(**options: Any) -> None:
     """Take back a `stop`. By the names that it was stopped by: what has a stop of its own stays stopped when all is resumed."""
-    _issue(ResumeAutomation(**_taken(options, *Scope._fields)), options)
+    _issue(ResumeAutomation(**taken(options, *Scope._fields)), options)
 
 
 @control.command()
 @click.argument("version", type=click.IntRange(0))
-@_issuing
+@issuing
 def rollback(version: int, **options: Any) -> None:
     """Undo, back to VERSION. What was in force then is put in force again; a `stop` stays until `resume`."""
     _issue(Rollback(to_version=version), options)
@@ -323,7 +200,7 @@ def keygen(file: Path, name: str) -> None:
 
 @control.command()
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@_reading
+@reading
 def show(as_json: bool, **options: Any) -> None:
     """Show what is in force. By policy, with who set it, when and why, and what each live worker makes of it."""
     show_in_force(settings_from(options), as_json=as_json)
@@ -332,7 +209,7 @@ def show(as_json: bool, **options: Any) -> None:
 @control.command()
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="So many messages.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON lines.")
-@_reading
+@reading
 def history(last: int, as_json: bool, **options: Any) -> None:
     """List the last control messages. Who issued which, when and why, and what became of them."""
     show_history(settings_from(options), last=last, as_json=as_json)
@@ -341,7 +218,7 @@ def history(last: int, as_json: bool, **options: Any) -> None:
 @control.command()
 @click.argument("before", metavar="V1", type=click.IntRange(0))
 @click.argument("after", metavar="V2", type=click.IntRange(0))
-@_reading
+@reading
 def diff(before: int, after: int, **options: Any) -> None:
     """Show what two versions differ in."""
     show_diff(settings_from(options), before, after)
@@ -349,7 +226,7 @@ def diff(before: int, after: int, **options: Any) -> None:
 
 @control.command()
 @click.option("--wait", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds to wait at most.")
-@_reading
+@reading
 def wait(wait: float, **options: Any) -> None:
     """Wait until every live worker has it in force. What the control log says by now."""
     settings = settings_from(options)

@@ -5,112 +5,34 @@ issues it. `apply` looks at the log alone, never at the worker: every worker mus
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from scoring import ThresholdError, cost_threshold
 from streams.errors import ControlError
 from streams.pipeline.control_content import AuditRate, Content, Origin, Threshold
+from streams.pipeline.control_fields import (
+    MOST_EXACT,
+    CostAccounting,
+    MadeFor,
+    Message,
+    ScopedMessage,
+    Sha256,
+    Stopped,
+)
 from streams.pipeline.reasons import Refusal
-from streams.pipeline.scope import EVERY, OUTCOMES, Outcome, Scope, Scoped
+from streams.pipeline.scope import EVERY, OUTCOMES, Scope, Scoped
 
-_MOST_EXACT = 2**53 - 1
-"""Whole numbers up to this one survive every JSON reader."""
-
-_Policy = Annotated[
-    str,
-    msgspec.Meta(
-        min_length=1,
-        max_length=255,
-        description="The policy that it holds for; `*` = every policy. What was set inside of policy, tenant and outcome together is "
-        "replaced.",
-    ),
-]
-_Tenant = Annotated[
-    str,
-    msgspec.Meta(min_length=1, max_length=255, description="The requests' `tenant` that it holds for; `*` = all."),
-]
-_Outcome = Annotated[
-    Outcome,
-    msgspec.Meta(description="What the LLM's verdict would do: `allow` (outcome 0), `remove` (1) or `*` = either."),
-]
-_Stopped = Annotated[
-    str,
-    msgspec.Meta(
-        min_length=1,
-        max_length=255,
-        description="The policy; `*` = every policy. Stops of different policies, tenants or outcomes, of one and of all, are stops of "
-        "their own, each resumed by the same names.",
-    ),
-]
-_Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
-_MadeFor = Annotated[
-    _Sha256 | None,
-    msgspec.Meta(
-        description="The model whose scores the threshold was made for. Refused while the log names another one. Left out: the "
-        "model in force."
-    ),
-]
-_Accounting = Annotated[
-    Literal["false-discovery", "review-charged"],
-    msgspec.Meta(
-        description="`false-discovery`: threshold = review / (review + mistake). `review-charged`: review / mistake."
-    ),
-]
 Restore: TypeAlias = Callable[[int], Content]
 """What was in force at a version; raises ControlError where that is not known."""
 
 
-# A misspelt field must not turn into a default. What is left out is not written: older workers would not know the field.
-class _Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    issued_by: Annotated[str | None, msgspec.Meta(description="Who issued it, for the record.")] = None
-    reason: Annotated[
-        Annotated[str, msgspec.Meta(max_length=1000)] | None, msgspec.Meta(description="Why, for the record.")
-    ] = None
-    expected_version: Annotated[
-        Annotated[int, msgspec.Meta(ge=0, le=_MOST_EXACT)] | None,
-        msgspec.Meta(
-            description="The version that the issuer saw in force; refused when another one is in force by then."
-        ),
-    ] = None
-    expires_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(
-            description="RFC 3339. Refused when the broker stamps the message at this time or later: it came too late to be meant."
-        ),
-    ] = None
-    issued_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(
-            description="RFC 3339. Needed in a signed message: later in each than in the last of the same key."
-        ),
-    ] = None
-    version: Annotated[
-        Annotated[int, msgspec.Meta(ge=1, le=_MOST_EXACT)] | None,
-        msgspec.Meta(
-            description="Old form of `expected_version`: a count of messages, refused unless above the count so far. Leave it out."
-        ),
-    ] = None
-
-
-class _Scoped(_Message, kw_only=True):
-    policy: _Policy
-    tenant: _Tenant = EVERY
-    outcome: _Outcome = EVERY
-
-    @property
-    def scope(self) -> Scope:
-        """What it is about."""
-        return Scope(self.policy, self.tenant, self.outcome)
-
-
-class SetThreshold(_Scoped, tag="set_threshold"):
+class SetThreshold(ScopedMessage, tag="set_threshold"):
     """Escalate where P(error) is at or above `threshold`."""
 
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1, description="P(error), 0 to 1, from which a human decides.")]
-    model: _MadeFor = None
+    model: MadeFor = None
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
         """The scope has this threshold, made for the model that is in force."""
@@ -118,13 +40,13 @@ class SetThreshold(_Scoped, tag="set_threshold"):
         return _with_thresholds(content, scope, {scope: self.threshold}, "set", self.model, version)
 
 
-class SetCosts(_Scoped, tag="set_costs"):
+class SetCosts(ScopedMessage, tag="set_costs"):
     """The threshold that follows from the cost of a review and of a mistake, in any one currency.
 
     Either `mistake` is given, or what it costs by outcome: `missed_violation` and `wrong_removal`.
     """
 
-    accounting: _Accounting
+    accounting: CostAccounting
     review: Annotated[
         float,
         msgspec.Meta(
@@ -143,7 +65,7 @@ class SetCosts(_Scoped, tag="set_costs"):
     wrong_removal: Annotated[
         Annotated[float, msgspec.Meta(gt=0)] | None, msgspec.Meta(description="Cost of a wrong `remove`.")
     ] = None
-    model: _MadeFor = None
+    model: MadeFor = None
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
         """The scope has the threshold of these costs, or each outcome in it has its own."""
@@ -170,7 +92,7 @@ class SetCosts(_Scoped, tag="set_costs"):
         )
 
 
-class SetAuditRate(_Scoped, tag="set_audit_rate"):
+class SetAuditRate(ScopedMessage, tag="set_audit_rate"):
     """The share of automatic decisions that go to a human all the same, as a check on the model."""
 
     rate: Annotated[float, msgspec.Meta(ge=0, le=1, description="Share of the automatic decisions, 0 to 1.")]
@@ -191,14 +113,14 @@ class SetAuditRate(_Scoped, tag="set_audit_rate"):
         return msgspec.structs.replace(content, audit_rates=content.audit_rates.placed(self.scope, {self.scope: mine}))
 
 
-class SetModel(_Message, tag="set_model"):
+class SetModel(Message, tag="set_model"):
     """Score every policy with another model of the model directory, named by its sha256.
 
     Thresholds that were not made for it go: everything goes to humans until it has thresholds of its own.
     """
 
     sha256: Annotated[
-        _Sha256,
+        Sha256,
         msgspec.Meta(description="The model: a directory of this name must be in every worker's model directory."),
     ]
     keep_thresholds: Annotated[
@@ -219,10 +141,10 @@ class SetModel(_Message, tag="set_model"):
         return msgspec.structs.replace(content, model=self.sha256, model_since=version, thresholds=Scoped(made_for_it))
 
 
-class PrepareModel(_Message, tag="prepare_model"):
+class PrepareModel(Message, tag="prepare_model"):
     """Get, load and check a model, and say on control-status whether `set_model` could be honoured. Changes nothing in force."""
 
-    sha256: Annotated[_Sha256, msgspec.Meta(description="The model.")]
+    sha256: Annotated[Sha256, msgspec.Meta(description="The model.")]
     keep_thresholds: Annotated[bool, msgspec.Meta(description="As `set_model` will have it.")] = False
 
     def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
@@ -230,20 +152,20 @@ class PrepareModel(_Message, tag="prepare_model"):
         return content
 
 
-class StopAutomation(_Scoped, tag="stop_automation"):
+class StopAutomation(ScopedMessage, tag="stop_automation"):
     """Send every verdict to a human, until `resume_automation`; what else is in force stays."""
 
-    policy: _Stopped
+    policy: Stopped
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
         """Nothing of the scope is automated."""
         return msgspec.structs.replace(content, stops=content.stops.set(self.scope, version))
 
 
-class ResumeAutomation(_Scoped, tag="resume_automation"):
+class ResumeAutomation(ScopedMessage, tag="resume_automation"):
     """Take back the stop of the same policy, tenant and outcome; what was stopped by other names stays stopped."""
 
-    policy: _Stopped
+    policy: Stopped
 
     def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
         """The stop is taken back."""
@@ -252,12 +174,12 @@ class ResumeAutomation(_Scoped, tag="resume_automation"):
         return msgspec.structs.replace(content, stops=content.stops.delete(self.scope))
 
 
-class Rollback(_Message, tag="rollback"):
+class Rollback(Message, tag="rollback"):
     """Put in force again what was in force at a version, as a new version. Stops that are in force by now stay."""
 
     to_version: Annotated[
         int,
-        msgspec.Meta(ge=0, le=_MOST_EXACT, description="One of the last 1,000 versions; 0 = before the first message."),
+        msgspec.Meta(ge=0, le=MOST_EXACT, description="One of the last 1,000 versions; 0 = before the first message."),
     ]
 
     def apply(self, content: Content, _version: int, restore: Restore) -> Content:

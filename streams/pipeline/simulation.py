@@ -14,7 +14,7 @@ from streams.pipeline.matching import Case
 from streams.pipeline.records import REQUESTS, Record
 from streams.pipeline.routing import AUTO_ACTION, decide
 from streams.pipeline.scope import EVERY, EVERYTHING, OUTCOMES, Scope
-from streams.pipeline.stages import read_verdicts
+from streams.pipeline.verdicts import read_verdicts
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from featurizers import SCHEMA, OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
 from scoring import ErrorModel, ModelError, Scores
@@ -25,8 +23,9 @@ from streams.pipeline.ledger import closed_sides
 from streams.pipeline.matching import Arrivals, Case, Matched, Matcher
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Output
-from streams.pipeline.routing import Driver, Verdict, encode_decision, rfc3339, top_drivers
+from streams.pipeline.routing import Verdict, encode_decision, rfc3339
 from streams.pipeline.scope import EVERY
+from streams.pipeline.verdicts import read_verdicts
 
 _T = TypeVar("_T")
 
@@ -244,41 +243,6 @@ def _set_aside(case: Case, problem: Exception, matched: Matched, stage: str) -> 
     """Send a case to a human, and note where what the stage failed on stands: the answer, if there is one."""
     case.response, case.reason = None, Reason.INTERNAL_ERROR
     matched.incidents.append(incident(case.answer or case.request, stage, problem))
-
-
-def read_verdicts(vectors: Vectors, scores: Scores | None, model: ErrorModel | None) -> list[Verdict]:
-    """The verdict of every answer, in their order."""
-    rows = len(vectors.values)
-    outcomes = vectors.outcomes.tolist()
-    confidences = _or_none(vectors.values[:, SCHEMA.names.index("stated_confidence")])
-    probabilities: list[float | None] = [None] * rows
-    drivers: list[list[Driver]] = [[]] * rows
-    supported = [True] * rows
-    if scores is not None and model is not None:
-        probabilities = _or_none(scores.error_probability)
-        drivers = top_drivers(scores, model)
-        supported = scores.supported.tolist()
-    verdicts = []
-    for row in range(rows):
-        verdict = Verdict()
-        verdict.llm, verdict.confidence = shortened(vectors.llms[row]), confidences[row]
-        verdict.category, verdict.spec = shortened(vectors.categories[row]), vectors.specs[row]
-        if outcomes[row] < 0:
-            verdict.reason = Reason.OUTCOME_MISSING
-        else:
-            verdict.outcome = outcomes[row]
-            if outcomes[row] <= 1 and model is not None and not supported[row]:
-                verdict.reason = Reason.PREDICTORS_MISSING
-                verdict.missing = model.lacking(vectors.values[row])
-            elif outcomes[row] <= 1:
-                verdict.error_probability, verdict.drivers = probabilities[row], drivers[row]
-        verdicts.append(verdict)
-    return verdicts
-
-
-def _or_none(column: NDArray[np.float32]) -> list[float | None]:
-    """A float32 column as JSON numbers of seven decimals; NaN is None."""
-    return [None if value != value else value for value in np.round(column.astype(np.float64), 7).tolist()]  # noqa: PLR0124 - NaN
 
 
 def _vector_output(case: Case, vectors: Vectors, row: int) -> Output:
