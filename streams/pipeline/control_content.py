@@ -5,7 +5,7 @@ It knows models by their sha256 alone. Whether a worker can do what it says is a
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from immutables import Map
@@ -44,11 +44,24 @@ class AuditRate(msgspec.Struct, frozen=True):
     floor: float = 0.0
 
 
+class Shadow(msgspec.Struct, frozen=True):
+    """What is looked at beside what is in force, and has no effect: what would be in force with these changes.
+
+    `model` is another one (None: the one in force), which `keep_thresholds` has those in force; `changes` are messages that
+    set thresholds, put on top.
+    """
+
+    model: str | None
+    keep_thresholds: bool
+    changes: tuple[Any, ...]
+    since: int = 0
+
+
 class Content(msgspec.Struct, frozen=True):
     """All that is in force after a message; the default is what is in force before the first one.
 
     By scope: `thresholds`, `audit_rates`, and `stops`, the versions that stopped automation. `model` is None while no
-    message has named one: each worker then has that of its settings.
+    message has named one: each worker then has that of its settings. `shadow` is without effect.
     """
 
     model: str | None = None
@@ -56,11 +69,12 @@ class Content(msgspec.Struct, frozen=True):
     thresholds: Scoped[Threshold] = Scoped({EVERYTHING: Threshold(None, "settings")})
     audit_rates: Scoped[AuditRate] = Scoped({EVERYTHING: AuditRate(0.0)})
     stops: "Map[Scope, int]" = Map()
+    shadow: Shadow | None = None
 
     @property
     def hash(self) -> str:
         """The same for the same content, whoever computes it and whichever versions led to it."""
-        stated: dict[str, object] = {
+        stated: dict[str, Any] = {
             "model": self.model,
             "thresholds": _stated(self.thresholds, _threshold_stated),
             "audit_rates": _stated(self.audit_rates, lambda one: (one.rate, one.floor) if one.floor else one.rate),
@@ -73,6 +87,8 @@ class Content(msgspec.Struct, frozen=True):
         }
         if any(narrow.values()):  # what knows policies alone has the hash that it had before there were scopes
             stated["narrow"] = narrow
+        if self.shadow is not None:  # without one, older workers have the same hash
+            stated["shadow"] = self.shadow.model, self.shadow.keep_thresholds, self.shadow.changes
         return hashlib.sha256(msgspec.json.encode(stated, order="deterministic")).hexdigest()[:16]
 
 

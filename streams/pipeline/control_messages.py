@@ -11,7 +11,7 @@ import msgspec
 
 from scoring import ThresholdError, cost_threshold
 from streams.errors import ControlError
-from streams.pipeline.control_content import AuditRate, Content, Origin, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Origin, Shadow, Threshold
 from streams.pipeline.control_fields import (
     MOST_EXACT,
     CostAccounting,
@@ -116,7 +116,8 @@ class SetAuditRate(ScopedMessage, tag="set_audit_rate"):
 class SetModel(Message, tag="set_model"):
     """Score every policy with another model of the model directory, named by its sha256.
 
-    Thresholds that were not made for it go: everything goes to humans until it has thresholds of its own.
+    Thresholds that were not made for it go: everything goes to humans until it has thresholds of its own. So does a shadow of
+    this very model, and one of the model that was in force until now.
     """
 
     sha256: Annotated[
@@ -138,7 +139,12 @@ class SetModel(Message, tag="set_model"):
             made_for_it |= {
                 scope: _kept(one, self.sha256) for scope, one in content.thresholds.items() if scope not in made_for_it
             }
-        return msgspec.structs.replace(content, model=self.sha256, model_since=version, thresholds=Scoped(made_for_it))
+        shadow = content.shadow
+        if shadow and self.sha256 != content.model and shadow.model in (None, content.model, self.sha256):
+            shadow = None
+        return msgspec.structs.replace(
+            content, model=self.sha256, model_since=version, thresholds=Scoped(made_for_it), shadow=shadow
+        )
 
 
 class PrepareModel(Message, tag="prepare_model"):
@@ -150,6 +156,78 @@ class PrepareModel(Message, tag="prepare_model"):
     def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
         """What is in force stays, to the letter."""
         return content
+
+
+_MOST_CHANGES = 100
+
+
+class _Shadow(Message):
+    sha256: Annotated[
+        Sha256 | None,
+        msgspec.Meta(description="The shadow's model. Left out: the one in force, with other thresholds."),
+    ] = None
+    keep_thresholds: Annotated[
+        bool,
+        msgspec.Meta(
+            description="With `sha256`: the thresholds in force, as they are at each time, are its thresholds too."
+        ),
+    ] = False
+    changes: Annotated[
+        tuple[SetThreshold | SetCosts, ...],
+        msgspec.Meta(
+            max_length=_MOST_CHANGES,
+            description="Messages `set_threshold` and `set_costs` without what is for the record: its thresholds, on top of those.",
+        ),
+    ] = ()
+
+    def beside(self, content: Content, version: int) -> Content:
+        """The content with this shadow, whatever it is worth."""
+        return msgspec.structs.replace(content, shadow=Shadow(self.sha256, self.keep_thresholds, self.changes, version))
+
+    def _checked(self, content: Content, version: int) -> Content:
+        """The same. Raises ControlError where it is worth nothing."""
+        if self.sha256 is None and not self.changes:
+            raise ControlError("it has neither a model nor thresholds: say what to look at, or clear_shadow")
+        if any(getattr(one, name) is not None for one in self.changes for name in Message.__struct_fields__):
+            raise ControlError(
+                f"a change has one of {', '.join(Message.__struct_fields__)}: these stand in set_shadow itself"
+            )
+        then = self.beside(content, version)
+        shadowed(then)
+        return then
+
+
+class SetShadow(_Shadow, tag="set_shadow"):
+    """Score and decide with another model, or other thresholds, beside what is in force: stamped on decisions, without effect.
+
+    It takes the place of the shadow before, and ends with `clear_shadow`, or when its model, or another one in place of the one in
+    force, is set by `set_model`.
+    """
+
+    def apply(self, content: Content, version: int, _restore: Restore) -> Content:
+        """What is in force stays; there is this shadow beside it."""
+        return self._checked(content, version)
+
+
+class PrepareShadow(_Shadow, tag="prepare_shadow"):
+    """Get, load and check the model of a shadow, and say on control-status whether `set_shadow` could be honoured. Changes nothing."""
+
+    sha256: Annotated[Sha256, msgspec.Meta(description="The shadow's model.")]
+
+    def apply(self, content: Content, version: int, _restore: Restore) -> Content:
+        """What is in force stays, to the letter."""
+        self._checked(content, version)
+        return content
+
+
+class ClearShadow(Message, tag="clear_shadow"):
+    """There is no shadow any more."""
+
+    def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
+        """What is in force stays."""
+        if content.shadow is None:
+            raise ControlError("there is no shadow", Refusal.NO_SHADOW)
+        return msgspec.structs.replace(content, shadow=None)
 
 
 class StopAutomation(ScopedMessage, tag="stop_automation"):
@@ -189,7 +267,17 @@ class Rollback(Message, tag="rollback"):
 
 
 ControlMessage: TypeAlias = (
-    SetThreshold | SetCosts | SetAuditRate | PrepareModel | SetModel | StopAutomation | ResumeAutomation | Rollback
+    SetThreshold
+    | SetCosts
+    | SetAuditRate
+    | PrepareModel
+    | SetModel
+    | PrepareShadow
+    | SetShadow
+    | ClearShadow
+    | StopAutomation
+    | ResumeAutomation
+    | Rollback
 )
 
 _decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)
@@ -202,6 +290,24 @@ def parse_control(value: bytes | None) -> ControlMessage:
         return _decoder.decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise ControlError(f"not a control message: {problem}") from None
+
+
+def shadowed(content: Content) -> Content:
+    """What would be in force with the shadow, if there is one; nothing of it is stopped. Raises ControlError where it makes no sense."""
+    shadow = content.shadow
+    then = msgspec.structs.replace(content, shadow=None, stops=NOTHING_SAID.stops)
+    if shadow is None:
+        return then
+    steps: list[SetModel | SetThreshold | SetCosts] = list(shadow.changes)
+    if shadow.model is not None:
+        steps.insert(0, SetModel(sha256=shadow.model, keep_thresholds=shadow.keep_thresholds))
+    for step in steps:
+        then = step.apply(then, shadow.since, _nothing_to_restore)
+    return then
+
+
+def _nothing_to_restore(version: int) -> Content:
+    raise AssertionError(version)
 
 
 def _with_thresholds(

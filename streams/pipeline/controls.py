@@ -12,7 +12,7 @@ from featurizers import SecondlookError
 from scoring import ErrorModel
 from streams.errors import ControlError
 from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Threshold
-from streams.pipeline.control_messages import PrepareModel, SetModel
+from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, shadowed
 from streams.pipeline.reasons import Reason
 from streams.pipeline.scope import EVERY, OUTCOMES, UNREADABLE, Scope, by_specificity
 
@@ -36,7 +36,8 @@ class Ruling(NamedTuple):
 class Controls:
     """One immutable snapshot, swapped whole; a batch is scored and routed under one.
 
-    `problem` says why what is in force cannot be honoured: everything goes to humans then, and `model` may be None.
+    `problem` says why what is in force cannot be honoured: everything goes to humans then, and `model` may be None. `shadow` is
+    what is decided beside it, without effect, and `shadow_problem` why there is none though one is set.
     """
 
     model: ErrorModel | None
@@ -45,6 +46,8 @@ class Controls:
     version: int = 0
     stopped: frozenset[Scope] = frozenset()
     problem: str | None = None
+    shadow: "Controls | None" = None
+    shadow_problem: str | None = None
     policies: frozenset[str] = field(init=False, repr=False, compare=False)
     """Those that have thresholds of their own."""
     _tenants: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -122,6 +125,23 @@ def honour(content: Content, version: int, baseline: Baseline, find_model: FindM
 
     Where anything of it cannot be honoured, nothing is automated: `problem` says why. The model still scores if it is there.
     """
+    return with_shadow(_live(content, version, baseline, find_model), content, baseline, find_model)
+
+
+def with_shadow(controls: Controls, content: Content, baseline: Baseline, find_model: FindModel) -> Controls:
+    """The same controls, with the shadow as far as it can be honoured now: it is left out whole or not at all. Raises nothing."""
+    if content.shadow is None:
+        return replace(controls, shadow=None, shadow_problem=None)
+    try:
+        shadow = _live(shadowed(content), controls.version, baseline, find_model)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, what is in force does not hang on it
+        return replace(controls, shadow=None, shadow_problem=str(problem) or repr(problem))
+    if shadow.problem is not None:
+        return replace(controls, shadow=None, shadow_problem=shadow.problem)
+    return replace(controls, shadow=shadow, shadow_problem=None)
+
+
+def _live(content: Content, version: int, baseline: Baseline, find_model: FindModel) -> Controls:
     controls = Controls(
         None,
         {},
@@ -141,12 +161,15 @@ def honour(content: Content, version: int, baseline: Baseline, find_model: FindM
     return replace(controls, thresholds=thresholds)
 
 
-def try_model(
-    message: PrepareModel, content: Content, version: int, baseline: Baseline, find_model: FindModel
+def try_out(
+    message: PrepareModel | PrepareShadow, content: Content, version: int, baseline: Baseline, find_model: FindModel
 ) -> str | None:
-    """Why a worker could not honour it if the model were put in force now; None if it could."""
+    """Why a worker could not honour it if the model were put in force now, or the shadow set; None if it could."""
+    if isinstance(message, PrepareShadow):
+        then = message.beside(content, version)
+        return with_shadow(by_settings(baseline), then, baseline, find_model).shadow_problem
     step = SetModel(sha256=message.sha256, keep_thresholds=message.keep_thresholds)
-    return honour(step.apply(content, version, _nothing_to_find), version, baseline, find_model).problem
+    return _live(step.apply(content, version, _nothing_to_find), version, baseline, find_model).problem
 
 
 def by_settings(baseline: Baseline) -> Controls:

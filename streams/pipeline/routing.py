@@ -1,6 +1,7 @@
 """Routing: scored cases and the controls in force give decisions. Pure."""
 
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, TypedDict
 
@@ -116,8 +117,10 @@ def _drawn_for_audit(request_id: str, rate: float) -> bool:
     return rate > 0 and zlib.crc32(request_id.encode()) < rate * 2**32
 
 
-def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided_at: str) -> tuple[Output, str, Reason]:
-    """The decision record, with its route and reason. It keeps the request's key and headers."""
+def encode_decision(
+    case: Case, verdict: Verdict, controls: Controls, shadow: Mapping[str, object] | None = None, *, decided_at: str
+) -> tuple[Output, str, Reason]:
+    """The decision record, with its route and reason, and what the shadow says. It keeps the request's key and headers."""
     route, reason, threshold, audit_probability = decide(case, verdict, controls)
     action = OUTCOMES[verdict.outcome] if route == AUTO_ACTION and verdict.outcome is not None else "review"
     decision: dict[str, object] = {
@@ -147,6 +150,8 @@ def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided
     }
     if verdict.missing:
         decision["missing_predictors"] = verdict.missing
+    if shadow is not None:
+        decision["shadow"] = shadow
     request = case.request
     if route == HUMAN_REVIEW:
         known = verdict.error_probability

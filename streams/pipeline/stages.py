@@ -6,8 +6,9 @@ those go to a human, the others go on. Intake and routing take records one by on
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import TypeVar
 
 import orjson
@@ -25,6 +26,7 @@ from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Output
 from streams.pipeline.routing import Verdict, encode_decision, rfc3339
 from streams.pipeline.scope import EVERY
+from streams.pipeline.shadow import ShadowScores, Stamp, decide_shadow, score_shadow
 from streams.pipeline.verdicts import read_verdicts
 
 _T = TypeVar("_T")
@@ -72,12 +74,16 @@ class FeaturizedBatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """The batch with its scores (None when the model failed or is not there), and the controls that score and route it."""
+    """The batch with its scores (None when the model failed or is not there), and the controls that score and route it.
+
+    `shadow` are those of the shadow, where there is one.
+    """
 
     featurized: FeaturizedBatch
     controls: Controls
     scores: Scores | None
     problem: str | None = None
+    shadow: ShadowScores | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,8 @@ class Outbox:
 
     `touched` are the partitions whose store it changed; `deletable` the changelog offsets before which, by partition,
     nothing is needed once it is committed; `old` the records, by source, that came older than the response timeout.
-    `unread` counts, by provider, the answers whose log-probabilities are in no known shape.
+    `unread` counts, by provider, the answers whose log-probabilities are in no known shape. `shadow` counts the decisions by
+    route, what it would have been with the shadow, and policy; `shadow_problem` says why the shadow failed on the batch.
     """
 
     ticket: Ticket
@@ -100,6 +107,8 @@ class Outbox:
     incidents: list[Incident] = field(default_factory=list)
     old: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
+    shadow: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    shadow_problem: str | None = None
 
 
 class Pipeline:
@@ -141,8 +150,16 @@ class Pipeline:
         return FeaturizedBatch(batch.ticket, batch.matched, answered, vectors)
 
     def score(self, batch: FeaturizedBatch) -> ScoredBatch:
-        """P(error) of every answer. A model that fails costs its batch the automation, not the worker its life."""
-        controls = self._controls()
+        """P(error) of every answer, by the shadow's model too where there is a shadow."""
+        scored = self._score(batch, self._controls())
+        if scored.controls.shadow is None:
+            return scored
+        answered = scored.featurized
+        policies = [case.policy for case in answered.answered]
+        return replace(scored, shadow=score_shadow(answered.vectors, policies, scored.scores, scored.controls))
+
+    def _score(self, batch: FeaturizedBatch, controls: Controls) -> ScoredBatch:
+        """A model that fails costs its batch the automation, not the worker its life."""
         if controls.model is None:
             return ScoredBatch(batch, controls, None)
         policies = [case.policy for case in batch.answered]
@@ -177,14 +194,21 @@ class Pipeline:
         decisions: list[Output] = []
         vectors: list[Output] = []
         counts: Counter[tuple[str, str, str]] = Counter()
+        flips: Counter[tuple[str, str, str]] = Counter()
+        stamps: Iterable[Stamp | None] = repeat(None)
+        shadow_problem = None
+        if controls.shadow is not None and batch.shadow is not None:
+            stamps, shadow_problem = decide_shadow(matched.cases, featurized.vectors, batch.shadow, controls.shadow)
         row = 0
-        for case in matched.cases:
+        for case, stamp in zip(matched.cases, stamps, strict=False):
             verdict = Verdict(case.reason)
             try:
                 if case.response is not None:
                     verdict, row = next(verdicts), row + 1
                     vectors.append(_vector_output(case, featurized.vectors, row - 1))
-                decision = encode_decision(case, verdict, controls, decided_at=decided_at)
+                decision = encode_decision(case, verdict, controls, stamp, decided_at=decided_at)
+                if stamp is not None:
+                    flips[decision[1], stamp["route"], case.policy] += 1
             except Exception as problem:  # noqa: BLE001 - it concerns this case: the others go on
                 _set_aside(case, problem, matched, "route")
                 decision = encode_decision(case, Verdict(case.reason), controls, decided_at=decided_at)
@@ -204,6 +228,8 @@ class Pipeline:
             matched.incidents,
             matched.old,
             Counter(case.response.provider for case in matched.cases if case.response and case.response.tokens_unread),
+            flips,
+            shadow_problem,
         )
 
 

@@ -48,6 +48,12 @@ class ControlMetrics:
             registry=registry,
         )
         self.model = Gauge("secondlook_model_info", "The model in force.", ["name", "sha256"], registry=registry)
+        self.shadow = Gauge("secondlook_shadow_info", "1: the shadow's model.", ["name", "sha256"], registry=registry)
+        self.shadow_honoured = Gauge(
+            "secondlook_shadow_honoured",
+            "0: a shadow is set that this worker leaves out, as it cannot honour it; what is in force is not touched by that.",
+            registry=registry,
+        )
         self.refused = Counter(
             "secondlook_control_messages_refused",
             "Control messages refused since the start, by reason.",
@@ -74,6 +80,10 @@ class ControlMetrics:
         self.model.clear()
         if controls.model is not None:
             self.model.labels(controls.model.name, controls.model.sha256).set(1)
+        self.shadow.clear()
+        if controls.shadow is not None and controls.shadow.model is not None:
+            self.shadow.labels(controls.shadow.model.name, controls.shadow.model.sha256).set(1)
+        self.shadow_honoured.set(controls.shadow_problem is None)
         for reason, count in refused.items():
             self.refused.labels(reason).inc(count - self._refused_told.get(reason, 0))
             self._refused_told[reason] = count

@@ -78,6 +78,17 @@ class Metrics:
             "secondlook_batch_seconds", "From a batch's poll to its commit.", buckets=_SECONDS, registry=registry
         )
         self.model_failures = Counter("secondlook_model_failures", "Batches the model failed on.", registry=registry)
+        self._shadow = Counter(
+            "secondlook_shadow_decisions",
+            "Decisions committed while there was a shadow: their route, and what it would have been with the shadow in force.",
+            ["live", "shadow", "policy"],
+            registry=registry,
+        )
+        self.shadow_failures = Counter(
+            "secondlook_shadow_failures",
+            "Batches the shadow failed on; they were decided all the same.",
+            registry=registry,
+        )
         self.human_decisions = Counter(
             "secondlook_human_decisions",
             "Human decisions by whether they agree with the LLM.",
@@ -175,6 +186,8 @@ class Metrics:
         self._last_commit.set_to_current_time()
         for (route, reason, policy), count in outbox.decisions.items():
             self._decisions.labels(route, reason, self.policy_label(policy, controls)).inc(count)
+        for (live, shadow, policy), count in outbox.shadow.items():
+            self._shadow.labels(live, shadow, self.policy_label(policy, controls)).inc(count)
         for code, count in outbox.dead.items():
             self._dead.labels(code).inc(count)
         for provider, count in outbox.unread.items():

@@ -40,8 +40,9 @@ def model(models: Path) -> ErrorModel:
 class FailingModel:
     """A model that looks like the real one and fails on every batch."""
 
-    def __init__(self, model: ErrorModel) -> None:
+    def __init__(self, model: ErrorModel, sha256: str | None = None) -> None:
         self.name, self.sha256, self.policies, self.terms = model.name, model.sha256, model.policies, model.terms
+        self.sha256 = sha256 or model.sha256
 
     def score(self, values: Any, policies: Any) -> Scores:
         """Fail, whatever the batch."""
@@ -228,6 +229,20 @@ def test_a_failed_model_keeps_the_contract(model: ErrorModel) -> None:
     """The outcome is known, the probability is not."""
     (decision,) = decisions(run(FailingModel(model), request("a"), response("a", RECORDED)))
     assert ([Reason.MODEL_FAILED], None) == (decision["reasons"], decision["error_probability"])
+
+
+def test_a_decision_beside_a_shadow_keeps_the_contract(model: ErrorModel) -> None:
+    """Scored by it, not scored by it, and where it failed."""
+    names = ("a", "b", "c")
+    bodies = (RECORDED, without_logprobs(), saying("no verdict"))
+    records = [one for name, body in zip(names, bodies, strict=True) for one in (request(name), response(name, body))]
+    for shadow in (model, FailingModel(model, "a" * 64)):
+        outputs = run(model, *records, request("d", at=1), shadow=Controls(model=shadow, thresholds={EVERYTHING: 1.0}))  # type: ignore[arg-type]
+        found = {one["request_id"]: one["shadow"] for one in decisions(outputs)}
+        expected = Reason.BELOW_THRESHOLD if shadow is model else Reason.MODEL_FAILED
+        assert {"a": [expected], "c": [Reason.OUTCOME_MISSING], "d": [Reason.NO_RESPONSE]} == {
+            name: one["reasons"] for name, one in found.items() if name != "b"
+        }
 
 
 def test_missing_predictors_are_null_in_the_vector(model: ErrorModel) -> None:

@@ -20,12 +20,15 @@ from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import (
+    ClearShadow,
     PrepareModel,
+    PrepareShadow,
     ResumeAutomation,
     Rollback,
     SetAuditRate,
     SetCosts,
     SetModel,
+    SetShadow,
     SetThreshold,
     StopAutomation,
     encode_control,
@@ -47,10 +50,25 @@ CONTROL_TYPES = [
     "set_audit_rate",
     "prepare_model",
     "set_model",
+    "prepare_shadow",
+    "set_shadow",
+    "clear_shadow",
     "stop_automation",
     "resume_automation",
     "rollback",
 ]
+CHANGES_ALMOST = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["set_threshold", "set_costs", "set_model"]),
+            "policy": NAMES_ALMOST,
+            "threshold": NUMBERS_ALMOST,
+            "reason": st.just("why"),
+        },
+    ),
+    max_size=2,
+)
 CONTROL_FIELDS = {
     "type": st.sampled_from([*CONTROL_TYPES, *CONTROL_TYPES, "set_all", None, 1]),
     "policy": NAMES_ALMOST,
@@ -69,6 +87,9 @@ CONTROL_FIELDS = {
     "outcome": st.sampled_from(["*", "allow", "remove", "review", 0, None]),
     "accounting": st.sampled_from(["false-discovery", "review-charged", "chow", None]),
     "sha256": st.sampled_from(["a" * 64, "0123456789abcdef" * 4, "A" * 64, "a" * 63, "a" * 65, "", None]),
+    "changes": st.one_of(
+        CHANGES_ALMOST, st.sampled_from([None, {}, 101 * [{"type": "set_model", "sha256": "a" * 64}]])
+    ),
     "unknown": st.just({}),
 }
 
@@ -100,6 +121,10 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
         StopAutomation(policy="*", expires_at=datetime(2026, 11, 1, tzinfo=UTC)),
         ResumeAutomation(policy="hate"),
         Rollback(to_version=3),
+        PrepareShadow(sha256="a" * 64),
+        SetShadow(sha256="a" * 64, keep_thresholds=True, changes=(SetThreshold(threshold=0.5, policy="hate"),)),
+        SetShadow(changes=(SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),)),
+        ClearShadow(),
     ],
 )
 def test_control_messages_as_written_keep_the_contract(message: Any) -> None:
@@ -115,7 +140,7 @@ def model(models: Path) -> ErrorModel:
 
 
 def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
-    """Started, applied, refused, ready for a model, unable and stopped, as a worker's control reader writes them."""
+    """Started, applied, refused, ready for a model, unable, with a shadow and stopped, as a worker's control reader writes them."""
     topics = [topic for key, topic in load_topics().items() if key in {"control", "control_status"}]
     with EmbeddedBroker(topics) as broker:
         ours, clock = load_settings({"broker": broker.bootstrap}, environ={}), BrokerClock()
@@ -129,13 +154,32 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
         for position, sha256 in ((3, model.sha256), (4, "a" * 64)):
             publish_control(ours, PrepareModel(sha256=sha256))
             wait_until(lambda position=position: reader.log.position == position)  # type: ignore[misc]
+        publish_control(ours, PrepareShadow(sha256=model.sha256))
+        wait_until(lambda: reader.log.position == 5)
+        for position, sha256 in ((6, model.sha256), (7, "a" * 64)):
+            publish_control(ours, SetShadow(sha256=sha256))
+            wait_until(lambda position=position: reader.current.version == position)  # type: ignore[misc]
         publish_control(ours, SetModel(sha256="a" * 64))
         wait_until(lambda: reader.current.problem is not None)
         reader.close()
         said = [check("control-status", value) for value in read_values(ours, NAMES["control_status"], [0])]
     events = [one["event"] for one in said if one["event"] != "alive"]
-    assert ["started", "applied", "refused", "prepared", "prepared", "not_honoured", "applied", "stopped"] == events
-    ready, unable = (one["prepared"] for one in said if one["event"] == "prepared")
+    shadows = ["prepared", "applied", "applied"]
+    assert [
+        "started",
+        "applied",
+        "refused",
+        "prepared",
+        "prepared",
+        *shadows,
+        "not_honoured",
+        "applied",
+        "stopped",
+    ] == events
+    assert [{"model": model.sha256}, {"problem": f"no model {'a' * 64}"}] == [
+        one["shadow"] for one in said if one["event"] == "applied" and "shadow" in one
+    ]
+    ready, unable, _ = (one["prepared"] for one in said if one["event"] == "prepared")
     assert {"offset": 2, "sha256": model.sha256} == ready
     assert {"offset": 3, "sha256": "a" * 64, "problem": f"no model {'a' * 64}"} == unable
     assert 2 * [f"no model {'a' * 64}"] == [

@@ -13,7 +13,7 @@ from immutables import Map
 from msgspec.structs import replace
 
 from streams.errors import ControlError
-from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Shadow, Threshold
 from streams.pipeline.control_log import REMEMBERED, ControlLog
 from streams.pipeline.control_messages import SetThreshold, encode_control, parse_control
 from streams.pipeline.scope import EVERYTHING, Scope, Scoped
@@ -252,6 +252,7 @@ def test_the_hash_tells_contents_apart_by_every_field() -> None:
         "thresholds": Scoped({EVERYTHING: Threshold(0.3, "set")}),
         "audit_rates": Scoped({EVERYTHING: AuditRate(0.1)}),
         "stops": Map({EVERYTHING: 1}),
+        "shadow": Shadow(MODEL, keep_thresholds=False, changes=()),
     }
     assert changed.keys() == set(Content.__struct_fields__) - {"model_since"}
     others = [replace(NOTHING_SAID, **{name: value}).hash for name, value in changed.items()]

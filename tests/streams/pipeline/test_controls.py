@@ -9,7 +9,7 @@ from scoring import ModelError
 from streams.pipeline.control_content import AuditRate
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import PrepareModel, SetCosts, SetModel, SetThreshold, encode_control
-from streams.pipeline.controls import Baseline, Controls, by_settings, honour, try_model
+from streams.pipeline.controls import Baseline, Controls, by_settings, honour, try_out
 from streams.pipeline.scope import EVERYTHING, Scope
 
 OWN, OTHER, RAW = "0" * 64, "a" * 64, "b" * 64
@@ -92,7 +92,7 @@ def test_trying_a_model_says_what_putting_it_in_force_would(message: PrepareMode
     log.take(0, 0, encode_control(SetThreshold(policy="*", threshold=0.2)))
     before = log.content
     assert log.take(1, 0, encode_control(message)).refusal is None
-    problem = try_model(message, log.content, log.version, baseline(), shelf.find)
+    problem = try_out(message, log.content, log.version, baseline(), shelf.find)
     assert why is problem if why is None else why in str(problem)
     assert before is log.content
     step = SetModel(sha256=message.sha256, keep_thresholds=message.keep_thresholds)

@@ -1,5 +1,6 @@
 """Any log, read by workers that start whenever and have whichever models: one version, one content; no automation beside it."""
 
+import dataclasses
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from msgspec.structs import replace
 
 from scoring import ModelError
 from streams.pipeline.control_content import Threshold
@@ -68,6 +70,18 @@ SCOPE: dict[str, Any] = {
     "outcome": st.sampled_from(["*", "*", "allow", "remove"]),
 }
 SHA = st.sampled_from(SHAS)
+CHANGES = st.one_of(
+    st.fixed_dictionaries({"type": st.just("set_threshold"), **SCOPE, "threshold": st.floats(0, 1)}),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("set_costs"),
+            **SCOPE,
+            "accounting": st.just("false-discovery"),
+            "review": st.floats(0.1, 2),
+            "mistake": st.floats(0.1, 2),
+        }
+    ),
+)
 MESSAGES = st.one_of(
     st.fixed_dictionaries(
         {
@@ -107,6 +121,16 @@ MESSAGES = st.one_of(
     ),
     st.fixed_dictionaries({"type": st.sampled_from(["stop_automation", "resume_automation"]), **SCOPE, **COMMON}),
     st.fixed_dictionaries({"type": st.just("rollback"), "to_version": st.integers(0, 12), **COMMON}),
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["set_shadow", "prepare_shadow"]),
+            "keep_thresholds": st.booleans(),
+            "changes": st.lists(CHANGES, max_size=2),
+            **COMMON,
+        },
+        optional={"sha256": SHA},
+    ),
+    st.fixed_dictionaries({"type": st.just("clear_shadow"), **COMMON}),
 )
 VALUES = st.one_of(MESSAGES.map(encode_control), st.binary(max_size=20), st.just(b'{"type": "set_everything"}'))
 
@@ -178,6 +202,22 @@ class OneLogManyWorkers(RuleBasedStateMachine):
             if worker.trusting:
                 assert signatures == [sign(ANA[0], "control", value) for _, value, _ in worker.applied]
                 assert len(signatures) == len(set(signatures))
+
+    @invariant()
+    def nothing_in_force_hangs_on_the_shadow(self) -> None:
+        for worker in self.running:
+            controls, content = worker.controls, worker.log.content
+            without = honour(replace(content, shadow=None), controls.version, worker.baseline, worker.find)
+            assert without == dataclasses.replace(controls, shadow=None, shadow_problem=None)
+            if controls.shadow is None:
+                assert (content.shadow is None) == (controls.shadow_problem is None)
+                continue
+            assert content.shadow is not None
+            looking = controls.shadow.model
+            assert looking is not None
+            assert looking.sha256 == (content.shadow.model or content.model or worker.baseline.model.sha256)
+            assert looking.sha256 in worker.has
+            assert (None, frozenset()) == (controls.shadow.problem, controls.shadow.stopped)
 
     @invariant()
     def what_is_automated_is_in_force(self) -> None:

@@ -89,10 +89,10 @@ def test_a_case_that_cannot_be_written_down_stands_alone(monkeypatch: pytest.Mon
     """Its decision is written without what failed."""
     real = stages.encode_decision
 
-    def failing(case: Any, verdict: Any, controls: Any, *, decided_at: str) -> Any:
+    def failing(case: Any, verdict: Any, controls: Any, shadow: Any = None, *, decided_at: str) -> Any:
         if case.request_id == IDS[poison] and verdict.reason is None:
             raise KeyError(case.request_id)
-        return real(case, verdict, controls, decided_at=decided_at)
+        return real(case, verdict, controls, shadow, decided_at=decided_at)
 
     monkeypatch.setattr(stages, "encode_decision", failing)
     reasons, outbox = decided(poison)
