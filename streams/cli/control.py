@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from streams.cli import control_shadow
 from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
 from streams.cli.control_options import (
     FILE,
@@ -28,6 +29,7 @@ from streams.kafka.control_history import read_history
 from streams.kafka.control_keys import write_private_key
 from streams.kafka.fleet import Fleet
 from streams.pipeline.control_messages import (
+    ClearShadow,
     ControlMessage,
     ResumeAutomation,
     Rollback,
@@ -160,6 +162,37 @@ def simulate(**options: Any) -> None:
         name: options.pop(name) for name in ("last", "since", "vectors", "decisions", "as_json", "plot", "apply")
     }
     run_simulation(proposal, asked, settings_from(options), **sources)
+
+
+@control.command("set-shadow")
+@proposing
+@issuing
+def set_shadow(**options: Any) -> None:
+    """Decide with a second model or other thresholds, without effect. Stamped on decisions and counted beside what is in force.
+
+    The options are those of `simulate`, for what comes from now on. A shadow takes the place of the one before. A model is first
+    got ready on all live workers, unless there is no time for that (--wait 0): one that lacks it leaves the shadow out until it has it.
+    """
+    asked = Issue.of(options)
+    control_shadow.issue_shadow(Proposal.of(options), asked, settings_from(options))
+
+
+@control.command("clear-shadow")
+@issuing
+def clear_shadow(**options: Any) -> None:
+    """End the shadow. What is in force stays."""
+    _issue(ClearShadow(), options)
+
+
+@control.command("show-shadow")
+@click.option(
+    "--last", type=click.IntRange(1), default=10_000, show_default=True, help="Of each route, the last so many."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@reading
+def show_shadow(last: int, as_json: bool, **options: Any) -> None:
+    """Show how the shadow does. Recent decisions made beside it that would differ: by policy, what flips."""
+    control_shadow.show_shadow(settings_from(options), last=last, as_json=as_json)
 
 
 @control.command()

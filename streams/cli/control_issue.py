@@ -22,7 +22,15 @@ from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import Content
 from streams.pipeline.control_log import Taken
-from streams.pipeline.control_messages import ControlMessage, SetAuditRate, SetCosts, SetModel, SetThreshold
+from streams.pipeline.control_messages import (
+    ClearShadow,
+    ControlMessage,
+    SetAuditRate,
+    SetCosts,
+    SetModel,
+    SetShadow,
+    SetThreshold,
+)
 from streams.pipeline.scope import EVERY, EVERYTHING, Scope
 from streams.settings import Settings
 
@@ -81,10 +89,12 @@ def issue(
     """
     if fleet is not None and not asked.yes:
         history = history or read_history(settings)
-        _check_policy(message, history.log.content, fleet)
+        for one in (message, *getattr(message, "changes", ())):
+            _check_policy(one, history.log.content, fleet)
         _check_reach(message, history.log.content)
         _tell_what_counts_before(message, history.log.content)
     first()
+    had_shadow = history is not None and history.log.content.shadow is not None
     taken = write(message, asked, settings, history)
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
     click.echo(f"version {taken.version}, written to {topic} at offset {taken.offset}, {_reach(message)}")
@@ -92,9 +102,12 @@ def issue(
         click.echo(
             "it has no threshold yet unless one was made for it: what it has none for goes to humans (set-threshold, set-costs)"
         )
+    if had_shadow and history is not None and history.log.content.shadow is None:
+        click.echo("the shadow has ended")
     if asked.wait:
         with Fleet(settings) if fleet is None else nullcontext(fleet) as workers:
-            wait_for_fleet(workers, taken.offset + 1, taken.version, asked.wait)
+            of_shadow = isinstance(message, SetShadow)
+            wait_for_fleet(workers, taken.offset + 1, taken.version, asked.wait, of_shadow=of_shadow)
 
 
 def write(message: ControlMessage, asked: Issue, settings: Settings, history: History | None = None) -> Taken:
@@ -109,22 +122,24 @@ def write(message: ControlMessage, asked: Issue, settings: Settings, history: Hi
     return taken
 
 
-def wait_for_fleet(fleet: Fleet, position: int, version: int, wait: float, *, patient: bool = False) -> None:
+def wait_for_fleet(
+    fleet: Fleet, position: int, version: int, wait: float, *, patient: bool = False, of_shadow: bool = False
+) -> None:
     """Wait until every live worker has read the control log to `position`, has `version` and does what it says, and say of each.
 
-    `patient`: one that cannot may be able to in a moment. Ends the command with its exit code.
+    `patient`: one that cannot may be able to in a moment. `of_shadow`: one that leaves the shadow out cannot. Ends the command with its exit code.
     """
     expected = frozenset(fleet.live)
 
     def settled() -> bool:
-        standing = fleet.standing(position, version, expected)
+        standing = fleet.standing(position, version, expected, of_shadow=of_shadow)
         return standing.everywhere or (not patient and bool(standing.unable) and not standing.silent)
 
     if not expected:  # none by this machine's clock: whoever there is speaks within a few seconds
         fleet.listen(min(wait, LISTEN))
     if fleet.live:
         fleet.listen(wait, settled)
-    standing = fleet.standing(position, version, expected)
+    standing = fleet.standing(position, version, expected, of_shadow=of_shadow)
     for line in _told(standing, fleet):
         click.echo(line)
     if not (standing.in_force or standing.unable or standing.silent):
@@ -139,7 +154,9 @@ def _told(standing: Standing, fleet: Fleet) -> Iterator[str]:
     for name, one in standing.in_force.items():
         yield f"{printable(name)}: in force, version {one.control_version}"
     for name, one in standing.unable.items():
-        if one.cannot is None:
+        if one.cannot is None and one.leaves_out is not None:
+            yield f"{printable(name)}: it leaves the shadow out until it can honour it: {printable(one.leaves_out)}"
+        elif one.cannot is None:
             yield f"{printable(name)}: it refused it, and has version {one.control_version} in force. Are its control_keys those of this machine?"
         else:
             yield f"{printable(name)}: everything goes to humans, it cannot do that: {printable(one.cannot)}"
@@ -223,6 +240,8 @@ def _kind(message: ControlMessage, content: Content) -> tuple[str, Mapping[Scope
 
 def _reach(message: ControlMessage) -> str:
     """What the message is about; it takes away what is set inside of that."""
+    if isinstance(message, SetShadow | ClearShadow):
+        return "what is in force stays"
     scope = _scope(message)
     replaces = isinstance(message, SetThreshold | SetCosts | SetAuditRate)
     return f"for {printable(scope.words)}" + (

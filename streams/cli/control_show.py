@@ -15,7 +15,7 @@ from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import LISTEN, Fleet, is_split
-from streams.pipeline.control_content import Content, Threshold
+from streams.pipeline.control_content import Content, Shadow, Threshold
 from streams.pipeline.control_log import Taken
 from streams.pipeline.routing import rfc3339
 from streams.pipeline.scope import EVERYTHING, Scope, by_specificity
@@ -61,6 +61,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
         "stops": {
             str(scope): {**scope._asdict(), **_origin(history, since)} for scope, since in sorted(content.stops.items())
         },
+        "shadow": None if content.shadow is None else _shadow(content.shadow, history),
         "workers": {
             name: {
                 "in_force": name in standing.in_force,
@@ -71,6 +72,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
                 "model": one.model,
                 "models": list(one.models),
                 "problem": one.cannot,
+                "shadow": None if one.shadow is None else msgspec.to_builtins(one.shadow),
                 "silent_for": round(fleet.age(one), 1),
             }
             for name, one in live.items()
@@ -119,6 +121,8 @@ def _lines(content: Content) -> Iterator[tuple[str, str]]:
         yield f"audit rate of {scope}", f"{rate.rate:g}" + (f", at least {rate.floor:g}" if rate.floor else "")
     for scope in sorted(content.stops):
         yield f"automation of {scope}", "stopped"
+    if content.shadow is not None:
+        yield "shadow", _in_words(content.shadow)
 
 
 def _value(one: Threshold) -> str:
@@ -126,6 +130,29 @@ def _value(one: Threshold) -> str:
         one.origin, one.origin
     )
     return origin if one.value is None else f"{one.value:g} ({origin})"
+
+
+def _shadow(one: Shadow, history: History) -> dict[str, Any]:
+    changes = [msgspec.to_builtins(change) for change in one.changes]
+    return {
+        "model": one.model,
+        "keep_thresholds": one.keep_thresholds,
+        "changes": changes,
+        "in_words": _in_words(one),
+        **_origin(history, one.since),
+    }
+
+
+def _in_words(one: Shadow) -> str:
+    model = "the model in force" if one.model is None else f"model {one.model[:12]}"
+    kept = " with the thresholds in force" if one.keep_thresholds and one.model else ""
+    return "; ".join([model + kept, *(printable(_told(msgspec.to_builtins(change))) for change in one.changes)])
+
+
+def _told(message: Mapping[str, Any]) -> str:
+    """A message in one line, without what is for the record."""
+    fields = " ".join(f"{name}={_brief(value)}" for name, value in message.items() if name not in _FOR_THE_RECORD)
+    return f"{message['type']} {fields}"
 
 
 def _threshold(one: Threshold, history: History) -> dict[str, Any]:
@@ -145,12 +172,11 @@ def _origin(history: History, version: int) -> dict[str, Any]:
 def _record(one: Taken) -> dict[str, Any]:
     """One message as the history tells it."""
     said: Mapping[str, Any] = {} if one.message is None else msgspec.to_builtins(one.message)
-    fields = " ".join(f"{name}={_brief(value)}" for name, value in said.items() if name not in _FOR_THE_RECORD)
     return {
         "version": one.version,
         "offset": one.offset,
         "at": None if one.timestamp is None else _time(one.timestamp),
-        "what": f"{said['type']} {fields}" if said else None,
+        "what": _told(said) if said else None,
         "issued_by": said.get("issued_by"),
         "signed_by": one.signed_by,
         "reason": said.get("reason"),
@@ -160,7 +186,9 @@ def _record(one: Taken) -> dict[str, Any]:
 
 
 def _brief(value: object) -> object:
-    """A sha256 in twelve digits, as elsewhere; anything else as it is."""
+    """A sha256 in twelve digits, as elsewhere, messages as they are told; anything else as it is."""
+    if isinstance(value, list | tuple):
+        return "(" + "; ".join(_told(one) for one in value) + ")"
     return value[:12] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value
 
 
@@ -189,6 +217,9 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
             else f"model: {model['sha256'][:12]}, {_who(model)}"
         )
     )
+    shadow = document["shadow"]
+    if shadow is not None:
+        console.print(Text(f"shadow, without effect: {shadow['in_words']}, {_who(shadow)}", style="cyan"))
     if not document["thresholds"]:
         console.print(Text("no threshold: everything goes to humans until one is set for this model", style="bold red"))
     table = _table("policy", "threshold", "audit", "by", "when", "why")
@@ -211,17 +242,22 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
 def _render_workers(document: Mapping[str, Any], console: Console) -> None:
     if not document["workers"]:
         console.print(Text("no worker is live", style="bold red"))
-    table = _table("worker", "in force", "version", "hash", "model", "heard")
+    table = _table("worker", "in force", "version", "hash", "model", "shadow", "heard")
     for name, one in document["workers"].items():
         state = "yes" if one["in_force"] else "NO" if one["problem"] else "not yet"
         model = (one["model"] or "none")[:12]
-        _row(table, name, state, str(one["version"]), one["hash"], model, f"{one['silent_for']:.0f} s ago")
+        shadow = "" if one["shadow"] is None else "LEFT OUT" if "problem" in one["shadow"] else "yes"
+        _row(table, name, state, str(one["version"]), one["hash"], model, shadow, f"{one['silent_for']:.0f} s ago")
     if document["workers"]:
         console.print(table)
     for name, one in document["workers"].items():
         if one["problem"]:
             console.print(
                 Text(f"{printable(name)} sends everything to humans: {printable(one['problem'])}", style="bold red")
+            )
+        if one["shadow"] and "problem" in one["shadow"]:
+            console.print(
+                Text(f"{printable(name)} leaves the shadow out: {printable(one['shadow']['problem'])}", style="yellow")
             )
     for name, at in document["gone"].items():
         console.print(

@@ -185,3 +185,6 @@ def _show(decision: dict[str, Any], console: Console) -> None:
     which = "none" if model["sha256"] is None else f"{model['name']} {model['sha256'][:12]}"
     console.print(Text(f"model: {which}, controls version {version}"))
     console.print(Text(f"{decision['route']}: {decision['action']}, as {', '.join(decision['reasons'])}", style="bold"))
+    shadow = decision.get("shadow")
+    if shadow is not None:
+        console.print(Text(f"with the shadow: {shadow['route']}, as {', '.join(shadow['reasons'])}"))
