@@ -35,9 +35,17 @@ def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int,
     return {partition: high for partition, (_, high) in watermarks(settings, topic, partitions).items()}
 
 
-def watermarks(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
-    """The first offset that each partition still holds, and its high watermark. Raises BrokerError."""
-    consumer = Consumer(reader_config(settings, isolation="read_uncommitted"))
+def readable_ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The last stable offset of each partition: what follows stands behind an open transaction. Raises BrokerError."""
+    marks = watermarks(settings, topic, partitions, isolation="read_committed")
+    return {partition: stable for partition, (_, stable) in marks.items()}
+
+
+def watermarks(
+    settings: Settings, topic: str, partitions: Iterable[int], *, isolation: str = "read_uncommitted"
+) -> dict[int, tuple[int, int]]:
+    """The first offset that each partition still holds, and its end for readers of this isolation. Raises BrokerError."""
+    consumer = Consumer(reader_config(settings, isolation=isolation))
     try:
         return {partition: _watermarks(consumer, TopicPartition(topic, partition)) for partition in partitions}
     except KafkaException as problem:

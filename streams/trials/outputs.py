@@ -3,17 +3,39 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from streams.errors import StreamError
 from streams.kafka.clients import Consumed, consume, reader_config
-from streams.kafka.reading import ends, mends_itself
+from streams.kafka.reading import ends, mends_itself, readable_ends
 from streams.kafka.topics import load_topics
 from streams.settings import Settings
 
 OUTPUTS: Final = ("auto_action", "human_review", "dead_letter")
+
+
+class Unread(NamedTuple):
+    """A partition that is not read to its end: as far as it was read, as far as it may be (last stable offset), its high watermark."""
+
+    topic: str
+    partition: int
+    reached: int
+    readable: int
+    end: int
+
+    def __str__(self) -> str:
+        """What is unread, and what holds it: clients can't ask for the producer's name, Kafka's own tool can."""
+        parts = []
+        if self.reached < self.readable:
+            parts.append(f"{self.readable - self.reached} may be read and were not")
+        if self.readable < self.end:
+            parts.append(
+                f"{self.end - self.readable} stand behind a transaction that is open from {self.readable} on "
+                f"(kafka-transactions.sh describe-producers --topic {self.topic} --partition {self.partition} says whose)"
+            )
+        return f"{self.topic}, partition {self.partition}: read up to {self.reached} of {self.end} offsets, {', '.join(parts)}"
 
 
 class OutputReader:
@@ -46,13 +68,21 @@ class OutputReader:
         """End `run`."""
         self._stop.set()
 
-    def caught_up(self) -> bool:
-        """Whether everything that stands in the topics now has been read."""
-        return all(
-            self._reached[name, partition] >= end
-            for name, numbers in self._partitions.items()
-            for partition, end in ends(self._settings, name, numbers).items()
-        )
+    def unread(self) -> list[Unread]:
+        """The partitions of which not everything has been read that stands there now. Raises BrokerError."""
+        found = []
+        for name, numbers in self._partitions.items():
+            high = ends(self._settings, name, numbers)
+            behind = [number for number in numbers if self._reached[name, number] < high[number]]
+            stable = readable_ends(self._settings, name, behind) if behind else {}
+            # Looked up once more, later than the end: it may have been reached meanwhile.
+            reached = {number: self._reached[name, number] for number in behind}
+            found += [
+                Unread(name, number, at, max(stable[number], at), high[number])
+                for number, at in reached.items()
+                if at < high[number]
+            ]
+        return found
 
     def _read(self, message: Consumed) -> None:
         error = message.error()

@@ -4,12 +4,11 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -27,11 +26,16 @@ from streams.trials.stress.report import Progress, Result, progress_panel
 from streams.trials.stress.traffic import Sender, answers_stored, changelog_keys, into, stored_apart
 from streams.trials.topics import own_topics
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 RESPONSE_TIMEOUT = 20.0
 _LATE_AFTER = RESPONSE_TIMEOUT + 5
 _QUIET = RESPONSE_TIMEOUT + 60
 _SETTLE = 2.0
 _CATCH_UP = 60.0
+_ABORTED_WITHIN = 10.0
+"""How often a broker looks for transactions that have stood too long (transaction.abort.timed.out.transaction.cleanup.interval.ms)."""
 _REDRAW = 0.25
 
 
@@ -125,7 +129,7 @@ class _Run:
                 self._fleet.stop()
                 if self._plan.foreign:
                     self._restore_again()
-                self._await(self._reader.caught_up, live)
+                self._await_end(live)
                 if self._books.unanswered:
                     self._books.stored_apart(stored_apart(self._settings, RESPONSE_TIMEOUT))
                     self._books.stored(answers_stored(self._settings))
@@ -152,11 +156,21 @@ class _Run:
             self._draw(live)
             time.sleep(_REDRAW)
 
-    def _await(self, reached: Callable[[], bool], live: Live) -> None:
-        deadline = time.monotonic() + _CATCH_UP
-        while not reached():
-            if time.monotonic() > deadline:
-                raise StreamError(f"the outputs could not be read to their end within {_CATCH_UP:g} s")
+    def _await_end(self, live: Live) -> None:
+        """Until everything is read that the outputs hold. Raises StreamError when nothing more moves.
+
+        The transaction of a worker that was killed hides what follows it for as long as the broker lets it stand.
+        """
+        patience = self._settings.transaction_timeout + _ABORTED_WITHIN + _CATCH_UP
+        before, moved = None, time.monotonic()
+        while unread := self._reader.unread():
+            if unread != before:
+                before, moved = unread, time.monotonic()
+            elif time.monotonic() - moved > patience:
+                where = "; ".join(map(str, unread))
+                raise StreamError(
+                    f"the outputs could not be read to their end, nothing moved for {patience:g} s: {where}"
+                )
             self._draw(live)
             time.sleep(_REDRAW)
 
