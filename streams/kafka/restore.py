@@ -62,6 +62,8 @@ class Restorer:
         self._now = now
         self._admin = AdminClient(admin_config(base_config(settings)))
         self._group = group_name(settings)
+        self._quiet_since = 0.0
+        self._furthest: dict[int, int] = {}
         self.skipped: Counter[str] = Counter()
         self.progress = Progress()
 
@@ -94,15 +96,15 @@ class Restorer:
     def _patiently(self, assignment: Assignment, kept: Mapping[int, PartitionStore]) -> None:
         """Begin again while a broker is away, or takes no claim because the group is about to deal its partitions anew.
 
-        What is read twice does no harm.
+        What is read twice does no harm. What ends it is that nothing new has come for `restore_timeout`, however long it takes.
         """
-        deadline = time.monotonic() + self._settings.restore_timeout
+        self._quiet_since, self._furthest = time.monotonic(), {}
         while not assignment.over:
             try:
                 self._restore(assignment, kept)
             except (KafkaException, BrokerError, BatchAborted) as problem:
                 text = kafka_error(problem).str() if isinstance(problem, KafkaException) else str(problem)
-                if time.monotonic() > deadline:
+                if time.monotonic() - self._quiet_since > self._settings.restore_timeout:
                     raise BrokerError(f"the partitions cannot be taken over: {text}") from problem
                 log.warning("taking over is begun again: %s", text)
                 time.sleep(_AGAIN_AFTER)
@@ -197,12 +199,19 @@ class Restorer:
                 client, topic, until, start, patience=self._settings.restore_timeout, stopping=lambda: assignment.over
             ):
                 self._apply(stores[message.partition()], message.offset(), message.key(), message.value())
+                self._came(message.partition(), message.offset())
                 forget_surplus(stores, self._limits)  # the log may hold more ids than there is memory for
         finally:
             client.close()
         for number, store in stores.items():
             store.restored(self._now(), until[number])
         return until
+
+    def _came(self, partition: int, offset: int) -> None:
+        """A record came: patience begins anew, unless an attempt that was broken off had read it already."""
+        if offset > self._furthest.get(partition, -1):
+            self._furthest[partition] = offset
+            self._quiet_since = time.monotonic()
 
     def _apply(self, store: PartitionStore, offset: int, key: bytes | None, value: bytes | None) -> None:
         where = f"{self._names[CHANGELOG]}, partition {store.partition}, offset {offset}"
@@ -274,7 +283,11 @@ class Restorer:
             for number in claims
             for (role, _), offset in plans[number].positions.items()
         ]
-        self._write(outputs, offsets, assignment.group)
+        began = time.monotonic()
+        try:
+            self._write(outputs, offsets, assignment.group)
+        finally:  # whoever writes has a patience of its own, which a broker that is away does not wear out
+            self._quiet_since += time.monotonic() - began
         self._read({number: stores[number] for number in claims}, assignment)
         for number in claims:
             claim = stores[number].claim
