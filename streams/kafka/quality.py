@@ -4,7 +4,6 @@ Metrics only: its offsets are committed automatically and it has no part in the 
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,9 @@ import msgspec
 from confluent_kafka import Consumer
 
 from scoring.human import HumanDecision
-from streams.kafka.clients import base_config
+from streams.kafka.client_log import client_log
+from streams.kafka.clients import base_config, consume
 from streams.settings import Settings
-
-log = logging.getLogger(__name__)
 
 AGREES, DISAGREES, UNKNOWN, UNREADABLE = "agrees", "disagrees", "unknown", "unreadable"
 
@@ -45,9 +43,10 @@ def _verdict(human: HumanDecision) -> str:
 
 
 class HumanDecisions:
-    """Reads the human-decisions topic as part of a group of its own."""
+    """Reads the human-decisions topic as part of a group of its own; `errors` counts what the client met instead of records."""
 
     def __init__(self, settings: Settings, names: Mapping[str, str]) -> None:
+        self.errors = 0
         self._thread = ThreadPoolExecutor(1, "human-decisions")
         self._consumer = Consumer(
             {
@@ -60,9 +59,18 @@ class HumanDecisions:
 
     async def poll(self) -> list[bytes]:
         """The values of the next human decisions; empty after half a second of silence."""
-        loop = asyncio.get_running_loop()
-        messages = await loop.run_in_executor(self._thread, self._consumer.consume, 100, 0.5)
-        return [message.value() or b"" for message in messages if message.error() is None]
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._poll)
+
+    def _poll(self) -> list[bytes]:
+        values = []
+        for message in consume(self._consumer, 100, 0.5):
+            error = message.error()
+            if error is None:
+                values.append(message.value() or b"")
+            else:
+                self.errors += 1
+                client_log.warning("human decisions: %s", error.str(), extra={"code": error.name()})
+        return values
 
     async def close(self) -> None:
         """Leave the group."""

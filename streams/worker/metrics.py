@@ -54,6 +54,7 @@ class State:
     changelog_records: int
     remembered_reach: float
     producers_replaced: int
+    human_decision_errors: int
 
 
 class Metrics:
@@ -94,6 +95,9 @@ class Metrics:
             "Human decisions by whether they agree with the LLM.",
             ["policy", "agreement"],
             registry=registry,
+        )
+        self._human_errors = _Total(
+            "secondlook_human_decision_errors", "Errors met while reading human decisions.", registry=registry
         )
         self._last_commit = Gauge(
             "secondlook_last_commit_timestamp_seconds", "When a batch was last committed.", registry=registry
@@ -228,6 +232,7 @@ class Metrics:
         self._skew.set(nan if state.clock_skew is None else state.clock_skew)
         self._foreign.follow(state.foreign)
         self._replaced.follow(state.producers_replaced)
+        self._human_errors.follow(state.human_decision_errors)
         for cause, count in state.skipped.items():
             self._skipped.labels(cause).inc(count - self._skipped_told.get(cause, 0))
             self._skipped_told[cause] = count

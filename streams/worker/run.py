@@ -197,6 +197,7 @@ class Stream(mode.Service):
             changelog_records=self.prober.changelog_records,
             remembered_reach=reach / 1000,
             producers_replaced=self.sink.replaced,
+            human_decision_errors=self._human_decisions.errors,
         )
 
 

@@ -1,11 +1,16 @@
 """Live quality: human verdicts beside the LLM's."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 
-from streams.kafka.quality import agreement
+from streams.kafka import quality
+from streams.kafka.quality import HumanDecisions, agreement
+from streams.settings import Settings
+from tests.simulated_log import Entry, Message
 
 
 def human(outcome: int, **more: Any) -> bytes:
@@ -36,3 +41,36 @@ def test_only_two_verdicts_agree_or_disagree(value: bytes, verdict: str) -> None
 def test_what_breaks_the_contract_is_unreadable(value: bytes) -> None:
     """It is counted, under no policy."""
     assert {("", "unreadable"): 1} == agreement([value])
+
+
+def test_what_goes_wrong_while_reading_is_said_once_and_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no human decision, and what comes beside it is read."""
+    place = ("human decisions", 0)
+    trouble = Message(place, -1, error=KafkaError.TOPIC_AUTHORIZATION_FAILED)
+
+    class Troubled:
+        def __init__(self, _config: object) -> None:
+            self.coming = [[trouble, Message(place, 0, Entry(b"a", b"one"))], [trouble], []]
+
+        def subscribe(self, topics: list[str]) -> None:
+            assert [place[0]] == topics
+
+        def consume(self, _most: int, timeout: float) -> list[Message]:  # noqa: ARG002 - nothing is waited for
+            return self.coming.pop(0)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(quality, "Consumer", Troubled)
+    decisions = HumanDecisions(Settings(), {"human_decisions": place[0]})
+
+    async def read() -> list[list[bytes]]:
+        return [await decisions.poll() for _ in range(3)] + [await decisions.close() or []]
+
+    assert [[b"one"], [], [], []] == asyncio.run(read())
+    assert 2 == decisions.errors
+    (line,) = caplog.records
+    assert "human decisions: " in line.message
+    assert "TOPIC_AUTHORIZATION_FAILED" == line.code  # type: ignore[attr-defined]

@@ -134,7 +134,7 @@ def test_a_broker_that_goes_away_late_is_waited_for_as_one_that_goes_at_once(
 def test_a_broker_that_stays_away_ends_the_takeover(takeovers: Takeovers) -> None:
     """After `restore_timeout`."""
     takeovers.kafka.away = 1_000_000
-    with pytest.raises(BrokerError, match="the partitions cannot be taken over: .*simulated"):
+    with pytest.raises(BrokerError, match=r"the partitions cannot be taken over: .*simulated"):
         takeovers.take_over({})
     assert 60 < takeovers.seconds < 61
 

@@ -32,6 +32,7 @@ STATE = State(
     changelog_records=0,
     remembered_reach=600.0,
     producers_replaced=0,
+    human_decision_errors=0,
 )
 
 
@@ -43,7 +44,8 @@ def test_what_only_grows_is_a_counter() -> None:
     """However often the page is read, it says the total; and it begins at 0, so that the first increase is seen."""
     metrics = Metrics()
     for rebalances, refused in ((0, 0), (1, 0), (3, 2), (3, 2)):
-        lines = page(metrics, rebalances=rebalances, refused={"stale": refused})
+        lines = page(metrics, rebalances=rebalances, human_decision_errors=rebalances, refused={"stale": refused})
+        assert f"secondlook_human_decision_errors_total {rebalances}.0" in lines
         assert f"secondlook_assignments_total {rebalances}.0" in lines
         assert f'secondlook_control_messages_refused_total{{reason="stale"}} {refused}.0' in lines
     assert "# TYPE secondlook_assignments_total counter" in lines
