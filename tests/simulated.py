@@ -46,6 +46,8 @@ class SimulatedKafka:
             patcher.setattr(f"streams.kafka.{module}.Consumer", self.consumer)
         for module in ("restore", "prober"):
             patcher.setattr(f"streams.kafka.{module}.AdminClient", lambda _config: SimulatedAdmin(self))
+        patcher.setattr("streams.kafka.consumer.discard", lambda close: close())
+        patcher.setattr("streams.kafka.cut_off.CutOff.look", lambda _self, client: getattr(client, "cut_off", False))
         patcher.setattr("streams.kafka.delivery.Producer", lambda config: SimulatedProducer(self, config))
 
     def consumer(self, config: dict[str, Any]) -> "SimulatedConsumer":
@@ -102,6 +104,11 @@ class SimulatedKafka:
         member.dead = True
         self.leave(member)
 
+    def cut_off(self, member: "SimulatedConsumer") -> None:
+        """A member's client has lost all brokers, and is missed by the group; it does not know."""
+        member.cut_off = True
+        self.leave(member)
+
     def deal(self) -> bool:
         """Begin the next generation, unless somebody has still to give up partitions."""
         if any(member.due == "revoke" for member in self.members):
@@ -130,6 +137,7 @@ class SimulatedConsumer:
         self.assigned = False
         self.expelled = False
         self.dead = False
+        self.cut_off = False
         self.generation = -1
 
     def subscribe(self, topics: list[str], **callbacks: Callable[[Any, list[TopicPartition]], None]) -> None:
@@ -157,6 +165,8 @@ class SimulatedConsumer:
         self.paused -= {(one.topic, one.partition) for one in partitions}
 
     def consume(self, count: int, timeout: float) -> list[Message]:  # noqa: ARG002 - nothing is waited for
+        if self.cut_off:
+            return []
         if self.dead:
             return [Message(("", 0), -1, error=KafkaError._FATAL)]
         found = self._fetch(count)
@@ -183,7 +193,7 @@ class SimulatedConsumer:
     def list_topics(self, topic: str, timeout: float) -> Any:  # noqa: ARG002 - as above
         self.kafka.ask()
         leaders = {number: SimpleNamespace(leader=1) for number in range(self.kafka.topics[topic])}
-        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=leaders)})
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=leaders)}, brokers={1: None})
 
     def close(self) -> None:
         self.kafka.leave(self)

@@ -10,7 +10,7 @@ Letters named by position are sent in one transaction and leave no mark: naming 
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -209,7 +209,8 @@ def _sending(settings: Settings, consumer: Consumer) -> Iterator[_Send]:
                 f"the redrive stopped: {problem}. What was sent before is marked as done: run it again to go on"
             ) from problem
 
-    delivery.start()
+    with suppress(BatchAborted):  # the first producer was cut off, and another one has started
+        delivery.start()
     try:
         yield send
     finally:

@@ -14,8 +14,9 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Top
 from streams.errors import BrokerError, MembershipError, TopicError
 from streams.kafka.client_log import client_log
 from streams.kafka.clients import ClientConfig, Consumed, consume, consumer_config, headers_of
+from streams.kafka.cut_off import CutOff, discard
 from streams.pipeline.assignment import Place
-from streams.pipeline.records import Record
+from streams.pipeline.records import REQUESTS, Record
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class GroupConsumer:
         self._names = {role: name for name, role in roles.items()}
         self._members = members
         self._client = make({**consumer_config(settings), "on_commit": _warn_of_failure})
+        self._cut_off = CutOff(settings, self._names[REQUESTS])
 
     def join(self) -> None:
         """Join the group; partitions arrive during a later fetch."""
@@ -112,9 +114,17 @@ class GroupConsumer:
         """Commit offsets without waiting for the answer."""
         self._client.commit(offsets=offsets, asynchronous=True)
 
+    def is_cut_off(self) -> bool:
+        """Whether this client can reach no broker any more: to be asked again and again while nothing comes."""
+        return self._cut_off.look(self._client)
+
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
         self._client.close()
+
+    def discard(self) -> None:
+        """Leave the group, if that is possible, without waiting for it."""
+        discard(self._client.close)
 
     def _partitions(self, places: Iterable[Place]) -> list[TopicPartition]:
         return [TopicPartition(self._names[role], number) for role, number in places]

@@ -29,6 +29,7 @@ from streams.kafka.control_status import (
     WorkerStatus,
     short,
 )
+from streams.kafka.cut_off import discard
 from streams.kafka.reading import broker_stamp, read_to_end, signature, watermarks
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, SetShadow
@@ -46,7 +47,8 @@ _CHECK_EVERY = 2.0
 _CHECK_UNREADABLE_EVERY = 0.25
 """The same while everything goes to humans because the log cannot be read: it should not, once it can."""
 _CHECK_TIMEOUT = 1.0
-
+_RENEWED_AFTER = 10.0
+"""Seconds without having read the log to its end, after which other clients try: see `streams.kafka.cut_off`."""
 
 _PREPARE_FOR = 60.0
 """Seconds for which a worker goes on trying to get ready for a model: whoever asked has gone by then."""
@@ -97,10 +99,18 @@ class ControlReader:
         self._read_at = self._checked_at = time.monotonic()
         self._shorter = 0
         self._stopping = threading.Event()
-        self._consumer = Consumer(reader_config(settings))
-        # What stands behind an open transaction cannot be read and may be a stop: the end is that of all records.
-        self._asking = Consumer(reader_config(settings, isolation="read_uncommitted"))
+        self._consumer, self._asking = self._clients()
+        self._renewed_at = time.monotonic()
         self._thread = threading.Thread(target=self._follow, name="controls", daemon=True)
+
+    def _clients(self) -> tuple[Consumer, Consumer]:
+        """One reads, the other asks where the log ends.
+
+        What stands behind an open transaction cannot be read and may be a stop: the end is that of all records.
+        """
+        return Consumer(reader_config(self._settings)), Consumer(
+            reader_config(self._settings, isolation="read_uncommitted")
+        )
 
     @property
     def age(self) -> float:
@@ -154,6 +164,7 @@ class ControlReader:
                     self._read([cast("Consumed", first), *consume(self._consumer, _AT_ONCE, 0)])
                 if time.monotonic() - self._checked_at > self._check_every:
                     self._check_end()
+                    self._renew()
                     self._checked_at = time.monotonic()
                     self._settle()
                 if self._status.due:
@@ -221,6 +232,16 @@ class ControlReader:
         self._shorter = self._shorter + 1 if end < self.log.position else 0
         if self._shorter > 1:  # once may be a new leader that does not know the end yet
             raise ControlError(self._made_anew(end))
+
+    def _renew(self) -> None:
+        """Have other clients try, when the end has not been reached for a while: these may be cut off."""
+        if min(self.age, time.monotonic() - self._renewed_at) < _RENEWED_AFTER:
+            return
+        self._renewed_at = time.monotonic()
+        for one in (self._consumer, self._asking):
+            discard(one.close)
+        self._consumer, self._asking = self._clients()
+        self._consumer.assign([TopicPartition(self._topic, 0, self.log.position)])
 
     def _made_anew(self, offset: int) -> str:
         return (

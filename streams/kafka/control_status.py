@@ -22,6 +22,8 @@ MOST_MODELS: Final = 50
 """Models that a worker names, the newest first."""
 MOST_POLICIES: Final = 1_000
 _LONGEST_TEXT = 500
+_RENEWED_AFTER = 30.0
+"""Seconds without a word being stored, after which another client tries."""
 
 
 class Prepared(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -93,8 +95,10 @@ class StatusWriter:
     def __init__(self, settings: Settings, names: Mapping[str, str], worker: str, clock: BrokerClock) -> None:
         self._topic, self._worker, self._clock = names["control_status"], worker, clock
         self._group = settings.group
-        self._producer = Producer({**base_config(settings), "linger.ms": 0, "message.timeout.ms": 10_000})
+        self._config = {**base_config(settings), "linger.ms": 0, "message.timeout.ms": 10_000}
+        self._producer = Producer(self._config)
         self._written_at = 0.0
+        self._stored_at = time.monotonic()
 
     @property
     def due(self) -> bool:
@@ -107,10 +111,14 @@ class StatusWriter:
 
         def stored(error: KafkaError | None, message: Message) -> None:
             if error is None:
+                self._stored_at = time.monotonic()
                 kind, stamp = message.timestamp()
                 self._clock.stamped(kind, stamp, sent_at, time.time())
 
         self._written_at = time.monotonic()
+        if self._written_at - self._stored_at > _RENEWED_AFTER:
+            # Its brokers are away, or it is cut off from them: see streams.kafka.cut_off. A new client does no harm in either case.
+            self._producer, self._stored_at = Producer(self._config), self._written_at
         status.worker, status.group = self._worker, self._group
         status.problem, status.error = short(status.problem), short(status.error)
         with suppress(BufferError):  # the broker has been away for long: a later word says the same

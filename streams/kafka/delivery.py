@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.calls import LeftBehind
 from streams.kafka.clients import ClientConfig, kafka_error, producer_config, transactional_id
+from streams.kafka.cut_off import CUT_OFF, CutOff
 from streams.pipeline.records import Output
 from streams.pipeline.stages import Outbox, Ticket
 from streams.settings import Settings
@@ -97,9 +98,10 @@ class Delivery(Protocol):
 class _Producing:
     """What both ways share: a producer, topic names, and patience with a broker that is away."""
 
-    def __init__(self, config: ClientConfig, names: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, config: ClientConfig, names: Mapping[str, str]) -> None:
         self._config = {**config, "delivery.report.only.error": True}
         self._names = names
+        self._cut_off = CutOff(settings, next(iter(names.values())))
         self._stopping = threading.Event()
         self._failed: KafkaError | None = None
         self._replaced: list[float] = []
@@ -198,6 +200,12 @@ class _Producing:
         if self._stopping.is_set():
             raise DeliveryStopped("stopped while the broker was away; the batch in flight is redone after the restart")
 
+    def _refuse_cut_off(self) -> None:
+        """The broker seems to be away. Raises BatchAborted, with another producer in place, when that is this client's affair."""
+        if self._timed(lambda: self._cut_off.look(self._producer)):
+            self._replace(KafkaError(KafkaError._FATAL, CUT_OFF, fatal=True))  # noqa: SLF001 - its public name
+            raise BatchAborted(CUT_OFF)
+
     def _timed(self, call: Callable[[], _Result]) -> _Result:
         """Make a call, and let `leave_behind` see how long it takes. Raises LeftBehind where that was too long."""
         left_behind = self._left_behind
@@ -225,6 +233,7 @@ class _Producing:
                 if time.monotonic() - warned > _WARN_EVERY:
                     warned = time.monotonic()
                     log.warning("waiting for the broker: %s", kafka_error(problem).str())
+                self._refuse_cut_off()
                 time.sleep(0.05)
             else:
                 self._waiting = False
@@ -243,7 +252,7 @@ class ExactlyOnce(_Producing):
         timeout = int(settings.transaction_timeout * 1000)
         self._id = transactional_id(settings)
         config = producer_config(settings, **{"transactional.id": self._id, "transaction.timeout.ms": timeout})
-        super().__init__(config, names)
+        super().__init__(settings, config, names)
 
     def start(self) -> None:
         """Fence and abort whatever an earlier life of this instance left open."""
@@ -308,7 +317,7 @@ class AtLeastOnce(_Producing):
         self, settings: Settings, names: Mapping[str, str], commit_offsets: Callable[[list[TopicPartition]], object]
     ) -> None:
         # Records wait for a broker that is away; by default they would fail after five minutes, and the worker with them.
-        super().__init__({"message.timeout.ms": 0, **producer_config(settings)}, names)
+        super().__init__(settings, {"message.timeout.ms": 0, **producer_config(settings)}, names)
         self._commit_offsets = commit_offsets
 
     def deliver(self, outbox: Outbox) -> None:
@@ -332,6 +341,7 @@ class AtLeastOnce(_Producing):
             while self._timed(lambda: self._producer.flush(_CALL_TIMEOUT)):
                 self._waiting = True
                 self._refuse_when_stopping()
+                self._refuse_cut_off()
         except KafkaException as problem:
             self._judge(self._cause(kafka_error(problem)))
         finally:
@@ -352,7 +362,7 @@ def _offsets(ticket: Ticket, names: Mapping[str, str]) -> list[TopicPartition]:
     notes = ticket.assignment.notes
     return [
         TopicPartition(names[source], partition, offset, notes[partition])
-        for (source, partition), offset in ticket.offsets.items()
+        for (source, partition), offset in (ticket.offsets or ticket.standing).items()
     ]
 
 

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.kafka.admin import delete_records, topic_ids
 from streams.kafka.clients import admin_config, base_config, reader_config
+from streams.kafka.cut_off import discard
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.pending import CHANGELOG
 from streams.pipeline.records import REQUESTS, RESPONSES
@@ -28,6 +29,8 @@ _EVERY = 0.5
 _TOPICS_EVERY = 5.0
 """Seconds between two looks at the topics themselves: their leaders, and whether they are the same ones."""
 _TIMEOUT = 1.0
+_RENEWED_AFTER = 20.0
+"""Seconds of failures after which other clients ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,10 @@ class Prober:
         self._names = names
         self._roles = {name: role for role, name in names.items()}
         self._now = now
-        self._client = Consumer(reader_config(settings, isolation="read_uncommitted"))
-        self._stable_client = Consumer(reader_config(settings))
-        self._admin = AdminClient(admin_config(base_config(settings)))
+        self._settings = settings
+        self._client, self._stable_client, self._admin = self._clients()
+        self._failing_since: float | None = None
+        self._all_well = True
         self._lock = threading.Lock()
         self._watched: Assignment | None = None
         self._ends: list[End] = []
@@ -68,6 +72,13 @@ class Prober:
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="prober", daemon=True)
         self.changelog_records = 0
+
+    def _clients(self) -> tuple[Consumer, Consumer, AdminClient]:
+        return (
+            Consumer(reader_config(self._settings, isolation="read_uncommitted")),
+            Consumer(reader_config(self._settings)),
+            AdminClient(admin_config(base_config(self._settings))),
+        )
 
     @property
     def silent_for(self) -> float:
@@ -117,6 +128,8 @@ class Prober:
                     self._round()
                 except KafkaException as problem:
                     log.debug("prober: %s", problem)  # the clients' own log says that the broker is away
+                    self._failed()
+                self._renew()
                 self._wake.wait(max(0.0, _EVERY - (time.monotonic() - began)))
                 self._wake.clear()
         except Exception as problem:  # the thread's last act: the worker looks here and stops
@@ -126,7 +139,21 @@ class Prober:
             self._client.close()
             self._stable_client.close()
 
+    def _failed(self) -> None:
+        self._failing_since = self._failing_since or time.monotonic()
+        self._all_well = False
+
+    def _renew(self) -> None:
+        """Have other clients ask when these have failed for a while: they may be cut off (see `streams.kafka.cut_off`)."""
+        if self._failing_since is None or time.monotonic() - self._failing_since < _RENEWED_AFTER:
+            return
+        self._failing_since = None
+        for one in (self._client, self._stable_client):
+            discard(one.close)
+        self._client, self._stable_client, self._admin = self._clients()
+
     def _round(self) -> None:
+        self._all_well = True
         with self._lock:
             assignment, deletable, self._deletable = self._watched, self._deletable, {}
         if deletable:
@@ -140,6 +167,8 @@ class Prober:
                 self._ask(assignment, partitions)
             if looking:
                 self._measure_changelog(assignment)
+        if looking and self._all_well:  # only then was every client heard
+            self._failing_since = None
 
     def _look(self, assignment: Assignment | None) -> None:
         """Learn the leaders, and whether the topics are still the same ones."""
@@ -200,6 +229,7 @@ class Prober:
             answers = client.offsets_for_times(partitions, timeout=_TIMEOUT)
         except KafkaException:
             self._looked_at = 0.0
+            self._failed()
             return {}
         told = {(self._roles[one.topic], one.partition): one.offset for one in answers if one.error is None}
         if told:

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer
 from scoring.human import HumanDecision
 from streams.kafka.client_log import client_log
 from streams.kafka.clients import base_config, consume
+from streams.kafka.cut_off import CutOff, discard
 from streams.settings import Settings
 
 AGREES, DISAGREES, UNKNOWN, UNREADABLE = "agrees", "disagrees", "unknown", "unreadable"
@@ -48,14 +49,20 @@ class HumanDecisions:
     def __init__(self, settings: Settings, names: Mapping[str, str]) -> None:
         self.errors = 0
         self._thread = ThreadPoolExecutor(1, "human-decisions")
-        self._consumer = Consumer(
+        self._settings, self._topic = settings, names["human_decisions"]
+        self._cut_off = CutOff(settings, self._topic)
+        self._consumer = self._joined()
+
+    def _joined(self) -> Consumer:
+        consumer = Consumer(
             {
-                **base_config(settings),
-                "group.id": f"{settings.topic_prefix}{settings.group}-quality",
+                **base_config(self._settings),
+                "group.id": f"{self._settings.topic_prefix}{self._settings.group}-quality",
                 "auto.offset.reset": "earliest",
             }
         )
-        self._consumer.subscribe([names["human_decisions"]])
+        consumer.subscribe([self._topic])
+        return consumer
 
     async def poll(self) -> list[bytes]:
         """The values of the next human decisions; empty after half a second of silence."""
@@ -70,6 +77,9 @@ class HumanDecisions:
             else:
                 self.errors += 1
                 client_log.warning("human decisions: %s", error.str(), extra={"code": error.name()})
+        if not values and self._cut_off.look(self._consumer):
+            discard(self._consumer.close)
+            self._consumer = self._joined()
         return values
 
     async def close(self) -> None:

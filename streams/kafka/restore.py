@@ -60,7 +60,7 @@ class Restorer:
         self._limits = limits
         self._write = write
         self._now = now
-        self._admin = AdminClient(admin_config(base_config(settings)))
+        self._admin = self._new_admin()
         self._group = group_name(settings)
         self._quiet_since = 0.0
         self._furthest: dict[int, int] = {}
@@ -100,6 +100,7 @@ class Restorer:
         """
         self._quiet_since, self._furthest = time.monotonic(), {}
         while not assignment.over:
+            self._admin = self._new_admin()  # the last one's may have been cut off since
             try:
                 self._restore(assignment, kept)
             except (KafkaException, BrokerError, BatchAborted) as problem:
@@ -110,6 +111,9 @@ class Restorer:
                 time.sleep(_AGAIN_AFTER)
             else:
                 return
+
+    def _new_admin(self) -> AdminClient:
+        return AdminClient(admin_config(base_config(self._settings)))
 
     def _restore(self, assignment: Assignment, kept: Mapping[int, PartitionStore]) -> None:
         partitions = sorted(assignment.partitions)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, TopicPartition
@@ -19,6 +20,7 @@ from confluent_kafka import Consumer, TopicPartition
 from streams.errors import BrokerError, MembershipError, TopicError
 from streams.kafka.clients import ClientConfig
 from streams.kafka.consumer import Fetched, GroupConsumer
+from streams.kafka.cut_off import CUT_OFF
 from streams.kafka.flow import Flow
 from streams.kafka.prober import Prober
 from streams.kafka.reading import holds_records
@@ -127,7 +129,8 @@ class Source:
         for place, position in assignment.positions.items():
             if position.next_offset != position.carried:
                 offsets[place] = position.carried = position.next_offset
-        ticket = Ticket(self._flow.next_sequence(), assignment, offsets, time.monotonic())
+        standing = {place: position.carried for place, position in islice(assignment.positions.items(), 1)}
+        ticket = Ticket(self._flow.next_sequence(), assignment, offsets, time.monotonic(), standing)
         frontiers = {place: position.frontier for place, position in assignment.positions.items()}
         return Polled(ticket, Arrivals(records, offsets, frontiers, caught_up))
 
@@ -172,7 +175,7 @@ class Source:
             self._polling_since = None
 
     def _join_anew(self, problem: MembershipError) -> None:
-        """Take another client: when a broker restarts, a named member may be shut out by its own joining again.
+        """Take another client: when a broker restarts, one may be cut off, or a named member shut out by its own joining again.
 
         Two workers of one name shut each other out, until one of them has met it too often and ends.
         """
@@ -180,9 +183,9 @@ class Source:
         self._shut_out = [at for at in self._shut_out if now - at < _SHUT_OUT_WITHIN] + [now]
         if len(self._shut_out) > _MOST_SHUT_OUT:
             raise problem
-        log.warning("the group has shut this worker out, it joins anew: %s", problem)
+        log.warning("this client can be no member of the group any more, another one joins: %s", problem)
         self.lost()
-        self._consumer.close()
+        self._consumer.discard()
         self._consumer = self._make_consumer()
         self._consumer.join()
 
@@ -195,16 +198,25 @@ class Source:
             self._hold_back(before)
         fetched = self._consumer.fetch()
         assignment = self.assignment
+        if assignment is None or not assignment.ready:
+            self._refuse_cut_off()
         if assignment is None or assignment is not before or not assignment.ready or assignment.over:
             return None  # the group ended the assignment meanwhile, and what was fetched is read again by its successor
         caught_up = frozenset(place for place, position in assignment.positions.items() if position.caught_up)
         records = self._take(assignment, fetched)
         self._follow_probes(assignment)
+        if self._lag_since is not None and not records:
+            self._refuse_cut_off()
         waiting = any(store.requests or store.responses for store in assignment.stores.values())
         due = waiting or self._has_been_ahead(assignment)
         if not records and (self._flow.in_flight or not due):
             return None
         return assignment, records, caught_up
+
+    def _refuse_cut_off(self) -> None:
+        """Nothing comes although something should. Raises MembershipError when that is this client's affair."""
+        if self._consumer.is_cut_off():
+            raise MembershipError(CUT_OFF)
 
     def _has_been_ahead(self, assignment: Assignment) -> bool:
         """Whether reading has been ahead of all batches for a while: of the last record there were markers to pass.

@@ -37,13 +37,15 @@ class Ticket:
     """What a batch carries through every stage: its place in the sequence and what its commit will commit.
 
     `sequence` has no gaps within a worker. A batch whose `assignment` is over must not be committed. `offsets` maps
-    (source, partition) to the next offset to read.
+    (source, partition) to the next offset to read. Of a batch in which nothing was read, `standing` has an offset that is reached
+    already: committed again, it lets the group refuse a worker that has lost its partitions without knowing.
     """
 
     sequence: int
     assignment: Assignment
     offsets: Mapping[Place, int]
     polled_at: float
+    standing: Mapping[Place, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from streams.errors import StreamError
 from streams.kafka.clients import Consumed, consume, reader_config
+from streams.kafka.cut_off import CutOff, discard
 from streams.kafka.reading import ends, mends_itself, readable_ends
 from streams.kafka.topics import load_topics
 from streams.settings import Settings
@@ -55,14 +56,26 @@ class OutputReader:
 
     def run(self) -> None:
         """Read until told to stop. Raises StreamError on an error that waiting does not mend."""
-        consumer = Consumer({"reconnect.backoff.max.ms": 500, **reader_config(self._settings), "fetch.wait.max.ms": 10})
+        cut_off = CutOff(self._settings, next(iter(self._partitions)))
+        consumer = self._consumer()
         try:
-            consumer.assign([TopicPartition(name, partition, OFFSET_BEGINNING) for name, partition in self._reached])
             while not self._stop.is_set():
-                for message in consume(consumer, 1000, 0.05):
+                messages = consume(consumer, 1000, 0.05)
+                for message in messages:
                     self._read(message)
+                if not messages and cut_off.look(consumer):
+                    discard(consumer.close)
+                    consumer = self._consumer()
         finally:
             consumer.close()
+
+    def _consumer(self) -> Consumer:
+        """A client that reads on from where the last one got to."""
+        consumer = Consumer({"reconnect.backoff.max.ms": 500, **reader_config(self._settings), "fetch.wait.max.ms": 10})
+        consumer.assign(
+            [TopicPartition(*place, reached or OFFSET_BEGINNING) for place, reached in self._reached.items()]
+        )
+        return consumer
 
     def stop(self) -> None:
         """End `run`."""

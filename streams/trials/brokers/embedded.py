@@ -77,6 +77,11 @@ class EmbeddedBroker:
         """Accept connections again."""
         self._ask(command="set_up", broker=broker)
 
+    def advertise(self, host: str, port: int) -> None:
+        """Have clients connect to what stands before the first broker, and passes on."""
+        self._ask(command="advertise", broker=1, host=host, port=port)
+        self.bootstrap = f"{host}:{port}"
+
     def set_round_trip_time(self, milliseconds: int, broker: int = ALL_BROKERS) -> None:
         """Delay every answer by `milliseconds`."""
         self._ask(command="set_rtt", broker=broker, milliseconds=milliseconds)

@@ -27,6 +27,10 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "rd_kafka_mock_topic_create": ([ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int], ctypes.c_int),
     "rd_kafka_mock_broker_set_down": ([ctypes.c_void_p, ctypes.c_int32], ctypes.c_int),
     "rd_kafka_mock_broker_set_up": ([ctypes.c_void_p, ctypes.c_int32], ctypes.c_int),
+    "rd_kafka_mock_broker_set_host_port": (
+        [ctypes.c_void_p, ctypes.c_int32, ctypes.c_char_p, ctypes.c_int],
+        ctypes.c_int,
+    ),
     "rd_kafka_mock_broker_set_rtt": ([ctypes.c_void_p, ctypes.c_int32, ctypes.c_int], ctypes.c_int),
     "rd_kafka_mock_push_request_errors_array": (
         [ctypes.c_void_p, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int)],
@@ -69,6 +73,10 @@ class _MockCluster:
 
     def set_up(self, broker: int) -> None:
         self._check(self._library.rd_kafka_mock_broker_set_up(self._cluster, broker), f"broker {broker}")
+
+    def advertise(self, broker: int, host: str, port: int) -> None:
+        code = self._library.rd_kafka_mock_broker_set_host_port(self._cluster, broker, host.encode(), port)
+        self._check(code, f"broker {broker}")
 
     def set_rtt(self, broker: int, milliseconds: int) -> None:
         self._check(self._library.rd_kafka_mock_broker_set_rtt(self._cluster, broker, milliseconds), f"broker {broker}")

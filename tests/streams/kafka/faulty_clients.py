@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -94,6 +95,10 @@ class FaultyProducer:
         if self._open:  # as the client does: what had not left it yet is reported as failed
             self.config["on_delivery"](KafkaError(KafkaError._PURGE_QUEUE), None)
         self._open = []
+
+    def list_topics(self, _topic: str, timeout: float) -> Any:  # noqa: ARG002 - nothing is waited for
+        self.faults.meet("list topics")
+        return SimpleNamespace(brokers={1: None})
 
     def flush(self, _timeout: float) -> int:
         self._report()

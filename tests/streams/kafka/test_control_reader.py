@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Self
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streams.errors import ControlError
 from streams.kafka import control_reader
@@ -85,6 +85,39 @@ def test_a_log_that_cannot_be_read_closes_automation_until_it_can(
         wait_until(lambda: reader.current.problem is None)
         publish_control(settings, SetThreshold(policy="*", threshold=0.2))
         wait_until(lambda: reader.current.version == 1)
+        reader.check()
+
+
+class Deaf:
+    """A client that no answer reaches any more."""
+
+    def poll(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def consume(self, _most: int, timeout: float) -> list[object]:  # noqa: ARG002 - nothing comes
+        return []
+
+    def get_watermark_offsets(self, *_given: object, timeout: float) -> None:  # noqa: ARG002 - nobody is waited for
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("deaf", ["_consumer", "_asking"])
+def test_clients_that_no_answer_reaches_are_replaced(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, deaf: str
+) -> None:
+    """Everything would go to humans for good: the others read on from where these got to."""
+    monkeypatch.setattr(control_reader, "_CHECK_EVERY", 0.1)
+    monkeypatch.setattr(control_reader, "_RENEWED_AFTER", 0.3)
+    with Reader(settings) as reader:
+        publish_control(settings, SetThreshold(policy="*", threshold=0.2))
+        wait_until(lambda: reader.current.version == 1)
+        setattr(reader, deaf, Deaf())
+        publish_control(settings, SetThreshold(policy="*", threshold=0.3))
+        wait_until(lambda: reader.current.version == 2 and not isinstance(getattr(reader, deaf), Deaf))
+        wait_until(lambda: reader.age < 0.3)
         reader.check()
 
 

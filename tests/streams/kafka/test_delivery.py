@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError
 from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka import delivery as module
 from streams.kafka.delivery import BatchAborted, ExactlyOnce
+from streams.pipeline.records import REQUESTS
 from streams.pipeline.stages import Ticket
 from streams.settings import Settings
 from tests.rig import assignment
@@ -42,11 +43,13 @@ def test_a_batch_is_one_transaction_with_the_offsets_in_it() -> None:
     assert OFFSETS == read_offsets(producer)
 
 
-def test_a_batch_of_timeouts_alone_sends_no_offsets() -> None:
-    """Nothing was read, so there is no offset to move."""
+def test_a_batch_of_timeouts_alone_sends_an_offset_all_the_same() -> None:
+    """Nothing was read, but by its offsets the group tells a worker that has lost its partitions without knowing."""
     way, producer = exactly_once()
-    way.deliver(outbox(ticket=Ticket(1, assignment(), {}, 0.0)))
-    assert [step for step in STEPS if step != "offsets"] == producer.calls
+    standing = {(REQUESTS, 0): 7}
+    way.deliver(outbox(ticket=Ticket(1, assignment(), {}, 0.0, standing)))
+    assert STEPS == producer.calls
+    assert standing == read_offsets(producer)
 
 
 @pytest.mark.parametrize("step", ["init", "begin", "offsets", "commit"])

@@ -226,7 +226,9 @@ class Stream(RuleBasedStateMachine):
         index=st.integers(0, 1),
         asked=_NAMES,
         answered=_NAMES,
-        disturbed=st.sampled_from(["rebalance", "expel", "shut out", "kill", "skip", "abort", "fatal", "lost answer"]),
+        disturbed=st.sampled_from(
+            ["rebalance", "expel", "shut out", "cut off", "kill", "skip", "abort", "fatal", "lost answer"]
+        ),
     )
     def be_disturbed(self, index: int, asked: list[str], answered: list[str], disturbed: str) -> None:
         """Something comes, a worker has it in flight, and then it happens."""
@@ -241,6 +243,8 @@ class Stream(RuleBasedStateMachine):
             self.expel(index)
         elif disturbed == "shut out":
             self.shut_out(index)
+        elif disturbed == "cut off":
+            self.cut_off(index)
         elif disturbed == "kill":
             self.kill(index)
         elif disturbed == "skip":
@@ -288,6 +292,11 @@ class Stream(RuleBasedStateMachine):
     def shut_out(self, index: int) -> None:
         """The group refuses a worker's client for good."""
         self.kafka.shut_out(self.workers[index].consumers[-1])
+
+    @rule(index=st.integers(0, 1))
+    def cut_off(self, index: int) -> None:
+        """A worker's client reaches no broker any more, and says nothing."""
+        self.kafka.cut_off(self.workers[index].consumers[-1])
 
     @rule(index=st.integers(0, 1))
     def kill(self, index: int) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
+from streams.kafka.cut_off import CUT_OFF
 from streams.trials.brokers import EmbeddedBroker
 from streams.trials.worker_process import WorkerProcess
 from tests.driving import IDS, ITEMS, TRACE, await_waiting, decisions, ids, read, send
+from tests.fencing_proxy import FencingProxy
 
 FAULTY = Path(__file__).parent / "faulty_worker.py"
 
@@ -93,6 +95,23 @@ def test_a_client_that_never_comes_back_is_left_behind(broker: EmbeddedBroker, m
         assert 0 == hanging.terminate()
         assert "a call into the Kafka client has hung" in hanging.log.read_text()
     assert set(IDS) == decided
+
+
+def test_clients_that_lost_their_brokers_for_good_are_replaced(broker: EmbeddedBroker, models: Path) -> None:
+    """A node that was shut down made them forget it; it is there again, and only new clients find it."""
+    with FencingProxy(int(broker.bootstrap.rsplit(":", 1)[1])) as proxy:
+        broker.advertise("127.0.0.1", proxy.port)
+        with worker(broker, models, fault="little patience") as running:
+            running.wait_for("assigned")
+            for sent, item in enumerate(ITEMS, start=1):  # whom it meets is chance: until it meets one that matters
+                send(broker.bootstrap, [item])
+                found = decisions(broker.bootstrap, sent, timeout=60)
+                assert sorted(one.request_id for one in ITEMS[:sent]) == ids(found)
+                if CUT_OFF in running.log.read_text():
+                    break
+                proxy.cut_off()
+            assert CUT_OFF in running.log.read_text()
+            assert 0 == running.terminate()
 
 
 def test_pending_requests_survive_a_kill(broker: EmbeddedBroker, models: Path) -> None:
