@@ -25,12 +25,15 @@ class Line:
         self._name = name
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._current: Future[Any] | None = None
+        self._closed = False
         self._begin(None)
 
     def submit(self, work: Callable[[], _Result]) -> "Future[_Result]":
-        """Do this after what was submitted before. From any thread."""
+        """Do this after what was submitted before; once closed, it is cancelled. From any thread."""
         future: Future[_Result] = Future()
         self._jobs.put(_Job(future, work))
+        if self._closed:
+            future.cancel()  # nobody comes for it any more, and whoever waits for it would hold up the end of the process
         return future
 
     def leave_behind(self, instead: Callable[[], BaseException]) -> None:
@@ -43,6 +46,7 @@ class Line:
 
     def close(self) -> None:
         """End the thread after what was submitted."""
+        self._closed = True
         self._jobs.put(None)
 
     def _begin(self, first: _Job | None) -> None:

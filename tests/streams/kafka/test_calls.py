@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from typing import TypeVar
 
 import pytest
@@ -69,6 +70,17 @@ def test_work_is_done_in_its_order_and_what_it_raises_is_raised(line: Line) -> N
     with pytest.raises(ZeroDivisionError):
         failing.result(5)
     assert list(range(5)) == done
+
+
+def test_what_comes_after_the_end_is_not_waited_for() -> None:
+    """A takeover that wants to write its claim while the worker stops would hold up the end of the process."""
+    one = Line("sink")
+    before = one.submit(lambda: 1)
+    one.close()
+    after = one.submit(lambda: 2)
+    assert 1 == before.result(20)
+    with pytest.raises(CancelledError):
+        after.result(20)
 
 
 @pytest.mark.parametrize("step", ["begin", "offsets", "commit"])

@@ -101,3 +101,32 @@ def test_a_gap_that_takes_long_to_look_through_is_given_more_time(monkeypatch: p
     monkeypatch.setattr("streams.kafka.source.holds_records", look)
     assert [True] * 6 + [False] * 2 == [source._holds_records((REQUESTS, 0), [(0, 9)]) for _ in range(8)]
     assert [10, 20, 40, 80, 160, 160, 160, 10] == given
+
+
+def test_what_is_fetched_while_the_group_deals_anew_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A poll that spans two assignments hands on nothing of the old one, and moves no position of the new one."""
+    kafka = SimulatedKafka(TOPICS, 1)
+    kafka.patch(monkeypatch)
+    worker = Worker(kafka, "one")
+    handed_on: list[int] = []
+
+    async def live() -> None:
+        await worker.start()
+        await work(worker)
+        before = worker.source.assignment
+        for name in "ab":
+            record = request(name)
+            kafka.append((NAMES[REQUESTS], 0), Entry(record.key, record.value))
+        kafka.rebalance()
+        assert await worker.source.poll() is None
+        assert before is not None
+        assert before.over
+        for _ in range(10):
+            polled = await worker.source.poll()
+            worker.restores.take()
+            if polled is not None:
+                handed_on.extend(record.offset for record in polled.arrivals.records)
+
+    asyncio.run(live())
+    worker.kill()
+    assert [0, 1] == handed_on
