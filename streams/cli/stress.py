@@ -43,7 +43,7 @@ _SHARE = click.FloatRange(0, 0.3)
     type=_SHARE,
     default=0.0,
     show_default=True,
-    help="Share with a tombstone, no key, foreign bytes in the changelog, a huge name or thousands of headers.",
+    help="Share with a tombstone, no key, foreign bytes in the changelog, a huge name, thousands of headers or names that are not UTF-8.",
 )
 @click.option(
     "--rate", type=click.FloatRange(1), default=5000.0, show_default=True, help="Most requests sent a second."

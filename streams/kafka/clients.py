@@ -64,8 +64,11 @@ def headers_of(message: Consumed) -> Headers | None:
     try:
         return cast("Headers | None", _asked_headers(message))
     except SystemError as problem:
-        if isinstance(problem.__cause__, UnicodeDecodeError):
-            raise problem.__cause__ from None
+        cause: BaseException | None = problem
+        while isinstance(cause, SystemError):  # one more for each further name that is not UTF-8
+            cause = cause.__cause__
+        if isinstance(cause, UnicodeDecodeError):
+            raise cause from None
         raise
 
 

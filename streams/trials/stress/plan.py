@@ -27,12 +27,13 @@ _HUGE = 600_000
 """Characters of a gigantic LLM's name: near what a topic takes by default, with room for the answer itself."""
 _ODD_HEADERS: Final[Headers] = [("", b""), ("größe", b"\xff"), ("empty", None)]
 _MANY = 3000
+_ODD_NAMES: Final = (b"size", b"gr\xf6\xdfe", b"\xff\xfe")
 
 
 class Fault(IntEnum):
     """What is done to a request's records; each has one end it must come to (see `Plan.expects`).
 
-    From `HUGE_NAME` on they are hostile. A header's name that is not UTF-8 is not among them: this client cannot send one.
+    From `HUGE_NAME` on they are hostile.
     """
 
     NONE = 0
@@ -50,6 +51,8 @@ class Fault(IntEnum):
     TOMBSTONE_RESPONSE = 12
     KEYLESS_REQUEST = 13
     KEYLESS_RESPONSE = 14
+    ODD_NAME_REQUEST = 15
+    ODD_NAME_RESPONSE = 16
 
 
 _DEAD: Final = {
@@ -62,8 +65,15 @@ _DEAD: Final = {
     Fault.TOMBSTONE_RESPONSE: DeadLetter.NOT_A_RECORD,
     Fault.KEYLESS_REQUEST: DeadLetter.MISSING_KEY,
     Fault.KEYLESS_RESPONSE: DeadLetter.MISSING_KEY,
+    Fault.ODD_NAME_REQUEST: DeadLetter.UNREADABLE_HEADERS,
+    Fault.ODD_NAME_RESPONSE: DeadLetter.UNREADABLE_HEADERS,
 }
-_OF_RESPONSES: Final = (Fault.DUPLICATE_RESPONSE, Fault.TOMBSTONE_RESPONSE, Fault.KEYLESS_RESPONSE)
+_OF_RESPONSES: Final = (
+    Fault.DUPLICATE_RESPONSE,
+    Fault.TOMBSTONE_RESPONSE,
+    Fault.KEYLESS_RESPONSE,
+    Fault.ODD_NAME_RESPONSE,
+)
 """The faults that add a record to a response."""
 _EXTRA: Final = (
     *_OF_RESPONSES,
@@ -72,6 +82,7 @@ _EXTRA: Final = (
     Fault.FOREIGN_RECORD,
     Fault.TOMBSTONE_REQUEST,
     Fault.KEYLESS_REQUEST,
+    Fault.ODD_NAME_REQUEST,
 )
 _UNANSWERED: Final = (Fault.UNANSWERED, Fault.TRUNCATED_RESPONSE, Fault.LATE_RESPONSE)
 _HOSTILE: Final = tuple(fault for fault in Fault if fault >= Fault.HUGE_NAME)
@@ -113,12 +124,13 @@ class Recorded:
 
 
 class Sent(NamedTuple):
-    """One record to produce; `topic` is its role."""
+    """One record to produce; `topic` is its role. `odd_names` are names of headers that are not UTF-8, beside no others."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers | None
+    odd_names: tuple[bytes, ...] = ()
 
 
 class Expected(NamedTuple):
@@ -164,23 +176,21 @@ class Plan:
             return self.request(index)
         if kind == Kind.RESPONSE:
             return self._response(index)
-        match self.faults[index]:
-            case Fault.DUPLICATE_REQUEST:
-                return self.request(index)
-            case Fault.DUPLICATE_RESPONSE:
-                return self._response(index)
-            case Fault.TOMBSTONE_REQUEST:
-                return self.request(index)._replace(value=None)
-            case Fault.TOMBSTONE_RESPONSE:
-                return self._response(index)._replace(value=None)
-            case Fault.KEYLESS_REQUEST:
-                return self.request(index)._replace(key=None)
-            case Fault.KEYLESS_RESPONSE:
-                return self._response(index)._replace(key=None, headers=trace(index))
+        fault = self.faults[index]
+        copy = self._response(index) if fault in _OF_RESPONSES else self.request(index)
+        match fault:
+            case Fault.TOMBSTONE_REQUEST | Fault.TOMBSTONE_RESPONSE:
+                return copy._replace(value=None)
+            case Fault.KEYLESS_REQUEST | Fault.KEYLESS_RESPONSE:
+                return copy._replace(key=None, headers=trace(index))
+            case Fault.ODD_NAME_REQUEST | Fault.ODD_NAME_RESPONSE:
+                return copy._replace(headers=None, odd_names=_ODD_NAMES)
             case Fault.FOREIGN_RECORD:
                 return Sent(CHANGELOG, stray_key(index), b"no delta", trace(index))
-            case _:
+            case Fault.GARBAGE_REQUEST:
                 return Sent(REQUESTS, stray_key(index), b"\x00\xffno record: " + key(index), trace(index))
+            case _:
+                return copy
 
     def request(self, index: int) -> Sent:
         """The request as sent, its trace in a header that must travel with the decision."""

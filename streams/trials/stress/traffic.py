@@ -13,6 +13,7 @@ from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.pending import CHANGELOG
 from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.settings import Settings
+from streams.trials.odd_headers import OddProducer
 from streams.trials.stress.books import Books
 from streams.trials.stress.plan import FURTHEST, Kind, Plan, index_of, key
 
@@ -38,6 +39,7 @@ class Sender:
         self.requests = 0
         self._kinds: list[int] = plan.kinds.tolist()
         self._indices: list[int] = plan.indices.tolist()
+        self._odd = OddProducer(settings)
         self._done = bytearray(len(self._kinds))
         self._begun = bytearray(plan.requests)
         self._producer = Producer(
@@ -71,6 +73,8 @@ class Sender:
             self._pause(meanwhile)
         if self._producer.flush(_FLUSH_TIMEOUT):
             raise StreamError(f"the broker did not take all records within {_FLUSH_TIMEOUT:g} s")
+        self._odd.flush(_FLUSH_TIMEOUT)
+        self._odd.close()
         self._check()
 
     def _finish_begun(self, place: int) -> None:
@@ -97,12 +101,15 @@ class Sender:
         meanwhile()
 
     def _send(self, kind: int, index: int) -> None:
-        topic, key, value, headers = self._plan.send(kind, index)
+        topic, key, value, headers, odd_names = self._plan.send(kind, index)
         now = time.monotonic()
         if kind != Kind.EXTRA:
             self._books.sent(index, now)
         if kind == Kind.REQUEST and self._plan.is_late(index):
             self._requested_at[index] = now
+        if odd_names:
+            self._odd.send(self._names[topic], key, value, *odd_names)
+            return
         while True:
             try:
                 self._producer.produce(self._names[topic], value, key, headers=headers)  # type: ignore[arg-type] # list is invariant

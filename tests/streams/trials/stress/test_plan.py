@@ -24,7 +24,7 @@ RECORDED = [Recorded.of({"request_id": "x", "content": 'quoted "@"'}, b"{}", "be
 
 
 def plan(requests: int = 5000, seed: int = 1) -> Plan:
-    shares = Shares(poison=0.03, duplicates=0.04, unanswered=0.02, late=0.01, hostile=0.035)
+    shares = Shares(poison=0.03, duplicates=0.04, unanswered=0.02, late=0.01, hostile=0.045)
     return Plan(RECORDED, requests=requests, shares=shares, seed=seed)
 
 
@@ -38,9 +38,9 @@ def test_a_seed_gives_the_same_run_again_and_another_one_another() -> None:
 
 
 def test_faults_come_in_the_shares_asked_for() -> None:
-    """Poison is of three kinds, duplicates of two, hostile records of seven."""
+    """Poison is of three kinds, duplicates of two, hostile records of nine."""
     counts = np.bincount(plan(100_000).faults, minlength=len(Fault)) / 100_000
-    asked = [0.865, 0.01, 0.01, 0.01, 0.02, 0.02, 0.02, 0.01] + 7 * [0.005]
+    asked = [0.855, 0.01, 0.01, 0.01, 0.02, 0.02, 0.02, 0.01] + 9 * [0.005]
     assert np.allclose(asked, counts, atol=0.003)
 
 
@@ -81,6 +81,9 @@ def test_hostile_records_are_what_they_are_called() -> None:
     assert extra[Fault.TOMBSTONE_REQUEST].value is extra[Fault.TOMBSTONE_RESPONSE].value is None
     assert extra[Fault.KEYLESS_REQUEST].key is extra[Fault.KEYLESS_RESPONSE].key is None
     assert "pending" == extra[Fault.FOREIGN_RECORD].topic
+    for fault, topic in ((Fault.ODD_NAME_REQUEST, "requests"), (Fault.ODD_NAME_RESPONSE, "responses")):
+        assert topic == extra[fault].topic
+        assert [True, False, False] == [name.isascii() for name in extra[fault].odd_names]
     assert len(order.send(Kind.RESPONSE, found[Fault.HUGE_NAME]).value or b"") > 500_000
     assert len(order.request(found[Fault.MANY_HEADERS]).headers or []) > 2000
     assert order.foreign == np.count_nonzero(order.faults == Fault.FOREIGN_RECORD) > 0
