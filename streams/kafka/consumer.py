@@ -65,6 +65,7 @@ class GroupConsumer:
         self._members = members
         self._client = make({**consumer_config(settings), "on_commit": _warn_of_failure})
         self._cut_off = CutOff(settings, self._names[REQUESTS])
+        self._discarded = False
 
     def join(self) -> None:
         """Join the group; partitions arrive during a later fetch."""
@@ -123,7 +124,8 @@ class GroupConsumer:
         self._client.close()
 
     def discard(self) -> None:
-        """Leave the group, if that is possible, without waiting for it."""
+        """Leave the group, if that is possible, without waiting for it. The members are told nothing more."""
+        self._discarded = True  # leaving calls back, on another thread, when the next client may have an assignment
         discard(self._client.close)
 
     def _partitions(self, places: Iterable[Place]) -> list[TopicPartition]:
@@ -174,6 +176,8 @@ class GroupConsumer:
         # Where it goes on is known when the stores are restored. Any place given until then could win in the end: the client
         # may ask the broker for it later, once it knows the leader, and go there from wherever it reads by that time.
         consumer.assign([])
+        if self._discarded:
+            return
         self._members.assigned(
             {
                 role: frozenset(one.partition for one in assigned if self._roles[one.topic] == role)
@@ -182,10 +186,12 @@ class GroupConsumer:
         )
 
     def _on_revoke(self, _consumer: Consumer, _revoked: list[TopicPartition]) -> None:
-        self._members.revoked()
+        if not self._discarded:
+            self._members.revoked()
 
     def _on_lost(self, _consumer: Consumer, _lost: list[TopicPartition]) -> None:
-        self._members.lost()
+        if not self._discarded:
+            self._members.lost()
 
 
 def _fatal_text(error: KafkaError) -> str:

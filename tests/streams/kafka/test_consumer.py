@@ -195,3 +195,24 @@ def test_holding_nothing_asks_nothing() -> None:
     group_consumer.hold([(REQUESTS, 1)])
     group_consumer.release([(REQUESTS, 1)])
     assert ["pause", "resume"] == [name for name, _ in client.calls]
+
+
+def test_a_member_that_is_discarded_is_told_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.kafka.consumer.discard", lambda close: close())
+    members, clients = Members(), []
+
+    class Leaving(Client):
+        def close(self) -> None:
+            self.callbacks["on_revoke"](self, [])
+            self.callbacks["on_lost"](self, [])
+            self.callbacks["on_assign"](self, [TopicPartition("in.requests", 3)])
+
+    def make(config: dict[str, Any]) -> Any:
+        clients.append(Leaving(config))
+        return clients[-1]
+
+    consumer = GroupConsumer(Settings(), ROLES, members, make)
+    consumer.join()
+    consumer.discard()
+    assert members.told == []
+    assert clients[0].calls == [("assign", [])]
