@@ -230,6 +230,12 @@ class Settings:
         "offset",
         "With `control_keys`: the offset in the control topic from which on messages must be signed; what stands before it counts as it is.",
     )
+    control_sign_with: Path | None = _setting(  # noqa: RUF009 - as above
+        None,
+        Path,
+        "path",
+        "With `control_keys`: file of the private key (`secondlook control keygen`) with which a worker signs the moves of review budgets. Without it none is moved.",
+    )
     drain_timeout: float = _setting(
         20.0, _positive, "s", "How long SIGTERM or a rebalance waits for batches in flight."
     )

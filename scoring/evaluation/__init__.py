@@ -5,7 +5,15 @@ Needs the `train` extra; no worker imports it.
 
 from scoring.evaluation.evaluator import evaluate
 from scoring.evaluation.report import html_report
-from scoring.evaluation.risk_bound import CertifiedThreshold, clopper_pearson, risk_bound_threshold
+from scoring.evaluation.risk_bound import CertifiedThreshold, clopper_pearson, risk_bound_threshold, smallest_risk
 from scoring.evaluation.words import comparison
 
-__all__ = ["CertifiedThreshold", "clopper_pearson", "comparison", "evaluate", "html_report", "risk_bound_threshold"]
+__all__ = [
+    "CertifiedThreshold",
+    "clopper_pearson",
+    "comparison",
+    "evaluate",
+    "html_report",
+    "risk_bound_threshold",
+    "smallest_risk",
+]

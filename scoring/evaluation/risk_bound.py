@@ -1,6 +1,7 @@
 """The threshold below which the error rate is certified, by exact binomial statistics on held-out labels."""
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from scipy import stats
 
 from scoring.errors import ThresholdError
 from scoring.thresholds import usable
+
+_THOUSANDTHS = range(1, 1000)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,23 @@ def risk_bound_threshold(
         )
     below, wrong = int(automated[best]), int(errors_below[best])
     return CertifiedThreshold(float(thresholds[best]), below, wrong, clopper_pearson_upper(wrong, below, level))
+
+
+def smallest_risk(scores: NDArray[np.floating], errors: NDArray[np.bool_], *, delta: float) -> float | None:
+    """About the smallest risk, in thousandths, that these answers could certify; None where they certify nothing.
+
+    For orientation alone: a target that is chosen by looking at the labels is no longer promised by them.
+    """
+
+    def certifies(thousandths: int) -> bool:
+        try:
+            risk_bound_threshold(scores, errors, max_risk=thousandths / 1000, delta=delta)
+        except ThresholdError:
+            return False
+        return True
+
+    found = bisect_left(_THOUSANDTHS, True, key=certifies)
+    return _THOUSANDTHS[found] / 1000 if found < len(_THOUSANDTHS) else None
 
 
 def clopper_pearson_upper(errors: int, n: int, delta: float) -> float:

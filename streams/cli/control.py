@@ -7,6 +7,7 @@ import click
 
 from streams.cli import control_shadow
 from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
+from streams.cli.control_limits import set_review_budget, set_risk_bound
 from streams.cli.control_options import (
     FILE,
     Moment,
@@ -89,6 +90,10 @@ def set_costs(**options: Any) -> None:
     message = SetCosts(**taken(options, *COSTS, *Scope._fields))
     check_costs(message)
     _issue(message, options)
+
+
+control.add_command(set_review_budget)
+control.add_command(set_risk_bound)
 
 
 @control.command("set-audit-rate")

@@ -21,6 +21,7 @@ from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import Content
+from streams.pipeline.control_limits import SetReviewBudget, SetRiskBound
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import (
     ClearShadow,
@@ -98,6 +99,8 @@ def issue(
     taken = write(message, asked, settings, history)
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
     click.echo(f"version {taken.version}, written to {topic} at offset {taken.offset}, {_reach(message)}")
+    if isinstance(message, SetModel) and message.keep_thresholds and history is not None:
+        _tell_what_is_not_kept(history.log.content)
     if isinstance(message, SetModel) and not message.keep_thresholds:
         click.echo(
             "it has no threshold yet unless one was made for it: what it has none for goes to humans (set-threshold, set-costs)"
@@ -228,10 +231,20 @@ def _tell_what_counts_before(message: ControlMessage, content: Content) -> None:
         click.echo(f"what {some(first)} {'has' if len(first) == 1 else 'have'} of {what} counts before it, there")
 
 
+def _tell_what_is_not_kept(content: Content) -> None:
+    """Say what `keep_thresholds` does not keep."""
+    bound = [str(scope) for scope, one in sorted(content.thresholds.items()) if one.origin == "bound"]
+    if bound:
+        click.echo(f"a risk bound is of one model: {some(bound)} goes to humans until set-risk-bound or set-threshold")
+    moved = [str(scope) for scope, one in sorted(content.thresholds.items()) if one.budget is not None]
+    if moved:
+        click.echo(f"the review budget of {some(moved)} begins anew at its lowest threshold")
+
+
 def _kind(message: ControlMessage, content: Content) -> tuple[str, Mapping[Scope, object]]:
     """What it sets, or takes away, and what is set of that."""
     match message:
-        case SetThreshold() | SetCosts() | SetModel(keep_thresholds=False):
+        case SetThreshold() | SetCosts() | SetReviewBudget() | SetRiskBound() | SetModel(keep_thresholds=False):
             return "thresholds", content.thresholds
         case SetAuditRate():
             return "audit rates", content.audit_rates
@@ -243,7 +256,7 @@ def _reach(message: ControlMessage) -> str:
     if isinstance(message, SetShadow | ClearShadow):
         return "what is in force stays"
     scope = _scope(message)
-    replaces = isinstance(message, SetThreshold | SetCosts | SetAuditRate)
+    replaces = isinstance(message, SetThreshold | SetCosts | SetReviewBudget | SetRiskBound | SetAuditRate)
     return f"for {printable(scope.words)}" + (
         ", in place of their own settings" if replaces and scope == EVERYTHING else ""
     )

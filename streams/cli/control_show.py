@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
@@ -15,12 +15,14 @@ from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import LISTEN, Fleet, is_split
+from streams.pipeline.budget import STATES, UNMET
 from streams.pipeline.control_content import Content, Shadow, Threshold
 from streams.pipeline.control_log import Taken
 from streams.pipeline.routing import rfc3339
 from streams.pipeline.scope import EVERYTHING, Scope, by_specificity
 from streams.settings import Settings
 
+_STATES: Final[Mapping[str, str]] = {state.value: text for state, text in STATES.items()}
 _FOR_THE_RECORD = frozenset({"type", "issued_by", "reason", "expected_version", "expires_at", "issued_at", "version"})
 
 
@@ -62,6 +64,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
             str(scope): {**scope._asdict(), **_origin(history, since)} for scope, since in sorted(content.stops.items())
         },
         "shadow": None if content.shadow is None else _shadow(content.shadow, history),
+        "budgets": [msgspec.to_builtins(budget) for one in live.values() for budget in one.budgets],
         "workers": {
             name: {
                 "in_force": name in standing.in_force,
@@ -126,9 +129,12 @@ def _lines(content: Content) -> Iterator[tuple[str, str]]:
 
 
 def _value(one: Threshold) -> str:
-    origin = {"settings": "by the costs in each worker's settings", "set": "set", "costs": "by costs"}.get(
-        one.origin, one.origin
-    )
+    origin = {"settings": "by the costs in each worker's settings", "costs": "by costs"}.get(one.origin, one.origin)
+    if one.budget is not None:
+        origin = f"budget: {one.budget.share:g} to humans, from {one.budget.lowest:g} to {one.budget.highest:g}"
+    elif one.origin == "bound":
+        of_this = one.bound and f"{one.bound.max_risk:g} at {one.bound.confidence:g} confidence"
+        origin = f"bound: {of_this or 'none for this model, so humans decide'}"
     return origin if one.value is None else f"{one.value:g} ({origin})"
 
 
@@ -156,8 +162,12 @@ def _told(message: Mapping[str, Any]) -> str:
 
 
 def _threshold(one: Threshold, history: History) -> dict[str, Any]:
-    kept = {"kept_from": list(one.kept_from)} if one.kept_from else {}
-    return {"value": one.value, "origin": one.origin, "model": one.model, **kept, **_origin(history, one.since)}
+    more: dict[str, Any] = {"kept_from": list(one.kept_from)} if one.kept_from else {}
+    if one.budget is not None:
+        more["budget"] = {**msgspec.to_builtins(one.budget), **_origin(history, one.budget.since)}
+    if one.bound is not None:
+        more["bound"] = msgspec.to_builtins(one.bound)
+    return {"value": one.value, "origin": one.origin, "model": one.model, **more, **_origin(history, one.since)}
 
 
 def _origin(history: History, version: int) -> dict[str, Any]:
@@ -236,7 +246,25 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
             *(told[name] for name in ("issued_by", "at", "reason")),
         )
     console.print(table)
+    _render_budgets(document, console)
     _render_workers(document, console)
+
+
+def _render_budgets(document: Mapping[str, Any], console: Console) -> None:
+    """How review budgets stand, by the worker that moves their thresholds."""
+    found = {Scope(*(one[name] for name in Scope._fields)): one for one in document["budgets"]}
+    for scope, one in sorted(_by_scope(document["thresholds"]).items()):
+        if "budget" not in one:
+            continue
+        budget, state = one["budget"], found.get(scope)
+        told = f"budget of {scope}: {budget['share']:.1%} to humans, threshold from {budget['lowest']:g} to {budget['highest']:g} ("
+        told += f"{_who(budget)}); "
+        if state is None:
+            console.print(Text(printable(f"{told}no live worker says how it stands"), style="bold red"))
+            continue
+        share = "" if state.get("share") is None else f"{state['share']:.1%} of {state['decisions']} decisions: "
+        style = "bold red" if state["state"] in UNMET else ""
+        console.print(Text(printable(f"{told}{share}{_STATES.get(state['state'], state['state'])}"), style=style))
 
 
 def _render_workers(document: Mapping[str, Any], console: Console) -> None:

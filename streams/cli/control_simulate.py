@@ -71,7 +71,7 @@ def run_simulation(
     if decisions is not None and vectors is None:
         raise click.UsageError("--decisions goes with --vectors")
     given = baseline(settings)
-    find = partial(_find, settings, ModelShelf(settings.model, given.model))
+    find = partial(find_model, settings, ModelShelf(settings.model, given.model))
     history = read_history(settings)
     content, version = history.log.content, history.log.version
     with Fleet(settings) as fleet:
@@ -124,7 +124,7 @@ def _after(messages: Iterable[ControlMessage], content: Content, version: int) -
     return content
 
 
-def _find(settings: Settings, shelf: ModelShelf, sha256: str) -> ErrorModel:
+def find_model(settings: Settings, shelf: ModelShelf, sha256: str) -> ErrorModel:
     """A model of the model directory, else of the topic; nothing is written."""
     with suppress(ModelError):
         return shelf.find(sha256)

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, cast
 
@@ -20,9 +20,11 @@ from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_keys import load_trust
 from streams.kafka.control_status import (
+    MOST_BUDGETS,
     MOST_MODELS,
     MOST_POLICIES,
     STOPPED,
+    BudgetStatus,
     Prepared,
     ShadowStatus,
     StatusWriter,
@@ -88,6 +90,8 @@ class ControlReader:
         self.ready = False
         self.refused: dict[str, int] = dict.fromkeys(REFUSALS, 0)
         """Messages refused since the start, by reason; older ones were somebody else's to tell of."""
+        self.budgets: Callable[[], Sequence[BudgetStatus]] = tuple
+        """What this worker has to say of review budgets."""
         self._settings, self._topic = settings, names["control"]
         self._models = models
         self._preparing: tuple[int, PrepareModel | PrepareShadow, float] | None = None
@@ -331,6 +335,7 @@ class ControlReader:
                 prepared=self._prepared,
                 shadow=None if self.log.content.shadow is None else _shadow_status(controls),
                 policies=[] if controls.model is None else sorted(controls.model.policies)[:MOST_POLICIES],
+                budgets=self.budgets()[:MOST_BUDGETS],
             )
         )
 

@@ -6,13 +6,15 @@ The record's key is the worker's name, so that compaction leaves the last word o
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
 from streams.kafka.clients import base_config
 from streams.kafka.clock import BrokerClock
+from streams.pipeline.budget import Finding
+from streams.pipeline.scope import Scope
 from streams.settings import Settings
 
 ALIVE_EVERY: Final = 3.0
@@ -21,6 +23,7 @@ STOPPED: Final = "stopped"
 MOST_MODELS: Final = 50
 """Models that a worker names, the newest first."""
 MOST_POLICIES: Final = 1_000
+MOST_BUDGETS: Final = 100
 _LONGEST_TEXT = 500
 _RENEWED_AFTER = 30.0
 """Seconds without a word being stored, after which another client tries."""
@@ -39,6 +42,24 @@ class ShadowStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
     model: str | None = None
     problem: str | None = None
+
+
+class BudgetStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a review budget stands, by the worker that moves its threshold."""
+
+    policy: str
+    tenant: str
+    outcome: str
+    state: str
+    wanted: float
+    decisions: int
+    share: float | None = None
+    measured: float | None = None
+
+    @classmethod
+    def of(cls, scope: Scope, found: Finding) -> Self:
+        """From what the worker found."""
+        return cls(*scope, found.state, found.wanted, found.count, _rounded(found.share), _rounded(found.measured))
 
 
 class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -63,6 +84,7 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     prepared: Prepared | None = None
     shadow: ShadowStatus | None = None
     policies: Sequence[str] = ()
+    budgets: Sequence[BudgetStatus] = ()
 
     @property
     def cannot(self) -> str | None:
@@ -132,6 +154,10 @@ class StatusWriter:
     def flush(self, seconds: float) -> None:
         """Wait for what has been said to be stored."""
         self._producer.flush(seconds)
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 6)
 
 
 def short(text: str | None) -> str | None:

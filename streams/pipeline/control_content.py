@@ -15,7 +15,23 @@ from streams.pipeline.scope import EVERYTHING, Scope, Scoped
 _T = TypeVar("_T")
 
 Origin = Literal["settings", "set", "costs", "budget", "bound"]
-"""Where a threshold comes from. `budget` and `bound` are kept for messages that are yet to come."""
+"""Where a threshold comes from."""
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """The share of a scope's decisions that is to go to humans, and the limits within which its threshold may move for that."""
+
+    share: float
+    lowest: float
+    highest: float
+    since: int = 0
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """What a threshold was certified for: at most `max_risk` wrong verdicts among the automated, with `confidence`."""
+
+    max_risk: float
+    confidence: float
 
 
 class Threshold(msgspec.Struct, frozen=True):
@@ -23,7 +39,7 @@ class Threshold(msgspec.Struct, frozen=True):
 
     `value` is None where the costs in each worker's settings give it. `model` is the one whose scores it was made for (None: the
     one in the worker's settings), `kept_from` the models before that one, under which it was in force already. `since` is the
-    version that set it.
+    version that set it. `budget` is what it is moved for, `bound` what it promises; a bound of another model is None, and its value 0.
     """
 
     value: float | None
@@ -31,6 +47,8 @@ class Threshold(msgspec.Struct, frozen=True):
     model: str | None = None
     kept_from: tuple[str | None, ...] = ()
     since: int = 0
+    budget: Budget | None = None
+    bound: Bound | None = None
 
 
 class AuditRate(msgspec.Struct, frozen=True):
@@ -97,7 +115,10 @@ NOTHING_SAID: Final = Content()
 
 
 def _threshold_stated(one: Threshold) -> object:
-    return one.value, one.origin, one.model, sorted(str(model) for model in one.kept_from)
+    stated: tuple[object, ...] = (one.value, one.origin, one.model, sorted(str(model) for model in one.kept_from))
+    if one.budget is not None:
+        stated += (one.budget.share, one.budget.lowest, one.budget.highest)
+    return stated if one.bound is None else (*stated, one.bound.max_risk, one.bound.confidence)
 
 
 def _stated(settings: Mapping[Scope, _T], state: Callable[[_T], object]) -> dict[str, object]:

@@ -1,10 +1,14 @@
-"""What control messages are made of: the fields that several have in common, with what their schema says of them."""
+"""What control messages are made of: the fields that several have in common, with what their schema says of them, and what several do."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
+from streams.errors import ControlError
+from streams.pipeline.control_content import Content, Origin, Threshold
+from streams.pipeline.reasons import Refusal
 from streams.pipeline.scope import EVERY, Outcome, Scope
 
 MOST_EXACT: Final = 2**53 - 1
@@ -49,6 +53,8 @@ CostAccounting = Annotated[
         description="`false-discovery`: threshold = review / (review + mistake). `review-charged`: review / mistake."
     ),
 ]
+Restore: TypeAlias = Callable[[int], Content]
+"""What was in force at a version; raises ControlError where that is not known."""
 
 
 # A misspelt field must not turn into a default. What is left out is not written: older workers would not know the field.
@@ -96,3 +102,22 @@ class ScopedMessage(Message, kw_only=True):
     def scope(self) -> Scope:
         """What it is about."""
         return Scope(self.policy, self.tenant, self.outcome)
+
+
+def model_for(content: Content, made_for: str | None) -> str | None:
+    """The model that a threshold belongs to. Raises ControlError where it was made for another one than that in force."""
+    if made_for is not None and content.model not in (None, made_for):
+        raise ControlError(
+            f"it was made for model {made_for[:12]}, but {content.model} is in force: make it for that one, or swap the model first",
+            Refusal.OTHER_MODEL,
+        )
+    return made_for or content.model
+
+
+def with_thresholds(
+    content: Content, scope: Scope, values: Mapping[Scope, float], origin: Origin, made_for: str | None, version: int
+) -> Content:
+    """These thresholds in place of all that was set inside of a scope."""
+    model = model_for(content, made_for)
+    mine = {one: Threshold(value, origin, model, since=version) for one, value in values.items()}
+    return msgspec.structs.replace(content, thresholds=content.thresholds.placed(scope, mine))

@@ -4,28 +4,28 @@ A new kind of message is a class here, with its `apply`, and its name in `Contro
 issues it. `apply` looks at the log alone, never at the worker: every worker must arrive at the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, TypeAlias
 
 import msgspec
 
 from scoring import ThresholdError, cost_threshold
 from streams.errors import ControlError
-from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Origin, Shadow, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Shadow, Threshold
 from streams.pipeline.control_fields import (
     MOST_EXACT,
     CostAccounting,
     MadeFor,
     Message,
+    Restore,
     ScopedMessage,
     Sha256,
     Stopped,
+    with_thresholds,
 )
+from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
 from streams.pipeline.reasons import Refusal
 from streams.pipeline.scope import EVERY, OUTCOMES, Scope, Scoped
-
-Restore: TypeAlias = Callable[[int], Content]
-"""What was in force at a version; raises ControlError where that is not known."""
 
 
 class SetThreshold(ScopedMessage, tag="set_threshold"):
@@ -37,7 +37,7 @@ class SetThreshold(ScopedMessage, tag="set_threshold"):
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
         """The scope has this threshold, made for the model that is in force."""
         scope = self.scope
-        return _with_thresholds(content, scope, {scope: self.threshold}, "set", self.model, version)
+        return with_thresholds(content, scope, {scope: self.threshold}, "set", self.model, version)
 
 
 class SetCosts(ScopedMessage, tag="set_costs"):
@@ -76,7 +76,7 @@ class SetCosts(ScopedMessage, tag="set_costs"):
             }
         except ThresholdError as problem:
             raise ControlError(str(problem)) from problem
-        return _with_thresholds(content, self.scope, thresholds, "costs", self.model, version)
+        return with_thresholds(content, self.scope, thresholds, "costs", self.model, version)
 
     @property
     def mistakes(self) -> dict[Scope, float]:
@@ -128,7 +128,8 @@ class SetModel(Message, tag="set_model"):
         bool,
         msgspec.Meta(
             description="Keep the thresholds that are in force. A worker that finds one of the models uncalibrated sends everything to "
-            "humans: its scores are on no common scale."
+            "humans: its scores are on no common scale. A review budget begins anew at its lowest threshold; a risk bound is not kept: its "
+            "scope is closed until it has one for the new model."
         ),
     ] = False
 
@@ -137,7 +138,9 @@ class SetModel(Message, tag="set_model"):
         made_for_it = {scope: one for scope, one in content.thresholds.items() if one.model == self.sha256}
         if self.keep_thresholds:
             made_for_it |= {
-                scope: _kept(one, self.sha256) for scope, one in content.thresholds.items() if scope not in made_for_it
+                scope: _kept(one, self.sha256, version)
+                for scope, one in content.thresholds.items()
+                if scope not in made_for_it
             }
         shadow = content.shadow
         if shadow and self.sha256 != content.model and shadow.model in (None, content.model, self.sha256):
@@ -269,6 +272,9 @@ class Rollback(Message, tag="rollback"):
 ControlMessage: TypeAlias = (
     SetThreshold
     | SetCosts
+    | SetReviewBudget
+    | AdjustThreshold
+    | SetRiskBound
     | SetAuditRate
     | PrepareModel
     | SetModel
@@ -310,28 +316,19 @@ def _nothing_to_restore(version: int) -> Content:
     raise AssertionError(version)
 
 
-def _with_thresholds(
-    content: Content,
-    scope: Scope,
-    values: Mapping[Scope, float],
-    origin: Origin,
-    made_for: str | None,
-    version: int,
-) -> Content:
-    """These thresholds in place of all that was set inside of a scope."""
-    if made_for is not None and content.model not in (None, made_for):
-        raise ControlError(
-            f"it was made for model {made_for[:12]}, but {content.model} is in force: make it for that one, or swap the model first",
-            Refusal.OTHER_MODEL,
-        )
-    mine = {one: Threshold(value, origin, made_for or content.model, since=version) for one, value in values.items()}
-    return msgspec.structs.replace(content, thresholds=content.thresholds.placed(scope, mine))
+def _kept(one: Threshold, model: str, version: int) -> Threshold:
+    """The threshold under the next model.
 
-
-def _kept(one: Threshold, model: str) -> Threshold:
-    """What follows from costs holds for any calibrated model; what was set by hand, for models on one scale with its own."""
-    before = (*one.kept_from, one.model) if one.origin == "set" and one.model not in one.kept_from else one.kept_from
-    return msgspec.structs.replace(one, model=model, kept_from=before)
+    What follows from costs holds for any calibrated model; what was set by hand, for models on one scale with its own. So do the limits of
+    a budget, but where between them its share lies is not known: it begins anew at the lowest. A bound is of one model's scores, and
+    nothing is automated in its place.
+    """
+    before = one.kept_from if one.model in one.kept_from else (*one.kept_from, one.model)
+    if one.origin == "bound":
+        return Threshold(0.0, "bound", model, since=version)
+    if one.budget is not None:
+        return msgspec.structs.replace(one, value=one.budget.lowest, model=model, kept_from=before, since=version)
+    return msgspec.structs.replace(one, model=model, kept_from=before if one.origin == "set" else one.kept_from)
 
 
 def _not_stopped(scope: Scope, stops: Mapping[Scope, int]) -> str:

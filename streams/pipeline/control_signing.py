@@ -79,6 +79,13 @@ def new_keys() -> tuple[bytes, bytes]:
     return key.private_bytes_raw(), key.public_key().public_bytes_raw()
 
 
+def public_key(private: bytes) -> bytes:
+    """The raw public key of a raw private one."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
 def read_key(text: str) -> bytes:
     """A raw key from its base64. Raises ValueError."""
     raw = base64.b64decode(text, validate=True)

@@ -6,12 +6,13 @@ The log is the same for every worker; here comes in what is not: which models it
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from featurizers import SecondlookError
 from scoring import ErrorModel
 from streams.errors import ControlError
-from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Budget, Content, Threshold
 from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, shadowed
 from streams.pipeline.reasons import Reason
 from streams.pipeline.scope import EVERY, OUTCOMES, UNREADABLE, Scope, by_specificity
@@ -48,11 +49,15 @@ class Controls:
     problem: str | None = None
     shadow: "Controls | None" = None
     shadow_problem: str | None = None
+    budgets: Mapping[Scope, Budget] = field(default_factory=lambda: MappingProxyType({}))
     policies: frozenset[str] = field(init=False, repr=False, compare=False)
     """Those that have thresholds of their own."""
     _tenants: frozenset[str] = field(init=False, repr=False, compare=False)
     """Those told apart, among them those that cannot be read; none where nothing is set by tenant."""
     _rulings: dict[tuple[str, str, int], Ruling] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _payers: dict[tuple[str, str, str], Scope | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         policies = frozenset(scope.policy for scope in self.thresholds) - {EVERY}
@@ -84,6 +89,23 @@ class Controls:
             if scope in self.thresholds and (covered or scope.policy != EVERY)
         )
         return Ruling(next(thresholds, None), rate, closed)
+
+    def budget_of(self, policy: str, tenant: str, outcome: str) -> Scope | None:
+        """The scope whose review budget a decision uses up: that whose threshold is its own, if it has a budget.
+
+        `outcome` is one of `OUTCOMES`, or `*` of an answer that has neither.
+        """
+        key = policy, tenant if tenant in self._tenants else EVERY, outcome
+        if key not in self._payers:
+            if len(self._payers) >= _REMEMBERED:
+                self._payers.clear()
+            own = next((scope for scope in by_specificity(*key) if scope in self.thresholds), None)
+            self._payers[key] = own if own in self.budgets else None
+        return self._payers[key]
+
+    def holds_back(self, scope: Scope) -> bool:
+        """Whether what is decided in a scope says nothing of its threshold: all or part of it goes to humans for now."""
+        return self.problem is not None or any(stop.overlaps(scope) for stop in self.stopped)
 
     def _covers(self, policy: str) -> bool:
         """Whether a threshold of `*` is for this policy too: the model was trained on it, or on none (a single estimator)."""
@@ -158,7 +180,8 @@ def _live(content: Content, version: int, baseline: Baseline, find_model: FindMo
         }
     except SecondlookError as problem:
         return replace(controls, problem=str(problem))
-    return replace(controls, thresholds=thresholds)
+    budgets = {scope: one.budget for scope, one in content.thresholds.items() if one.budget is not None}
+    return replace(controls, thresholds=thresholds, budgets=budgets)
 
 
 def try_out(
@@ -184,12 +207,12 @@ def _value(
     if one.origin == "settings" and not named:
         return baseline.threshold
     whose = scope.words
-    if one.origin != "set" and not is_calibrated(model):
+    if one.origin in ("settings", "costs") and not is_calibrated(model):
         raise ControlError(
             f"the threshold of {whose} follows from costs, but model {model.sha256[:12]} is not calibrated: its scores are no "
             "probabilities. Set a threshold for it (secondlook control set-threshold), or go back to a calibrated model"
         )
-    if one.origin == "set" and one.model not in (None, model.sha256):
+    if one.origin not in ("settings", "costs") and one.model not in (None, model.sha256):
         raise ControlError(
             f"the threshold of {whose} was made for model {one.model}, but this worker's settings have {model.sha256}. Name the "
             "model for all workers: secondlook control set-model"

@@ -54,6 +54,7 @@ class Refusal(StrEnum):
     OTHER_MODEL = "other_model"
     NOT_STOPPED = "not_stopped"
     NO_SHADOW = "no_shadow"
+    NO_BUDGET = "no_budget"
     UNKNOWN_VERSION = "unknown_version"
     UNSIGNED = "unsigned"
     BAD_SIGNATURE = "bad_signature"
@@ -105,6 +106,7 @@ REFUSALS: Final[dict[Refusal, str]] = {
     Refusal.OTHER_MODEL: "A threshold made for another model than the one that the log names.",
     Refusal.NOT_STOPPED: "Automation was not stopped by that name, so it cannot be resumed by it.",
     Refusal.NO_SHADOW: "There is no shadow that could be cleared.",
+    Refusal.NO_BUDGET: "A move of a threshold whose scope has no review budget, or beyond the budget's limits.",
     Refusal.UNKNOWN_VERSION: "A rollback to a version that no message made, or more than 1,000 versions ago.",
     Refusal.UNSIGNED: "Only signed messages count (`control_keys`), and it is not, or lacks `issued_at` or `expires_at`.",
     Refusal.BAD_SIGNATURE: "Its signature is none of a trusted key over this message in this topic.",

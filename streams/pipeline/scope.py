@@ -87,6 +87,12 @@ class Scoped(Mapping[Scope, _T]):
     def __hash__(self) -> int:
         return hash(self._by_policy)
 
+    def changed(self, scope: Scope, one: _T) -> "Scoped[_T]":
+        """With another setting of this very scope; what is set inside of it stays."""
+        made: Scoped[_T] = object.__new__(Scoped)
+        made._by_policy = self._by_policy.set(scope.policy, self._by_policy[scope.policy].set(scope, one))
+        return made
+
     def placed(self, scope: Scope, given: Mapping[Scope, _T]) -> "Scoped[_T]":
         """With what is `given`, all of the scope's policy, in place of all that was set for a scope and inside of it."""
         if scope.policy == EVERY:

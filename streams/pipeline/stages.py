@@ -16,6 +16,7 @@ import orjson
 from featurizers import SCHEMA, OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
 from scoring import ErrorModel, ModelError, Scores
 from streams.pipeline.assignment import Assignment, Place
+from streams.pipeline.budget import Seen, seen
 from streams.pipeline.controls import Controls
 from streams.pipeline.dead_letters import dead_letter
 from streams.pipeline.gate import shortened
@@ -95,7 +96,8 @@ class Outbox:
     `touched` are the partitions whose store it changed; `deletable` the changelog offsets before which, by partition,
     nothing is needed once it is committed; `old` the records, by source, that came older than the response timeout.
     `unread` counts, by provider, the answers whose log-probabilities are in no known shape. `shadow` counts the decisions by
-    route, what it would have been with the shadow, and policy; `shadow_problem` says why the shadow failed on the batch.
+    route, what it would have been with the shadow, and policy; `shadow_problem` says why the shadow failed on the batch. `seen` counts
+    what review budgets go by.
     """
 
     ticket: Ticket
@@ -111,6 +113,7 @@ class Outbox:
     unread: Counter[str] = field(default_factory=Counter)
     shadow: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     shadow_problem: str | None = None
+    seen: Counter[Seen] = field(default_factory=Counter)
 
 
 class Pipeline:
@@ -201,6 +204,7 @@ class Pipeline:
         shadow_problem = None
         if controls.shadow is not None and batch.shadow is not None:
             stamps, shadow_problem = decide_shadow(matched.cases, featurized.vectors, batch.shadow, controls.shadow)
+        used: Counter[Seen] = Counter()
         row = 0
         for case, stamp in zip(matched.cases, stamps, strict=False):
             verdict = Verdict(case.reason)
@@ -217,6 +221,8 @@ class Pipeline:
             output, route, reason = decision
             decisions.append(output)
             counts[route, reason.value, case.policy] += 1
+            if (one := seen(case, verdict, reason, controls)) is not None:
+                used[one] += 1
         dead = [dead_letter(one, self._topic_names) for one in matched.dead]
         return Outbox(
             featurized.ticket,
@@ -232,6 +238,7 @@ class Pipeline:
             Counter(case.response.provider for case in matched.cases if case.response and case.response.tokens_unread),
             flips,
             shadow_problem,
+            used,
         )
 
 

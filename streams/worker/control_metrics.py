@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from streams.pipeline.budget import STATES, UNMET, Finding
 from streams.pipeline.controls import Controls
 from streams.pipeline.reasons import REFUSALS
 from streams.pipeline.scope import Scope
@@ -60,11 +61,43 @@ class ControlMetrics:
             ["reason"],
             registry=registry,
         )
+        self.wanted = Gauge(
+            "secondlook_review_budget",
+            "Share of the decisions that is to go to humans, where a review budget is set.",
+            Scope._fields,
+            registry=registry,
+        )
+        self.measured = Gauge(
+            "secondlook_review_share",
+            "Share of this worker's decisions that did go to humans lately, where a review budget is set.",
+            Scope._fields,
+            registry=registry,
+        )
+        self.budget_state = Gauge(
+            "secondlook_review_budget_state",
+            "1: how a review budget stands, by this worker's decisions: " + ", ".join(STATES) + ".",
+            [*Scope._fields, "state"],
+            registry=registry,
+        )
+        self.unmet = Gauge(
+            "secondlook_review_budget_unmet",
+            "1: a review budget cannot be met, or not moved (" + ", ".join(sorted(UNMET)) + ").",
+            Scope._fields,
+            registry=registry,
+        )
         self._refused_told: dict[str, int] = {}
         for reason in REFUSALS:
             self.refused.labels(reason)
 
-    def render(self, controls: Controls, *, hashes: tuple[str, str], age: float, refused: Mapping[str, int]) -> None:
+    def render(
+        self,
+        controls: Controls,
+        *,
+        hashes: tuple[str, str],
+        age: float,
+        refused: Mapping[str, int],
+        budgets: Mapping[Scope, Finding],
+    ) -> None:
         """Bring all up to date."""
         self.version.set(controls.version)
         self.info.clear()
@@ -77,6 +110,7 @@ class ControlMetrics:
         self.threshold.clear()
         for scope, threshold in controls.thresholds.items():
             self.threshold.labels(*scope).set(threshold)
+        self._render_budgets(budgets)
         self.model.clear()
         if controls.model is not None:
             self.model.labels(controls.model.name, controls.model.sha256).set(1)
@@ -87,3 +121,13 @@ class ControlMetrics:
         for reason, count in refused.items():
             self.refused.labels(reason).inc(count - self._refused_told.get(reason, 0))
             self._refused_told[reason] = count
+
+    def _render_budgets(self, budgets: Mapping[Scope, Finding]) -> None:
+        for gauge in (self.wanted, self.measured, self.budget_state, self.unmet):
+            gauge.clear()
+        for scope, found in budgets.items():
+            self.wanted.labels(*scope).set(found.wanted)
+            if found.measured is not None:
+                self.measured.labels(*scope).set(found.measured)
+            self.budget_state.labels(*scope, found.state).set(1)
+            self.unmet.labels(*scope).set(found.state in UNMET)

@@ -7,10 +7,12 @@ from math import nan
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from streams.pipeline.assignment import Place
+from streams.pipeline.budget import Finding
 from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import Incident
 from streams.pipeline.ledger import Holdings
 from streams.pipeline.positions import Position
+from streams.pipeline.scope import Scope
 from streams.pipeline.stages import Outbox
 from streams.worker.control_metrics import ControlMetrics
 
@@ -40,6 +42,7 @@ class State:
     settings_hash: str
     controls_age: float
     refused: Mapping[str, int]
+    budgets: Mapping[Scope, Finding]
     holdings: Holdings
     positions: Mapping[Place, Position]
     held: Collection[Place]
@@ -242,5 +245,6 @@ class Metrics:
             hashes=(state.controls_hash, state.settings_hash),
             age=state.controls_age,
             refused=state.refused,
+            budgets=state.budgets,
         )
         return generate_latest(self.registry)

@@ -19,6 +19,7 @@ from mode.types import ServiceT
 
 from featurizers import OutcomeSpec, SpecBook, load_spec, load_specs
 from streams.errors import SettingsError, TopicError
+from streams.kafka.budget_keeper import BudgetKeeper
 from streams.kafka.clients import base_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
@@ -81,6 +82,15 @@ class Stream(mode.Service):
         shelf = ModelShelf(settings.model, given.model, ModelFetcher(settings, settings.model))
         status = StatusWriter(settings, names, self.name, self.clock)
         self.controls = ControlReader(settings, names, given, shelf, status, self.clock)
+        self.budgets = BudgetKeeper(
+            settings,
+            self.name,
+            lambda: self.controls.current,
+            lambda: self.controls.log.position,
+            self._leads,
+            self.clock.now,
+        )
+        self.controls.budgets = self.budgets.told
         self.prober = Prober(settings, names, self.clock.now)
         self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
         self.source = Source(settings, names, self.flow, self.restorer, self.prober)
@@ -89,7 +99,14 @@ class Stream(mode.Service):
             if settings.delivery == "exactly_once"
             else AtLeastOnce(settings, names, self.source.commit_offsets)
         )
-        self.sink = Sink(delivery, self.flow, self.metrics, lambda: self.controls.current, self.prober.delete_before)
+        self.sink = Sink(
+            delivery,
+            self.flow,
+            self.metrics,
+            lambda: self.controls.current,
+            self.prober.delete_before,
+            self.budgets.count,
+        )
         pipeline = Pipeline(matcher, outcome_specs(settings), lambda: self.controls.current, names, self.clock.now)
         self._human_decisions = HumanDecisions(settings, names)
         self._quality: Any = app.channel(maxsize=1)  # typed, it would take nothing but events
@@ -98,6 +115,11 @@ class Stream(mode.Service):
 
     def _write(self, outputs: list[Output], offsets: list[TopicPartition], group: object) -> None:
         self.sink.write(outputs, offsets, group)
+
+    def _leads(self) -> bool:
+        """Whether it is this worker that moves the thresholds of review budgets: one of a group has the first partition."""
+        mine = self.source.assignment
+        return mine is not None and mine.ready and not mine.over and 0 in mine.partitions
 
     async def on_start(self) -> None:
         """Controls first, then the broker's word that we may write, then partitions."""
@@ -110,6 +132,7 @@ class Stream(mode.Service):
             log.critical("%s", problem, exc_info=problem)
             raise
         self.prober.start()
+        self.budgets.start()
         self._app.flow_control.resume()  # Faust holds channels back until its own (absent) consumer is ready
         await self.source.start()
         log.info("worker started", extra={"worker": self.name, "settings": self.settings.masked()})
@@ -166,6 +189,7 @@ class Stream(mode.Service):
         await self.sink.close()
         await self.source.close()
         self.prober.close()
+        self.budgets.close()
         await self._human_decisions.close()
         self.controls.close()
         log.info("worker stopped", extra={"seconds": round(time.monotonic() - started, 3)})
@@ -183,6 +207,7 @@ class Stream(mode.Service):
             settings_hash=self.controls.baseline.hash,
             controls_age=self.controls.age,
             refused=self.controls.refused,
+            budgets=self.budgets.findings,
             holdings=holdings(stores),
             positions=self.source.positions,
             held=self.source.held,

@@ -12,6 +12,7 @@ from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.calls import Line
 from streams.kafka.delivery import BatchAborted, Delivery
 from streams.kafka.flow import Flow
+from streams.pipeline.budget import Seen
 from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import IncidentBudget
 from streams.pipeline.records import Output
@@ -28,7 +29,7 @@ class Sink:
     """Puts `Delivery` behind the checks of `Flow`.
 
     A batch that is not committed ends its assignment: the source begins anew from what is committed. `deletable` is told
-    which changelog records (by partition: those before an offset) are not needed any more.
+    which changelog records (by partition: those before an offset) are not needed any more, `decided` what review budgets go by.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Sink:
         metrics: Metrics,
         controls: Callable[[], Controls],
         deletable: Callable[[Mapping[int, int]], None],
+        decided: Callable[[Mapping[Seen, int]], None],
     ) -> None:
         self._delivery = delivery
         self._flow = flow
         self._metrics = metrics
         self._controls = controls
         self._deletable = deletable
+        self._decided = decided
         self._line = Line("sink")
         self._aborted = 0
         self._shadow_problem: str | None = None
@@ -129,6 +132,8 @@ class Sink:
         self.last_commit = time.monotonic()
         self._metrics.stage_seconds.labels("deliver").observe(finished - started)
         self._metrics.committed(outbox, self._controls(), self.last_commit - outbox.ticket.polled_at)
+        if outbox.seen:
+            self._decided(outbox.seen)
         if outbox.deletable:
             self._deletable(outbox.deletable)
         if outbox.problem is not None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from scoring import ThresholdError
-from scoring.evaluation import clopper_pearson, risk_bound_threshold
+from scoring.evaluation import clopper_pearson, risk_bound_threshold, smallest_risk
 from scoring.evaluation.risk_bound import clopper_pearson_upper
 
 
@@ -81,3 +81,16 @@ def test_risk_bound_of_flawless_answers_automates_all() -> None:
     found = risk_bound_threshold(np.linspace(0, 1, 200), np.zeros(200, bool), max_risk=0.1, delta=0.1)
     assert (math.inf, 200, 0) == (found.threshold, found.automated, found.errors)
     assert found.upper_bound < 0.1
+
+
+def test_the_smallest_risk_that_labels_certify_is_told() -> None:
+    """They certify it, and not a thousandth less; labels that are all wrong certify none."""
+    rng = np.random.default_rng(2)
+    scores = rng.random(400)
+    errors = rng.random(400) < scores / 4
+    found = smallest_risk(scores, errors, delta=0.1)
+    assert found is not None
+    risk_bound_threshold(scores, errors, max_risk=found, delta=0.1)
+    with pytest.raises(ThresholdError):
+        risk_bound_threshold(scores, errors, max_risk=found - 0.001, delta=0.1)
+    assert smallest_risk(scores, np.ones(400, dtype=bool), delta=0.1) is None

@@ -12,13 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoring import ErrorModel, load_model
+from streams.contracts import load_schema
 from streams.errors import ControlError
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
-from streams.kafka.control_status import StatusWriter
+from streams.kafka.control_status import BudgetStatus, StatusWriter, WorkerStatus, encode_status
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
+from streams.pipeline.budget import BudgetState, Finding
+from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
 from streams.pipeline.control_messages import (
     ClearShadow,
     PrepareModel,
@@ -35,6 +38,7 @@ from streams.pipeline.control_messages import (
     parse_control,
 )
 from streams.pipeline.controls import Baseline
+from streams.pipeline.scope import Scope
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
 from tests.streams.contracts.checking import NAMES_ALMOST, check, is_valid
@@ -47,6 +51,9 @@ NUMBERS_ALMOST = st.one_of(
 CONTROL_TYPES = [
     "set_threshold",
     "set_costs",
+    "set_review_budget",
+    "adjust_threshold",
+    "set_risk_bound",
     "set_audit_rate",
     "prepare_model",
     "set_model",
@@ -81,6 +88,18 @@ CONTROL_FIELDS = {
     "keep_thresholds": st.sampled_from([True, False, None, 1]),
     "threshold": NUMBERS_ALMOST,
     "rate": NUMBERS_ALMOST,
+    "share": NUMBERS_ALMOST,
+    "lowest": NUMBERS_ALMOST,
+    "highest": NUMBERS_ALMOST,
+    "max_risk": NUMBERS_ALMOST,
+    "confidence": NUMBERS_ALMOST,
+    "labels": st.sampled_from([0, 100, -1, None]),
+    "automated": st.sampled_from([0, 100, -1, None]),
+    "errors": st.sampled_from([0, 1, -1, None]),
+    "labels_sha256": st.sampled_from(["a" * 64, "A" * 64, None]),
+    "sample": st.sampled_from(["audits", "drawn-at-random", "reviews", None]),
+    "method": st.sampled_from(["learn-then-test", "guess"]),
+    "model": st.sampled_from(["a" * 64, "a" * 63, None]),
     "review": NUMBERS_ALMOST,
     **dict.fromkeys(("mistake", "missed_violation", "wrong_removal", "floor"), NUMBERS_ALMOST),
     "tenant": NAMES_ALMOST,
@@ -114,6 +133,20 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
     [
         SetThreshold(threshold=0.5, policy="hate", version=3, issued_by="me"),
         SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),
+        SetReviewBudget(policy="hate", outcome="remove", share=0.2, lowest=0.05, highest=0.5),
+        AdjustThreshold(policy="hate", threshold=0.25, expected_version=7),
+        SetRiskBound(
+            policy="*",
+            max_risk=0.1,
+            confidence=0.95,
+            threshold=0.2,
+            labels=500,
+            automated=200,
+            errors=8,
+            labels_sha256="b" * 64,
+            sample="audits",
+            model="a" * 64,
+        ),
         SetAuditRate(policy="hate", rate=0),
         PrepareModel(sha256="a" * 64, keep_thresholds=True),
         SetModel(sha256="a" * 64),
@@ -193,3 +226,24 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_what_a_worker_says_of_budgets_keeps_the_contract() -> None:
+    """In every state, with and without a share; the words of the schema are those of the code."""
+    about = {"worker": "a", "event": "alive", "at": "2026-11-01T00:00:00.000Z", "control_version": 1, "position": 1}
+    about |= {
+        "hash": "0" * 16,
+        "settings_hash": "0" * 16,
+        "settings_model": "a" * 64,
+        "model": "a" * 64,
+        "honoured": True,
+    }
+    scope = Scope("hate", outcome="remove")
+    for state in BudgetState:
+        for share in (None, 0.25):
+            found = Finding(state, 0.2, share, share, 0 if share is None else 9)
+            status = WorkerStatus(**about, budgets=[BudgetStatus.of(scope, found)])
+            said = check("control-status", encode_status(status))
+            assert ("hate", "*", "remove") == tuple(said["budgets"][0][name] for name in Scope._fields)
+    items = load_schema("control-status")["properties"]["budgets"]["items"]
+    assert set(BudgetState) == set(items["properties"]["state"]["enum"])

@@ -109,7 +109,7 @@ class Worker:
         self.restores = Turns()
         self.source._restore_thread = self.restores  # type: ignore[assignment]
         delivery = ExactlyOnce(settings, NAMES)
-        self.sink = Sink(delivery, self.flow, MagicMock(), MagicMock(), self.prober.delete_before)
+        self.sink = Sink(delivery, self.flow, MagicMock(), MagicMock(), self.prober.delete_before, MagicMock())
         matcher = Matcher(response_timeout=TIMEOUT, limits=limits)
         self.pipeline = Pipeline(matcher, MagicMock(), MagicMock(), NAMES, lambda: kafka.now)
         self.held: deque[Outbox] = deque()

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from scoring import ModelError
 from streams.pipeline.control_content import AuditRate
+from streams.pipeline.control_limits import SetReviewBudget, SetRiskBound
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import PrepareModel, SetCosts, SetModel, SetThreshold, encode_control
 from streams.pipeline.controls import Baseline, Controls, by_settings, honour, try_out
@@ -182,3 +184,53 @@ def test_an_audit_rate_holds_for_its_policy() -> None:
 def test_the_settings_of_workers_are_told_apart() -> None:
     """By model and costs."""
     assert 3 == len({baseline().hash, baseline(sha256=OTHER).hash, Baseline(Model(), 0.5).hash})  # type: ignore[arg-type]
+
+
+BUDGET = SetReviewBudget(policy="hate", share=0.2, lowest=0.1, highest=0.5)
+BOUND = SetRiskBound(
+    policy="hate",
+    max_risk=0.1,
+    confidence=0.9,
+    threshold=0.3,
+    labels=100,
+    automated=100,
+    errors=0,
+    labels_sha256="c" * 64,
+    sample="audits",
+    model=OTHER,
+)
+
+
+def test_a_budget_needs_no_probabilities_but_its_own_model() -> None:
+    """It goes by the order of scores, its limits by their scale: the new model of kept thresholds must be on the same."""
+    raw = honoured(SetModel(sha256=RAW), BUDGET)
+    assert (None, 0.1, [Scope("hate")]) == (raw.problem, raw.thresholds[Scope("hate")], list(raw.budgets))
+    kept = honoured(SetModel(sha256=RAW), BUDGET, SetModel(sha256=OTHER, keep_thresholds=True))
+    assert "kept from model bbbb" in str(kept.problem)
+    assert not kept.budgets
+    stranger = honoured(replace(BUDGET, model=OTHER))
+    assert "was made for model" in str(stranger.problem)
+
+
+def test_a_bound_holds_for_its_own_model_alone() -> None:
+    """A worker whose settings have another one automates nothing; with thresholds kept for a new model, its scope is closed."""
+    assert "was made for model" in str(honoured(BOUND).problem)
+    there = honoured(SetModel(sha256=OTHER), BOUND)
+    assert (None, 0.3) == (there.problem, there.ruling("hate", "*", 0).threshold)
+    swapped = honoured(SetModel(sha256=OTHER), BOUND, SetModel(sha256=OWN, keep_thresholds=True), has=(OTHER, OWN))
+    assert (None, 0.0) == (swapped.problem, swapped.ruling("hate", "*", 0).threshold)
+
+
+def test_a_decision_uses_up_the_budget_of_its_own_threshold() -> None:
+    """What has another one, of its policy, tenant or outcome, is no part of it; what has no outcome belongs to the whole."""
+    controls = honoured(
+        SetReviewBudget(policy="*", share=0.2, lowest=0.1, highest=0.5),
+        SetThreshold(policy="hate", outcome="remove", threshold=0.3),
+        SetReviewBudget(policy="hate", tenant="acme", share=0.1, lowest=0.1, highest=0.5),
+    )
+    acme = Scope("hate", "acme")
+    assert EVERYTHING == controls.budget_of("hate", "*", "allow") == controls.budget_of("spam", "x", "*")
+    assert controls.budget_of("hate", "*", "remove") is None
+    assert EVERYTHING == controls.budget_of("hate", "*", "*")
+    assert acme == controls.budget_of("hate", "acme", "remove") == controls.budget_of("hate", "acme", "*")
+    assert honoured(SetThreshold(policy="*", threshold=0.3)).budget_of("hate", "*", "allow") is None

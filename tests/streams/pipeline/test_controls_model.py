@@ -104,6 +104,36 @@ MESSAGES = st.one_of(
     ),
     st.fixed_dictionaries(
         {
+            "type": st.just("set_review_budget"),
+            **SCOPE,
+            "share": st.floats(0.1, 0.9),
+            "lowest": st.floats(0, 1),
+            "highest": st.floats(0, 1),
+            "model": st.none() | SHA,
+            **COMMON,
+        }
+    ),
+    st.fixed_dictionaries(
+        {"type": st.just("adjust_threshold"), **SCOPE, "threshold": st.floats(0, 1), **COMMON},
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("set_risk_bound"),
+            **SCOPE,
+            "max_risk": st.sampled_from([0.1, 0.3]),
+            "confidence": st.just(0.9),
+            "threshold": st.floats(0, 1),
+            "labels": st.just(100),
+            "automated": st.integers(0, 100),
+            "errors": st.integers(0, 10),
+            "labels_sha256": SHA,
+            "sample": st.just("audits"),
+            "model": SHA,
+            **COMMON,
+        }
+    ),
+    st.fixed_dictionaries(
+        {
             "type": st.just("set_audit_rate"),
             **SCOPE,
             "rate": st.floats(0, 1),
@@ -246,7 +276,12 @@ class OneLogManyWorkers(RuleBasedStateMachine):
         assert used.sha256 == (content.model or worker.baseline.model.sha256)
         assert used.sha256 in worker.has
         assert threshold == (0.4 if asked.value is None else asked.value)
-        if asked.origin == "set":
+        if asked.origin == "bound":
+            assert asked.bound is not None
+            assert (asked.model, ()) == (used.sha256, asked.kept_from)
+        if asked.budget is not None:
+            assert asked.budget.lowest <= threshold <= asked.budget.highest
+        if asked.origin not in ("settings", "costs"):
             assert asked.model in (None, used.sha256)
             assert not asked.kept_from or is_calibrated(used)
         else:

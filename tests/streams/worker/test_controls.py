@@ -283,3 +283,25 @@ def test_what_looks_like_a_mistake_is_not_written(broker: EmbeddedBroker, own_mo
         kept = control(broker, *forced, "--yes")
         assert (3, True) == (kept.exit_code, "not calibrated" in kept.output), kept.output
         assert 0 == control(broker, "rollback", str(good)).exit_code
+
+
+def test_a_worker_counts_and_says_how_its_budgets_stand(broker: EmbeddedBroker, models: Path, free_port: int) -> None:
+    """What it committed, on its page and on control-status; a key that nobody trusts is refused at its start."""
+    with worker(broker, models, web_port=free_port, instance_id="a") as running:
+        running.wait_for("assigned")
+        limits = ["--lowest", "0.2", "--highest", "0.5"]
+        assert 0 == control(broker, "set-review-budget", "0.3", *limits).exit_code
+        send(broker.bootstrap)
+        found = decisions(broker.bootstrap)
+        deadline = time.monotonic() + 40
+        while not (said := shown(broker)["budgets"]) or said[0]["decisions"] < len(ITEMS):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.5)
+        humans = (len(found) - len(automated(found))) / len(found)
+        assert ("*", "gathering", 0.3, len(ITEMS)) == tuple(
+            said[0][name] for name in ("policy", "state", "wanted", "decisions")
+        )
+        assert abs(humans - said[0]["measured"]) < 1e-6
+        with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=5) as page:
+            assert b'secondlook_review_budget{outcome="*",policy="*",tenant="*"} 0.3' in page.read()
+        assert "Too little has been decided yet to judge by" in " ".join(control(broker, "show").output.split())

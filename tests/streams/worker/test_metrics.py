@@ -4,9 +4,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+from streams.pipeline.budget import BudgetState, Finding
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Holdings
-from streams.pipeline.scope import EVERYTHING
+from streams.pipeline.scope import EVERYTHING, Scope
 from streams.worker.metrics import Metrics, State
 
 STATE = State(
@@ -18,6 +19,7 @@ STATE = State(
     settings_hash="cd",
     controls_age=0.5,
     refused={},
+    budgets={},
     holdings=Holdings(0, 0, 0, 0, 0),
     positions={},
     held=frozenset(),
@@ -100,3 +102,22 @@ def test_the_controls_show_whether_they_are_honoured() -> None:
         one for one in lines if "controls_info{" in one
     ]
     assert not any(line.startswith("secondlook_automation_stopped{") for line in lines)
+
+
+def test_a_budget_shows_what_is_wanted_measured_and_whether_it_can_be_met() -> None:
+    """One that is not set any more is shown no longer; what was not measured is not said to be nothing."""
+    metrics = Metrics()
+    labels = 'outcome="*",policy="hate",tenant="*"'
+    found = Finding(BudgetState.ALWAYS_ESCALATED, 0.2, 0.5, 0.5, 2500)
+    lines = page(metrics, budgets={Scope("hate"): found})
+    assert {
+        f"secondlook_review_budget{{{labels}}} 0.2",
+        f"secondlook_review_share{{{labels}}} 0.5",
+        f"secondlook_review_budget_unmet{{{labels}}} 1.0",
+        'secondlook_review_budget_state{outcome="*",policy="hate",state="always_escalated",tenant="*"} 1.0',
+    } <= set(lines)
+    lines = page(metrics, budgets={Scope("hate"): Finding(BudgetState.GATHERING, 0.2, None, None, 0)})
+    assert f"secondlook_review_budget_unmet{{{labels}}} 0.0" in lines
+    assert not any("always_escalated" in line for line in lines if line[0] != "#")
+    assert not any(line.startswith("secondlook_review_share{") for line in lines)
+    assert not any(line.startswith("secondlook_review_budget{") for line in page(metrics))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.delivery import BatchAborted
 from streams.kafka.flow import Flow
 from streams.pipeline.assignment import Assignment
+from streams.pipeline.budget import ALWAYS, Fate, Seen
 from streams.pipeline.incidents import Incident
 from streams.pipeline.records import REQUESTS, Output
+from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import Outbox, Ticket
 from streams.settings import Settings
 from streams.worker.metrics import Metrics
@@ -65,8 +67,11 @@ class Bench:
         self.metrics = Metrics()
         self.assignment = assignment()
         self.deletable: dict[int, int] = {}
+        self.seen: list[Mapping[Seen, int]] = []
         controls = initial_controls(Settings(model=models))
-        self.sink = Sink(self.delivery, self.flow, self.metrics, lambda: controls, self.deletable.update)
+        self.sink = Sink(
+            self.delivery, self.flow, self.metrics, lambda: controls, self.deletable.update, self.seen.append
+        )
 
     async def put(self, held: Assignment | None = None, **changes: Any) -> None:
         """The next batch goes through the sink."""
@@ -127,6 +132,20 @@ def test_a_shadow_that_fails_is_counted_and_told_once(models: Path, caplog: pyte
     assert 10 == value("secondlook_shadow_decisions_total", labels)
     told = [message for message in caplog.messages if "shadow" in message]
     assert ["no rows", "no columns"] == [one.rsplit(": ", 1)[1] for one in told]
+
+
+def test_what_a_budget_goes_by_is_what_was_committed(models: Path) -> None:
+    """A batch that is taken back is decided anew, and would count twice."""
+    seen = Counter([Seen("a", EVERYTHING, ALWAYS, Fate.HUMAN)])
+
+    async def scenario(bench: Bench) -> None:
+        await bench.put(seen=seen)
+        assert [] == bench.seen
+        await bench.put(assignment(), seen=seen)
+
+    bench = Bench(models, [BatchAborted("not now")])
+    asyncio.run(scenario(bench))
+    assert [seen] == bench.seen
 
 
 def test_ten_records_in_a_minute_that_make_a_stage_fail_stop_the_worker(models: Path) -> None:
