@@ -127,9 +127,5 @@ def disagreements(log: Log, said: Sequence[Said]) -> dict[str, float]:
 
 def spread_ms(name: str, values: Sequence[float]) -> Mapping[str, float]:
     """Median, p99 and the most, as figures of this name."""
-    p50, p99 = np.percentile(values, (50, 99))
-    return {
-        f"{name}_p50_ms": round(float(p50), 1),
-        f"{name}_p99_ms": round(float(p99), 1),
-        f"{name}_max_ms": max(values),
-    }
+    p50, p99, most = (round(float(value)) for value in np.percentile(values, (50, 99, 100)))
+    return {f"{name}_p50_ms": p50, f"{name}_p99_ms": p99, f"{name}_max_ms": most}
