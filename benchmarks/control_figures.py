@@ -108,8 +108,8 @@ def after_stops(seen: Sequence[Seen], log: Log, stops: Sequence[int]) -> tuple[l
     for offset in stops:
         before = [one for one in automated if one.decided.control_version <= offset]
         stamp = log.stamps[offset]
-        made.append(max(0.0, *(one.decided_at - stamp for one in before)))
-        readable.append(max(0.0, *(one.at - stamp for one in before)))
+        made.append(max([0.0, *(one.decided_at - stamp for one in before)]))
+        readable.append(max([0.0, *(one.at - stamp for one in before)]))
     return made, readable
 
 
@@ -127,5 +127,5 @@ def disagreements(log: Log, said: Sequence[Said]) -> dict[str, float]:
 
 def spread_ms(name: str, values: Sequence[float]) -> Mapping[str, float]:
     """Median, p99 and the most, as figures of this name."""
-    p50, p99, most = (round(float(value)) for value in np.percentile(values, (50, 99, 100)))
+    p50, p99, most = (round(float(value)) for value in np.percentile(values or [0.0], (50, 99, 100)))
     return {f"{name}_p50_ms": p50, f"{name}_p99_ms": p99, f"{name}_max_ms": most}
