@@ -123,6 +123,10 @@ bench-memory: $(MODEL) ## One worker under more unanswered records than fit: it 
 bench-backlog: $(MODEL) ## An hour's answered backlog, 48 ways: nothing times out (BENCH_ARGS="--pairs 20000 --partitions 4")
 	$(BIN)/python benchmarks/backlog.py $(BENCH_ARGS)
 
+.PHONY: bench-controls
+bench-controls: $(MODEL) ## 1,000 control messages of every kind under load, each decision checked; 10 minutes (BENCH_ARGS="--quick")
+	$(BIN)/python benchmarks/controls.py $(BENCH_ARGS)
+
 .PHONY: bench-featurize
 bench-featurize: $(VENV)/.installed ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/featurize.py $(BENCH_ARGS)

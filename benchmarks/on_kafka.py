@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
-from contenders import Contender, Lap, Running, run, worker
+from contenders import Contender, Lap, Running, cpu_seconds, run, worker
 from in_process import BATCH, FOR_EVER, Crowd
 from track import INPUTS, Track
 
@@ -27,6 +27,8 @@ class Team:
 
     def __init__(self, members: list[Running]) -> None:
         self._members = members
+        self.cpu_seconds = 0.0
+        """Processor time that all had taken when they were ended, their start-up included."""
 
     @property
     def pid(self) -> int:
@@ -40,6 +42,7 @@ class Team:
         return " / ".join(one.last_words() for one in self._members)
 
     def kill(self) -> None:
+        self.cpu_seconds = sum(cpu_seconds(one.pid) for one in self._members if one.exit_code is None)
         for one in self._members:
             one.kill()
 

@@ -6,7 +6,7 @@ from ready-made parts, and decisions are known by their keys alone, without a lo
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,14 +50,21 @@ class Sender:
                 "log_level": 0,
             }
         )
+        self.sent = 0
+        """Pairs that this run, or the last one, has sent."""
 
-    def run(self, lap: int, due: Any) -> float:
-        """Send all by the clock; returns how late (s) the latest went out. `due` holds monotonic times, rising."""
+    def run(self, lap: int, due: Any, over: Callable[[], bool] = lambda: False) -> float:
+        """Send all by the clock; returns how late (s) the latest went out. `due` holds monotonic times, rising.
+
+        Once it is `over`, only the responses to what was asked go out.
+        """
         times = due.tolist()
         requested = responded = 0
         late = 0.0
         while responded < len(times):
             now = time.monotonic()
+            if over():
+                times = times[:requested]
             while requested < len(times) and times[requested] - _LEAD <= now:
                 self._send("requests", lap, requested, 0)
                 requested += 1
@@ -65,6 +72,7 @@ class Sender:
                 late = max(late, time.monotonic() - times[responded])
                 self._send("responses", lap, responded, 1)
                 responded += 1
+            self.sent = responded
             self._producer.poll(0)
             time.sleep(_TICK)
         self._producer.flush()
@@ -73,7 +81,13 @@ class Sender:
     def _send(self, role: str, lap: int, number: int, part: int) -> None:
         key = _KEY.format(lap=lap, number=number).encode()
         value = b'{"request_id":"' + key + b'",' + self._made[number % len(self._made)][part]
-        self._producer.produce(self._names[role], value, key)
+        while True:
+            try:
+                self._producer.produce(self._names[role], value, key)
+            except BufferError:  # the broker can't keep up: it counts as late
+                self._producer.poll(_TICK)
+            else:
+                return
 
 
 class Reader:

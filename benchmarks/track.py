@@ -135,7 +135,11 @@ class Track:
                 "isolation.level": "read_committed",
             }
         )
-        parts = [TopicPartition(self.names[r], p, OFFSET_BEGINNING) for r in roles for p in range(self.partitions)]
+        parts = [
+            TopicPartition(self.names[role], number, OFFSET_BEGINNING)
+            for role in roles
+            for number in range(self._topics[role].partitions)
+        ]
         consumer.assign(parts)
         ended = 0
         while ended < len(parts):
