@@ -95,7 +95,7 @@ def create_topics(
     existing = _partition_counts(admin, conf, timeout)
     missing = [topic for topic in topics.values() if topic.name not in existing]
     created = _create(admin, missing, replication_factor, timeout) if missing else []
-    _await_visible(admin, conf, [topic.name for topic in missing], timeout)
+    _await_visible(conf, [topic.name for topic in missing], timeout)
     problems = check_topics(conf, topics, timeout=timeout)
     if problems:
         raise TopicError("\n".join(problems))
@@ -245,11 +245,15 @@ def _partition_counts(admin: AdminClient, conf: ClientConfig, timeout: float) ->
     try:
         metadata = admin.list_topics(timeout=timeout)
     except KafkaException as error:
-        raise BrokerError(
-            f"no Kafka broker answered at {_address(conf)} within {timeout:g} s ({_text(error)}): "
-            "is the address right, is the broker running, do the security settings match?"
-        ) from error
+        raise _no_answer(conf, timeout, error) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+
+def _no_answer(conf: ClientConfig, timeout: float, error: KafkaException) -> BrokerError:
+    return BrokerError(
+        f"no Kafka broker answered at {_address(conf)} within {timeout:g} s ({_text(error)}): "
+        "is the address right, is the broker running, do the security settings match?"
+    )
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int, timeout: float) -> list[str]:
@@ -277,14 +281,28 @@ def _create(admin: AdminClient, topics: list[Topic], replication_factor: int, ti
     return created
 
 
-def _await_visible(admin: AdminClient, conf: ClientConfig, names: list[str], timeout: float) -> None:
-    """Wait until the brokers' metadata shows the topics: they learn of new ones a little after the controller."""
+def _await_visible(conf: ClientConfig, names: list[str], timeout: float) -> None:
+    """Wait until every broker's metadata shows the topics: each learns of new ones a little after the controller.
+
+    Whoever comes next may ask any of them. A client's first question goes to the address that it is given.
+    """
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        counts = _partition_counts(admin, conf, timeout)
-        if all(counts.get(name) for name in names):
-            return
-        time.sleep(0.05)
+    for address in _brokers(conf, timeout) if names else ():
+        own = {**conf, "bootstrap.servers": address}
+        while time.monotonic() < deadline:
+            counts = _partition_counts(_admin(own), own, timeout)
+            if all(counts.get(name) for name in names):
+                break
+            time.sleep(0.05)
+
+
+def _brokers(conf: ClientConfig, timeout: float) -> list[str]:
+    """The address of each broker, as they tell it."""
+    try:
+        metadata = _admin(conf).list_topics(timeout=timeout)
+    except KafkaException as error:
+        raise _no_answer(conf, timeout, error) from error
+    return [f"{broker.host}:{broker.port}" for broker in metadata.brokers.values()]
 
 
 def _missing(topics: list[Topic], bootstrap: str) -> list[str]:

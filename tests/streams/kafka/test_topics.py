@@ -3,13 +3,24 @@
 import dataclasses
 import socket
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from streams.cli.main import main
 from streams.errors import BrokerError, TopicError
-from streams.kafka.topics import CO_PARTITIONED, Topic, check_configs, check_topics, load_topics, other_than_wanted
+from streams.kafka import topics as topics_module
+from streams.kafka.topics import (
+    CO_PARTITIONED,
+    Topic,
+    check_configs,
+    check_topics,
+    create_topics,
+    load_topics,
+    other_than_wanted,
+)
 from streams.trials.brokers import EmbeddedBroker
 
 
@@ -120,3 +131,45 @@ def test_settings_that_a_broker_does_not_tell() -> None:
     """Settings can't be checked on a broker without DescribeConfigs, and the error says so."""
     with EmbeddedBroker() as broker, pytest.raises(TopicError, match="did not tell the settings"):
         check_configs({"bootstrap.servers": broker.bootstrap}, load_topics(), max_record_bytes=1, timeout=1)
+
+
+def test_created_topics_are_waited_for_on_every_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that learns of new topics later than the others may be the first that a worker asks."""
+    wanted = load_topics()
+    known: dict[str, int] = {"one:1": 0, "two:2": -3}  # questions until each shows what was created
+    created: list[str] = []
+
+    class Done:
+        def result(self, timeout: float) -> None:
+            assert timeout > 0
+
+    class Admin:
+        def __init__(self, address: str) -> None:
+            self.address = address
+
+        def list_topics(self, timeout: float) -> SimpleNamespace:
+            assert timeout > 0
+            topics = {}
+            if created:
+                known[self.address] += 1
+                if known[self.address] > 0:
+                    topics = {
+                        one.name: SimpleNamespace(partitions=range(one.partitions), error=None)
+                        for one in wanted.values()
+                    }
+            brokers = [address.split(":") for address in known]
+            return SimpleNamespace(
+                topics=topics, brokers=dict(enumerate(SimpleNamespace(host=host, port=port) for host, port in brokers))
+            )
+
+        def create_topics(self, requests: list[Any], request_timeout: float) -> dict[str, Done]:
+            assert request_timeout > 0
+            created.extend(one.topic for one in requests)
+            return {one.topic: Done() for one in requests}
+
+    def admin(conf: Mapping[str, Any]) -> Admin:
+        return Admin(conf["bootstrap.servers"].split(",")[0])
+
+    monkeypatch.setattr(topics_module, "_admin", admin)
+    assert sorted(create_topics({"bootstrap.servers": "one:1,two:2"}, wanted)) == sorted(created)
+    assert known["two:2"] == 1
