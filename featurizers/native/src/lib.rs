@@ -21,16 +21,21 @@ mod secondlook_native {
     /// One answer's columns as a tuple; None where the body is left to the reference.
     #[pyfunction]
     fn read<'py>(py: Python<'py>, value: &Bound<'py, PyBytes>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        chat::read(value.as_bytes()).map(|answer| columns(py, &answer)).transpose()
+        read_body(value.as_bytes()).map(|answer| columns(py, &answer)).transpose()
     }
 
     /// As `read`, for each of many; the GIL is free meanwhile.
     #[pyfunction]
     fn read_each<'py>(py: Python<'py>, values: Vec<Bound<'py, PyBytes>>) -> PyResult<Vec<Option<Bound<'py, PyTuple>>>> {
         let bodies: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
-        let answers: Vec<Option<Answer>> = py.detach(|| bodies.into_iter().map(chat::read).collect());
+        let answers: Vec<Option<Answer>> = py.detach(|| bodies.into_iter().map(read_body).collect());
         answers.iter().map(|answer| answer.as_ref().map(|answer| columns(py, answer)).transpose()).collect()
     }
+}
+
+/// A panic would be a mistake of ours: it says so on stderr, and the answer is left to the reference.
+fn read_body(value: &[u8]) -> Option<Answer> {
+    std::panic::catch_unwind(|| chat::read(value)).ok().flatten()
 }
 
 fn columns<'py>(py: Python<'py>, answer: &Answer) -> PyResult<Bound<'py, PyTuple>> {

@@ -4,6 +4,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from featurizers import readers
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Holdings
 from streams.pipeline.scope import EVERYTHING
@@ -66,6 +69,7 @@ def test_a_clock_that_was_not_compared_is_not_said_to_be_right() -> None:
     assert "secondlook_clock_skew_seconds 2.5" in page(metrics, clock_skew=2.5)
 
 
+<<<<<<< HEAD
 def test_the_shadow_shows_its_model_or_that_it_is_left_out() -> None:
     """With none set, neither: an alert that waits for 0 stays quiet."""
     metrics, model = Metrics(), STATE.controls.model
@@ -81,6 +85,12 @@ def test_the_shadow_shows_its_model_or_that_it_is_left_out() -> None:
         assert f'secondlook_model_info{{name="stub",sha256="{model and model.sha256}"}} 1.0' in lines
         told = [one for one in lines if one.startswith("secondlook_shadow_info{")]
         assert [f'secondlook_shadow_info{{name="{name}",sha256="{"a" * 64}"}} 1.0' for name in names] == told
+=======
+def test_the_reader_that_runs_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator sees where the native one is missing."""
+    monkeypatch.setattr(readers, "reader", readers.python("not built"))
+    assert 'secondlook_reader_info{reader="python"} 1.0' in page(Metrics())
+>>>>>>> 7ac2d72 (The worker reads answers natively on the consumer's thread, beside its event loop; make install builds it where cargo is)
 
 
 def test_the_controls_show_whether_they_are_honoured() -> None:
