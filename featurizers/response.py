@@ -62,8 +62,8 @@ def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | Non
     nothing here. `provider` is one of `PROVIDERS` and counts where the record names none; without either, the format is
     detected from the body. `body` may be a string (plain text); under provider `none` it may be the answer's own JSON object.
 
-    With the `spec` that the response will be featurized by, only those strings of alternatives need to be kept that its label
-    needs, which is faster; the label distribution may then be missing under any other spec.
+    With the `spec` that the response will be featurized by, only those strings of alternatives are kept that its label
+    needs, which is faster; the label distribution is then missing under any other spec.
 
     Raises `ResponseError`: `not_a_record` for bytes that are no JSON object, `unreadable_answer` for a JSON object that is
     no answer of the provider. Nothing else is raised, whatever the bytes.
@@ -71,7 +71,11 @@ def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | Non
     if provider in _NATIVELY and isinstance(value, bytes):
         columns = readers.reader.read(value)
         if columns is not None:
-            return _response(columns)
+            response = _response(columns)
+            if spec is not None:
+                label = locator(spec).locate(response.text, response.refused, response.truncated).outcome_span
+                response.tokens = response.tokens.for_label(label)
+            return response
     return _decode(value, provider, spec)
 
 

@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from featurizers.align import align
 from featurizers.objects import Span
@@ -68,6 +69,12 @@ class Tokens(Struct, gc=False):
         start = sum(counts[self.first : token])
         stop = start + counts[token]
         return self.joined_alternatives.split(_SEPARATOR, stop)[start:stop]
+
+    def for_label(self, label: Span) -> "Tokens":
+        """The same with the strings of alternatives of the tokens of a label alone, characters [start, end)."""
+        first, stop = _overlapping(memoryview(self.lengths).cast(INT32), label)
+        strings = [text for token in range(first, min(stop, self.count)) for text in self.alternative_texts(token)]
+        return replace(self, joined_alternatives=_SEPARATOR.join(strings), first=first, stop=stop)
 
 
 NO_TOKENS = Tokens("", b"", b"", b"", b"", b"", "", 0, 0)

@@ -79,8 +79,8 @@ class Metrics:
         self._batch_seconds = Histogram(
             "secondlook_batch_seconds", "From a batch's poll to its commit.", buckets=_SECONDS, registry=registry
         )
-        reader = Gauge("secondlook_reader_info", "What reads the answers.", ["reader"], registry=registry)
-        reader.labels(readers.reader.name).set(1)
+        self._reader = Gauge("secondlook_reader_info", "What reads the answers.", ["reader"], registry=registry)
+        self._reader.labels(readers.reader.name).set(1)
         self.model_failures = Counter("secondlook_model_failures", "Batches the model failed on.", registry=registry)
         self._shadow = Counter(
             "secondlook_shadow_decisions",

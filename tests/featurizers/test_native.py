@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurizers import PRESETS, PROVIDERS, Response, ResponseError, decode, decode_ahead, featurize, readers
+from featurizers import (
+    PRESETS,
+    PROVIDERS,
+    OutcomeSpec,
+    Response,
+    ResponseError,
+    decode,
+    decode_ahead,
+    featurize,
+    readers,
+)
 from scoring import RECORDING, read_recording
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
@@ -26,21 +36,21 @@ def native(native_reader: readers.Reader, monkeypatch: pytest.MonkeyPatch) -> re
     return native_reader
 
 
-def result(value: bytes, provider: str | None = None) -> Response | tuple[str, str, str | None]:
+def result(value: bytes, provider: str | None, spec: OutcomeSpec | None) -> Response | tuple[str, str, str | None]:
     try:
-        return decode(value, provider)
+        return decode(value, provider, spec=spec)
     except ResponseError as error:
         return error.code, str(error), error.request_id
 
 
-def same(value: bytes, provider: str | None = None) -> None:
+def same(value: bytes, provider: str | None = None, spec: OutcomeSpec | None = None) -> None:
     """Hold one against the other; a response holds all that its predictors are made of."""
     ours, readers.reader = readers.reader, PYTHON
     try:
-        expected = result(value, provider)
+        expected = result(value, provider, spec)
     finally:
         readers.reader = ours
-    assert expected == result(value, provider), value
+    assert expected == result(value, provider, spec), value
 
 
 def chat(**changes: Any) -> dict[str, Any]:
@@ -72,6 +82,7 @@ def test_the_recorded_answers_are_read_natively_and_alike(native: readers.Reader
             for text in (json.dumps(value), json.dumps(value, separators=(",", ":"), ensure_ascii=False)):
                 assert native.read(text.encode()) is not None
                 same(text.encode())
+        same(bytes(item.response), spec=PRESETS["lpp"])
 
 
 @pytest.mark.parametrize("path", CASES, ids=[path.stem for path in CASES])
@@ -79,6 +90,8 @@ def test_every_case_is_read_alike(path: Path) -> None:
     """Whatever provider is named, the two readers agree on every answer that was once read wrong."""
     for provider in (None, *PROVIDERS, "unknown"):
         same(path.read_bytes(), provider)
+    for spec in PRESETS.values():
+        same(path.read_bytes(), spec=spec)
 
 
 @pytest.mark.parametrize("finish", [None, "stop", "length", "content_filter", "STOP", "odd"])

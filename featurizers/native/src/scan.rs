@@ -15,7 +15,15 @@ const MOST_EXACT: u64 = 1 << 53;
 const MOST_DIVIDED: usize = 17;
 const POWERS: [f64; MOST_COUNTED + 1] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19];
-const TENS: [u64; 9] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+const TENS: [u64; 20] = {
+    let mut tens = [1; 20];
+    let mut power = 1;
+    while power < 20 {
+        tens[power] = 10 * tens[power - 1];
+        power += 1;
+    }
+    tens
+};
 
 const EIGHT: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = EIGHT << 7;
@@ -44,7 +52,7 @@ impl<'a> Scanner<'a> {
     /// Take the mark, if it is next; whether it was.
     #[inline]
     pub fn take(&mut self, mark: u8) -> bool {
-        let found = self.peek() == mark;
+        let found = self.byte() == mark || self.peek() == mark;
         self.at += usize::from(found);
         found
     }
@@ -80,10 +88,9 @@ impl<'a> Scanner<'a> {
                     read(self, key)?;
                 }
             }
-            if self.take(b'}') {
-                return Some(());
+            if !self.take(b',') {
+                return self.expect(b'}');
             }
-            self.expect(b',')?;
         }
     }
 
@@ -96,10 +103,9 @@ impl<'a> Scanner<'a> {
         }
         loop {
             read(self)?;
-            if self.take(b']') {
-                return Some(());
+            if !self.take(b',') {
+                return self.expect(b']');
             }
-            self.expect(b',')?;
         }
     }
 
@@ -379,7 +385,7 @@ fn plain(eight: u64) -> usize {
 
 /// The float nearest to digits / 10^below, for digits above 2^53 and at most `MOST_DIVIDED` digits below the point.
 fn quotient(digits: u64, below: usize) -> f64 {
-    let (dividend, divisor) = (u128::from(digits) << 64, u128::from(10u64.pow(below as u32)));
+    let (dividend, divisor) = (u128::from(digits) << 64, u128::from(TENS[below]));
     let (whole, rest) = (dividend / divisor, dividend % divisor);
     // 60 bits or more: the last one lies below what is rounded, so that it can stand for all that would follow.
     (whole | u128::from(rest > 0)) as f64 / 2f64.powi(64)
