@@ -7,6 +7,7 @@ MODEL := models/current
 RECORDING := scoring/recordings/qwen2.5-coder-1.5b-instruct.jsonl.xz
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+NATIVE_ARGS ?=
 TEST_ARGS ?=
 # More than there are cores, because most tests wait: for brokers, for timeouts.
 TEST_PROCESSES ?= 4
@@ -23,8 +24,26 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
+NATIVE := featurizers/native
+$(VENV)/.native: $(VENV)/.installed $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/Cargo.* $(NATIVE)/*.toml $(NATIVE)/*.pyi)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(NATIVE)/requirements.lock
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./$(NATIVE)
+	@touch $@
+
+.PHONY: native
+native: $(VENV)/.native ## Build the native reader into .venv (needs cargo)
+	@:
+
+# Without cargo, or where the build fails, everything works as well, only slower; what runs is said.
 .PHONY: install
-install: $(VENV)/.installed ## Install into .venv, with every dependency as locked
+install: $(VENV)/.installed ## Install into .venv, with every dependency as locked, and the native reader where cargo is
+	@if command -v cargo >/dev/null; then $(MAKE) --no-print-directory native || echo "the native reader could not be built" >&2; fi
+	@$(BIN)/python -c "from featurizers import readers; print('Answers are read by the', readers.reader)"
+
+.PHONY: native-wheel
+native-wheel: $(VENV)/.installed ## The native reader's wheel, into dist (NATIVE_ARGS="--zig --target aarch64-unknown-linux-gnu")
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(NATIVE)/requirements.lock
+	$(BIN)/maturin build --release --locked --manifest-path $(NATIVE)/Cargo.toml --out dist $(NATIVE_ARGS)
 
 $(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.py scoring/*/*.py)
 	$(BIN)/secondlook train --data $(RECORDING) --out models
@@ -33,11 +52,11 @@ $(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.
 model: $(MODEL) ## Train the default model from the recording
 
 .PHONY: demo
-demo: $(MODEL) ## The main job on the embedded broker (DEMO_ARGS="--json out.json")
+demo: install $(MODEL) ## The main job on the embedded broker (DEMO_ARGS="--json out.json")
 	$(BIN)/secondlook demo $(DEMO_ARGS)
 
 .PHONY: test
-test: $(VENV)/.installed ## All tests, and how much of the stream they reach (TEST_ARGS="-k matching" runs some)
+test: install ## All tests, and how much of the stream they reach (TEST_ARGS="-k matching" runs some)
 	$(BIN)/python -m pytest $(if $(TEST_ARGS),$(TEST_ARGS),-n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20 $(COVERAGE))
 
 .PHONY: kafka
@@ -92,6 +111,7 @@ test-lowest: $(BIN)/uv ## Tests of featurizers and scoring with the lowest versi
 .PHONY: lock
 lock: $(BIN)/uv ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+	echo 'maturin==1.16.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o $(NATIVE)/requirements.lock
 
 BENCH_VENV := benchmarks/.venv
 $(BENCH_VENV)/.installed: benchmarks/requirements.lock
@@ -100,15 +120,15 @@ $(BENCH_VENV)/.installed: benchmarks/requirements.lock
 	@touch $@
 
 .PHONY: bench
-bench: $(MODEL) $(BENCH_VENV)/.installed ## Throughput beside peers, on a local Kafka: Java 17, Maven (BENCH_ARGS="--quick --json out.json")
+bench: install $(MODEL) $(BENCH_VENV)/.installed ## Throughput beside peers, on a local Kafka: Java 17, Maven (BENCH_ARGS="--quick --json out.json")
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 .PHONY: bench-scaling
-bench-scaling: $(MODEL) $(BENCH_VENV)/.installed ## Throughput, memory and start-up as things grow (BENCH_ARGS="--quick")
+bench-scaling: install $(MODEL) $(BENCH_VENV)/.installed ## Throughput, memory and start-up as things grow (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/scaling.py $(BENCH_ARGS)
 
 .PHONY: bench-latency
-bench-latency: $(MODEL) $(BENCH_VENV)/.installed ## Response to readable decision, at 10, 50 and 80 % of capacity (BENCH_ARGS="--quick")
+bench-latency: install $(MODEL) $(BENCH_VENV)/.installed ## Response to readable decision, at 10, 50 and 80 % of capacity (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/latency.py $(BENCH_ARGS)
 
 .PHONY: bench-restart
@@ -128,9 +148,9 @@ bench-controls: $(MODEL) ## 1,000 control messages of every kind under load, eac
 	$(BIN)/python benchmarks/controls.py $(BENCH_ARGS)
 
 .PHONY: bench-featurize
-bench-featurize: $(VENV)/.installed ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")
+bench-featurize: install ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/featurize.py $(BENCH_ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment, the models and all caches
-	rm -rf $(VENV) $(BENCH_VENV) models out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) models out build dist $(NATIVE)/target *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -6,6 +6,8 @@ A third of the mutations is made to the bytes (flips, cuts, splices, repeats), a
 any value, keys dropped or renamed, formats mixed). The last third are answers that quote verdicts in their strings, in any
 nesting, escaping and letter case, whole and cut off: no quotation may become the outcome. Every body that decodes is
 featurized with every preset. The slowest body's time is reported, so that an input which takes more than linear time shows.
+
+Where the native reader is built, it and the reference must agree on every body.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from featurizers import PRESETS, PROVIDERS, ResponseError, decode, featurize
+from featurizers import PRESETS, PROVIDERS, Response, ResponseError, decode, featurize, readers
 
 RECORDING = Path(__file__).parents[1] / "scoring/recordings/qwen2.5-coder-1.5b-instruct.jsonl.xz"
 
@@ -149,7 +151,7 @@ def check_quoting(random_: random.Random) -> str:
     """Read an answer that quotes verdicts, whole and cut off somewhere; what became of it whole."""
     text, own = quoting_answer(random_)
     whole, cut = (
-        featurize([decode(json.dumps(chat(text[:end], finish)).encode())], PRESETS["lpp"]).outcomes[0]
+        featurize([answer(json.dumps(chat(text[:end], finish)).encode())], PRESETS["lpp"]).outcomes[0]
         for end, finish in [(len(text), "stop"), (random_.randrange(len(text) + 1), "length")]
     )
     if whole != (1 if own else -1) or cut not in {whole, -1}:
@@ -158,8 +160,30 @@ def check_quoting(random_: random.Random) -> str:
 
 
 def chat(text: str, finish: str) -> dict[str, Any]:
-    """A chat completion that says a text."""
-    return {"choices": [{"message": {"content": text}, "finish_reason": finish}]}
+    """A chat completion that says a text, in tokens of four characters."""
+    tokens = [{"token": text[start : start + 4], "logprob": -0.5} for start in range(0, len(text), 4)]
+    return {"choices": [{"message": {"content": text}, "logprobs": {"content": tokens}, "finish_reason": finish}]}
+
+
+def answer(value: bytes, provider: str | None = None) -> Response:
+    """The answer, as both readers read it. Raises what both raise."""
+    native, readers.reader = readers.reader, readers.python("the reference")
+    expected = read(value, provider)
+    readers.reader = native
+    found = read(value, provider)
+    same = found == expected if isinstance(found, Response) else str(found) == str(expected)
+    if not same:
+        raise AssertionError(f"natively {found}, by the reference {expected}: {value!r}")
+    if isinstance(found, ResponseError):
+        raise found
+    return found
+
+
+def read(value: bytes, provider: str | None) -> Response | ResponseError:
+    try:
+        return decode(value, provider)
+    except ResponseError as error:
+        return error
 
 
 def containers(document: Any) -> Iterator[Any]:
@@ -174,7 +198,7 @@ def containers(document: Any) -> Iterator[Any]:
 def check(value: bytes, provider: str | None) -> str:
     """Decode and featurize as a user would; what became of the value."""
     try:
-        response = decode(value, provider)
+        response = answer(value, provider)
     except ResponseError as error:
         str(error).encode()
         return error.code
@@ -203,7 +227,8 @@ def fuzz(count: int, seed: int) -> tuple[Counter[str], float]:
         elapsed, result = timed(value, provider)
         if elapsed > slowest:  # once more: it may have been the machine
             slowest = max(slowest, min(elapsed, timed(value, provider)[0]))
-        results[result] += 1
+        natively = readers.reader.read(value) is not None
+        results[f"{result}, read natively" if natively else result] += 1
     return results, slowest
 
 
@@ -223,7 +248,8 @@ def main() -> int:
     warnings.simplefilter("error")
     results, slowest = fuzz(arguments.bodies, arguments.seed)
     print(
-        f"{arguments.bodies} mutated bodies and answers, no exception but ResponseError; the slowest took {slowest * 1e3:.1f} ms"
+        f"{arguments.bodies} mutated bodies and answers by the {readers.reader}, no exception but ResponseError and none on which "
+        f"the readers differ; the slowest took {slowest * 1e3:.1f} ms"
     )
     for name, count in results.most_common():
         print(f"  {count:8,} {name}")

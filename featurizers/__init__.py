@@ -4,7 +4,7 @@ from featurizers.book import SpecBook, load_specs
 from featurizers.errors import ResponseError, SecondlookError, SpecError
 from featurizers.explain import ExplainedToken, Explanation, explain, fitting
 from featurizers.presets import PRESETS
-from featurizers.response import PROVIDERS, Response, decode
+from featurizers.response import PROVIDERS, Response, decode, decode_ahead
 from featurizers.schema import SCHEMA, Feature, FeatureSchema
 from featurizers.spec import OutcomeSpec
 from featurizers.spec_files import load_spec
@@ -26,6 +26,7 @@ __all__ = [
     "SpecError",
     "Vectors",
     "decode",
+    "decode_ahead",
     "explain",
     "featurize",
     "featurize_each",

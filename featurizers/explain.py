@@ -95,7 +95,7 @@ def _why_missing(name: str, response: Response, located: Located) -> str:
         return f"the answer has no {part}"
     if response.tokens_unread:
         return "the log-probabilities are in a shape that is not known"
-    if not response.tokens.texts:
+    if not response.tokens.count:
         return "the provider returned no log-probabilities"
     if not response.tokens.whole and not of_label and part is None:
         return "it is not known which tokens are the answer's own"
@@ -109,7 +109,7 @@ def _why_missing(name: str, response: Response, located: Located) -> str:
 def _tokens(response: Response, spans: dict[str, Span]) -> tuple[ExplainedToken, ...]:
     explained = []
     tokens, table = response.tokens, tabulate([response.tokens])
-    for index, text in enumerate(tokens.texts):
+    for index, text in enumerate(tokens.texts(0, tokens.count)):
         begin, after = table.char_offsets[index : index + 2].tolist()
         part = next((name for name, (start, end) in spans.items() if begin < end and after > start), "")
         texts = tokens.alternative_texts(index) if part == "outcome" else []

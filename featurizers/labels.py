@@ -81,7 +81,7 @@ def label_masses(
         if start == end or not located[row].spelled:
             continue
         tokens, outcome, first, size = answers[row], located[row].outcome, start - base, end - start
-        emitted = tokens.texts[first : first + size]
+        emitted = tokens.texts(first, first + size)
         texts = tokens.alternative_texts(first)
         if size == 1 and emitted[0] in texts and known_labels[emitted[0]] == outcome:
             rows.append(row)
@@ -90,7 +90,7 @@ def label_masses(
         else:
             before = int(table.char_offsets[base]) + located[row].outcome_span[0]
             lead = emitted[0][: max(before - int(table.char_offsets[start]), 0)]
-            candidates = [_candidates(table, tokens, start + i, first + i) for i in range(size)]
+            candidates = [_candidates(table, tokens, text, start + i, first + i) for i, text in enumerate(emitted)]
             masses[row] = _chain_masses(emitted, candidates, lead, outcome, known_labels)
     if rows:
         starts = label.starts[rows]
@@ -115,10 +115,10 @@ def _single_masses(table: TokenTable, tokens: Ints, codes: Ints) -> Floats:
     return _resolved(sums[:, :CODES], sums[:, _BEGINS], enough)
 
 
-def _candidates(table: TokenTable, tokens: Tokens, index: int, position: int) -> Candidates:
+def _candidates(table: TokenTable, tokens: Tokens, emitted: str, index: int, position: int) -> Candidates:
     """A token's alternatives, joined by the emitted token where the provider left it out; none where it gave none."""
     texts = tokens.alternative_texts(position)
-    logprobs, emitted = _alternatives(table, index), tokens.texts[position]
+    logprobs = _alternatives(table, index)
     if not texts:
         return [], logprobs[:0]
     if emitted in texts:

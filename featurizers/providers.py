@@ -12,6 +12,8 @@ from featurizers.wire import Alternative, Body, Candidate, Choice, FunctionCall,
 
 T = TypeVar("T")
 
+CHAT = "openai-chat"
+
 REFUSING = frozenset(
     {"content_filter", "content_filtered", "guardrail_intervened", "refusal", "safety", "image_safety"}
     | {"prohibited_content", "blocklist", "spii", "recitation"}
@@ -41,11 +43,17 @@ class NoAnswerError(Exception):
     """The body lacks what its format promises; `decode` turns it into a `ResponseError`."""
 
 
-def _answer(text: str, tokens: list[Token], reason: str | None, *, refused: bool = False) -> Answer:
+def ended(reason: str | None) -> tuple[bool, bool]:
+    """Whether an answer that ended for this reason was refused, and whether it was cut off."""
     if reason is None or reason == "stop":
-        return Answer(text, tokens, refused, truncated=False)
+        return False, False
     reason = reason.lower()
-    return Answer(text, tokens, refused or reason in REFUSING, reason not in FINISHING)
+    return reason in REFUSING, reason not in FINISHING
+
+
+def _answer(text: str, tokens: list[Token], reason: str | None, *, refused: bool = False) -> Answer:
+    refusing, truncated = ended(reason)
+    return Answer(text, tokens, refused or refusing, truncated)
 
 
 def _sampled(samples: list[T] | None, read: Callable[[T], Answer], name: str) -> Answer:
@@ -185,7 +193,7 @@ class Format(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "openai-chat": Format(
+    CHAT: Format(
         _chat,
         ("choices", "model"),
         tokens="`choices[0].logprobs.content[]`, or the three lists of `completions` (Together, llama-cpp-python)",
@@ -221,7 +229,7 @@ FORMATS: dict[str, Format] = {
 def detect(body: Body) -> str | None:
     """The provider whose format the body has, or None if it has none of them."""
     if body.choices:
-        return "openai-chat" if body.choices[0].message is not None else "completions"
+        return CHAT if body.choices[0].message is not None else "completions"
     if body.output is not None:
         return "openai-responses"
     if body.candidates is not None or body.camel_feedback is not None or body.snake_feedback is not None:

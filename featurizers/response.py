@@ -2,17 +2,20 @@
 
 import contextlib
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from featurizers import readers
 from featurizers.errors import ResponseError
 from featurizers.lenient import decode_leniently, read_document, what_it_is
 from featurizers.locate import locator
-from featurizers.providers import FORMATS, Answer, NoAnswerError, detect
+from featurizers.providers import CHAT, FORMATS, Answer, NoAnswerError, detect, ended
+from featurizers.readers import Columns
 from featurizers.spec import OutcomeSpec
-from featurizers.tokens import NO_TOKENS, Tokens, pack
+from featurizers.tokens import INT32_BYTES, NO_TOKENS, Tokens, pack
 from featurizers.wire import Body, Record
 
 PROVIDERS: Final = tuple(FORMATS)
@@ -24,6 +27,9 @@ _MAY_HOLD_LOGPROBS = re.compile(rb'"(?:logprobs(?:_r|R)?(?:esult)?|completion_pr
 class _RawBody(Struct):
     body: Raw
 
+
+_NATIVELY: Final = frozenset({None, CHAT})
+"""The providers whose answers the native reader may know."""
 
 _decoder = msgspec.json.Decoder(Record)
 _raw_body_decoder = msgspec.json.Decoder(_RawBody)
@@ -62,6 +68,32 @@ def decode(value: bytes, provider: str | None = None, *, spec: OutcomeSpec | Non
     Raises `ResponseError`: `not_a_record` for bytes that are no JSON object, `unreadable_answer` for a JSON object that is
     no answer of the provider. Nothing else is raised, whatever the bytes.
     """
+    if provider in _NATIVELY and isinstance(value, bytes):
+        columns = readers.reader.read(value)
+        if columns is not None:
+            response = _response(columns)
+            if spec is not None:
+                label = locator(spec).locate(response.text, response.refused, response.truncated).outcome_span
+                response.tokens = response.tokens.for_label(label)
+            return response
+    return _decode(value, provider, spec)
+
+
+def decode_ahead(values: Sequence[bytes]) -> list[Response | None]:
+    """What `decode` gives for each value, as far as the native reader can tell, and else None; other threads run meanwhile."""
+    return [None if columns is None else _response(columns) for columns in readers.reader.read_each(values)]
+
+
+def _response(columns: Columns) -> Response:
+    request_id, llm, text, reason, sizes, logprobs, counts, alternative_logprobs, alternatives = columns
+    tokens = Tokens(
+        text, sizes, sizes, logprobs, counts, alternative_logprobs, alternatives, 0, len(sizes) // INT32_BYTES
+    )
+    refused, truncated = ended(reason)
+    return Response(request_id, CHAT, llm, text, tokens, refused, truncated)
+
+
+def _decode(value: bytes, provider: str | None, spec: OutcomeSpec | None) -> Response:
     try:
         record = _decoder.decode(value)
     except (msgspec.DecodeError, ValueError, RecursionError):

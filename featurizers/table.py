@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featurizers.ragged import Floats, Ints, Spans, clean, reduce_segments
-from featurizers.tokens import Tokens
+from featurizers.tokens import FLOAT64, INT32, Tokens
 
 MIN_ALTERNATIVES = 2  # one alternative alone says nothing about the rest of the distribution
 
@@ -59,24 +61,23 @@ class TokenTable:
 
 def tabulate(answers: Sequence[Tokens]) -> TokenTable:
     """Flatten a batch."""
-    logprobs: list[float | None] = []
-    lengths: list[int] = []
-    counts: list[int] = []
-    for tokens in answers:
-        logprobs += tokens.logprobs
-        lengths += tokens.lengths
-        counts += tokens.counts
     return TokenTable(
-        offsets=_offsets([len(tokens.texts) for tokens in answers]),
-        char_offsets=_offsets(lengths),
-        logprob=clean(np.array(logprobs, dtype=np.float64)),
-        alternatives=clean(np.frombuffer(b"".join([tokens.alternative_logprobs for tokens in answers]))),
-        alternative_offsets=_offsets(counts),
+        offsets=_offsets(np.array([tokens.count for tokens in answers], np.int64)),
+        char_offsets=_offsets(_joined([tokens.lengths for tokens in answers], INT32)),
+        logprob=clean(_joined([tokens.logprobs for tokens in answers], FLOAT64)),
+        alternatives=clean(_joined([tokens.alternative_logprobs for tokens in answers], FLOAT64)),
+        alternative_offsets=_offsets(_joined([tokens.counts for tokens in answers], INT32)),
     )
 
 
-def _offsets(sizes: list[int]) -> Ints:
-    return np.cumsum([0, *sizes], dtype=np.int64)
+def _joined(columns: list[bytes], type_: str) -> NDArray[Any]:
+    return np.frombuffer(b"".join(columns), type_)
+
+
+def _offsets(sizes: NDArray[Any]) -> Ints:
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets
 
 
 def distributions(logprobs: Floats, offsets: Ints) -> tuple[Floats, Floats]:

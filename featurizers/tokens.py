@@ -1,55 +1,83 @@
 """The tokens of one answer in compact columns.
 
 A decoded answer of 15 tokens with 10 alternatives each is some 500 Python objects. Keeping a batch of them costs more than
-decoding them: each is met again when it has left the processor's caches. So their numbers and strings are packed at once.
+decoding them: each is met again when it has left the processor's caches. So their numbers and strings are packed at once:
+columns of numbers as bytes in the machine's order, ready to be one numpy array with those of the batch's other answers.
 """
 
 import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from featurizers.align import align
 from featurizers.objects import Span
 from featurizers.spelling import SPELLINGS, plain
 from featurizers.wire import Alternative, Token
 
+INT32: Final = "i"
+FLOAT64: Final = "d"
+"""The columns' types, as `array`, `memoryview.cast` and numpy call them."""
+INT32_BYTES: Final = 4
+
 _SEPARATOR = "\0"
 
 
 class Tokens(Struct, gc=False):
-    """t tokens that carry the answer, in order.
+    """t tokens that carry the answer, in order. Columns are int32 [t] unless it says otherwise.
 
-    `texts` are their strings, `lengths` the number of the answer's characters that begin in each (see `align`), `logprobs`
-    in nats or None, `counts` how many alternatives each one has. `alternative_logprobs`, in nats, NaN = missing, are those of
-    all tokens' alternatives, one behind the other; `joined_alternatives` the strings of those of the tokens `first` to `stop`.
-    `gaps` and `whole` are `align`'s.
+    `text` are their strings, one behind the other, `sizes` the characters of each; `lengths` are the number of the answer's
+    characters that begin in each (see `align`), `logprobs`, float64 [t], in nats, NaN = missing, `counts` how many
+    alternatives each one has. `alternative_logprobs`, float64, in nats, NaN = missing, are those of all tokens' alternatives,
+    one behind the other; `joined_alternatives` the strings of those of the tokens `first` to `stop`. `gaps` and `whole` are
+    `align`'s.
     """
 
-    texts: list[str]
-    lengths: list[int]
-    logprobs: list[float | None]
-    counts: list[int]
-    alternative_logprobs: "array[float]"
+    text: str
+    sizes: bytes
+    lengths: bytes
+    logprobs: bytes
+    counts: bytes
+    alternative_logprobs: bytes
     joined_alternatives: str
     first: int
     stop: int
     gaps: tuple[Span, ...] = ()
     whole: bool = True
 
+    @property
+    def count(self) -> int:
+        """T."""
+        return len(self.sizes) // INT32_BYTES
+
+    def texts(self, first: int, stop: int) -> list[str]:
+        """The strings of the tokens `first` to `stop`, in the answer's own spelling."""
+        sizes = memoryview(self.sizes).cast(INT32)
+        ends = list(accumulate(sizes[first:stop], initial=sum(sizes[:first])))
+        return [self.text[begin:end] for begin, end in pairwise(ends)]
+
     def alternative_texts(self, token: int) -> list[str]:
         """The strings of one token's alternatives; none for a token whose strings were not kept."""
         if not self.first <= token < self.stop:
             return []
-        start = sum(self.counts[self.first : token])
-        stop = start + self.counts[token]
+        counts = memoryview(self.counts).cast(INT32)
+        start = sum(counts[self.first : token])
+        stop = start + counts[token]
         return self.joined_alternatives.split(_SEPARATOR, stop)[start:stop]
 
+    def for_label(self, label: Span) -> "Tokens":
+        """The same with the strings of alternatives of the tokens of a label alone, characters [start, end)."""
+        first, stop = _overlapping(memoryview(self.lengths).cast(INT32), label)
+        strings = [text for token in range(first, min(stop, self.count)) for text in self.alternative_texts(token)]
+        return replace(self, joined_alternatives=_SEPARATOR.join(strings), first=first, stop=stop)
 
-NO_TOKENS = Tokens([], [], [], [], array("d"), "", 0, 0)
+
+NO_TOKENS = Tokens("", b"", b"", b"", b"", b"", "", 0, 0)
 
 
 def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
@@ -60,24 +88,27 @@ def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
     if not tokens:
         return NO_TOKENS
     texts = [token.token for token in tokens]
+    spelled = "".join(texts)
     gaps: tuple[Span, ...] = ()
     whole, spelling = True, SPELLINGS[0]
-    if "".join(texts) != text:
+    if spelled != text:
         kept, lengths, gaps, whole, spelling = align(tokens, text)
         tokens = [tokens[i] for i in kept]
         texts = _spelled([token.token for token in tokens], spelling)
+        spelled, sizes = "".join(texts), list(map(len, texts))
     else:
         if "" in texts:  # an end-of-turn token emits nothing
             tokens = [token for token in tokens if token.token]
             texts = [text for text in texts if text]
-        lengths = list(map(len, texts))
+        sizes = lengths = list(map(len, texts))
     alternatives: list[Sequence[Alternative]] = [token.top_logprobs or () for token in tokens]
     first, stop = (0, len(texts)) if label is None else _overlapping(lengths, label)
     return Tokens(
-        texts,
-        lengths,
-        [token.logprob for token in tokens],
-        list(map(len, alternatives)),
+        spelled,
+        _column(sizes),
+        _column(lengths),
+        _numbers([token.logprob for token in tokens]),
+        _column(list(map(len, alternatives))),
         _numbers([item.logprob for items in alternatives for item in items]),
         _joined(_spelled([item.token for items in alternatives[first:stop] for item in items], spelling)),
         first,
@@ -98,11 +129,15 @@ def _overlapping(lengths: Sequence[int], label: Span) -> tuple[int, int]:
     return bisect_right(ends, label[0]), bisect_left(ends, label[1]) + 1
 
 
-def _numbers(logprobs: list[float | None]) -> "array[float]":
+def _column(numbers: list[int]) -> bytes:
+    return array(INT32, numbers).tobytes()
+
+
+def _numbers(logprobs: list[Any]) -> bytes:
     try:
-        return array("d", logprobs)  # type: ignore[arg-type] # nearly never a None
+        return array(FLOAT64, logprobs).tobytes()  # nearly never a None
     except TypeError:
-        return array("d", [math.nan if logprob is None else logprob for logprob in logprobs])
+        return array(FLOAT64, [math.nan if logprob is None else logprob for logprob in logprobs]).tobytes()
 
 
 def _joined(texts: list[str]) -> str:

@@ -26,9 +26,12 @@ _LEGAL: Final = re.compile(r"[A-Za-z0-9._-]*")
 """What Kafka takes in a topic's name. Groups and instances keep to it too: transactional ids are put together of them."""
 _NOT_SETTINGS: Final = frozenset(
     PREFIX + name
-    for name in ("CACHE", "TEST_BROKER", "REQUIRE_KAFKA", "ISSUED_BY", "SIGN_WITH", "FUZZED_BODIES", "FUZZ_SEED")
+    for name in (
+        *("NATIVE", "CACHE", "ISSUED_BY", "SIGN_WITH"),
+        *("TEST_BROKER", "REQUIRE_KAFKA", "REQUIRE_NATIVE", "FUZZED_BODIES", "FUZZ_SEED"),
+    )
 )
-"""Variables that are read elsewhere: by `secondlook control`, the local Kafka and this project's tests."""
+"""Variables that are read elsewhere: by the featurizers, `secondlook control`, the local Kafka and this project's tests."""
 _SERVICE_LINK: Final = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )

@@ -8,14 +8,15 @@ ROOT = Path(__file__).parents[1]
 
 
 def _on_disk() -> set[str]:
-    """Every folder at the top that git keeps, and every package in one of these."""
+    """Every folder at the top that git keeps, and every package, or crate, in one of these."""
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
     top = {
         folder.name
         for folder in ROOT.iterdir()
         if folder.is_dir() and folder.name[0] != "." and not any(fnmatch(folder.name, one) for one in ignored)
     }
-    packages = {init.parent.relative_to(ROOT) for name in top for init in (ROOT / name).glob("*/__init__.py")}
+    roots = (root for kind in ("__init__.py", "Cargo.toml") for name in top for root in (ROOT / name).glob(f"*/{kind}"))
+    packages = {root.parent.relative_to(ROOT) for root in roots}
     return top | {package.as_posix() for package in packages}
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from featurizers import SecondlookError
+from featurizers import SecondlookError, readers
 from streams.settings import KAFKA_PREFIX, SETTINGS, Settings, default_text, flag, load_settings, settings_markdown
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -129,7 +129,7 @@ def settings_from(options: dict[str, Any]) -> Settings:
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="secondlook")
+@click.version_option(package_name="secondlook", message=f"secondlook, version %(version)s, {readers.reader}")
 def main() -> None:
     """Decide, in a Kafka stream, which verdicts of an LLM moderator can be acted on and which need a second look."""
 

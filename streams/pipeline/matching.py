@@ -6,13 +6,14 @@ are already there instead of timing their requests out.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Annotated
 
 import msgspec
 
-from featurizers import Response, ResponseError, decode
+from featurizers import Response, ResponseError, decode, decode_ahead
 from streams.pipeline.assignment import Place
 from streams.pipeline.decided import Decided
 from streams.pipeline.gate import MAX_NAME, Gate, Refused
@@ -74,12 +75,14 @@ class Arrivals:
 
     `offsets` are the next offsets of the partitions that reading went on in; `frontiers` the times (ms) up to which
     everything in a partition has been read; `caught_up` the partitions that had been read to their end before these came.
+    `answers` are what was read of each record's answer on the way here, if anything.
     """
 
     records: list[Record]
     offsets: Mapping[Place, int]
     frontiers: Mapping[Place, int]
     caught_up: Collection[Place] = frozenset()
+    answers: Sequence[Response | None] | None = None
 
 
 @dataclass(slots=True)
@@ -120,9 +123,9 @@ class Matcher:
     def match(self, stores: Stores, arrivals: Arrivals, *, now: int) -> Matched:
         """Match one batch against the stores of its assignment, and change them. `now` is in ms of the broker's clock."""
         matched = Matched()
-        for record in arrivals.records:
+        for record, answer in zip(arrivals.records, arrivals.answers or repeat(None), strict=False):
             try:
-                self._take(stores[record.partition], record, arrivals, matched, now)
+                self._take(stores[record.partition], record, answer, arrivals, matched, now)
             except Refused as problem:
                 matched.dead.append(Dead(record, problem.code, problem.message, problem.carried))
             except Exception as problem:  # noqa: BLE001 - whatever it is, it concerns this record: the others go on
@@ -146,7 +149,15 @@ class Matcher:
                 matched.deletable[partition] = store.deletable
         matched.touched = frozenset(touched)
 
-    def _take(self, store: PartitionStore, record: Record, arrivals: Arrivals, matched: Matched, now: int) -> None:
+    def _take(
+        self,
+        store: PartitionStore,
+        record: Record,
+        answer: Response | None,
+        arrivals: Arrivals,
+        matched: Matched,
+        now: int,
+    ) -> None:
         """Match one record. Stores are changed last, after everything that a record can make fail."""
         self._gate.admit(record)
         deadline = self._deadline(record, now, caught_up=(record.source, record.partition) in arrivals.caught_up)
@@ -155,7 +166,7 @@ class Matcher:
         if record.source == REQUESTS:
             self._take_request(store, record, deadline, matched)
         else:
-            self._take_response(store, record, deadline, matched)
+            self._take_response(store, record, answer, deadline, matched)
 
     def _take_request(self, store: PartitionStore, record: Record, deadline: int, matched: Matched) -> None:
         request = read_request(record)
@@ -175,8 +186,10 @@ class Matcher:
         store.decided.add(request_id, Decided.ANSWERED)
         matched.cases.append(_case(request, record, response, reason, answer.record))
 
-    def _take_response(self, store: PartitionStore, record: Record, deadline: int, matched: Matched) -> None:
-        request_id, response, reason = _read_answer(record, matched)
+    def _take_response(
+        self, store: PartitionStore, record: Record, answer: Response | None, deadline: int, matched: Matched
+    ) -> None:
+        request_id, response, reason = _read_answer(record, matched, answer)
         decided = store.decided.get(request_id)
         if decided is Decided.TIMED_OUT:
             raise Refused(
@@ -244,10 +257,12 @@ def _case(
     return Case(request.request_id, request.policy, record, response, reason, answer, request.tenant or UNREADABLE)
 
 
-def _read_answer(record: Record, matched: Matched) -> tuple[str, Response | None, Reason | None]:
+def _read_answer(
+    record: Record, matched: Matched, answer: Response | None = None
+) -> tuple[str, Response | None, Reason | None]:
     """As `read_response`; an answer that secondlook itself fails on is one that can't be scored."""
     try:
-        return read_response(record)
+        return read_response(record, answer)
     except Refused:
         raise
     except Exception as problem:  # noqa: BLE001 - its request goes to a human, and the others go on
@@ -289,11 +304,16 @@ def _decode_any_tenant(value: bytes) -> Request:
     return request
 
 
-def read_response(record: Record) -> tuple[str, Response | None, Reason | None]:
-    """A response record's request id, and its answer or the reason why there is none to score."""
-    response, reason = None, None
+def read_ahead(records: Sequence[Record]) -> list[Response | None]:
+    """What the native reader can read of each record's answer; for a thread beside the pipeline's."""
+    return decode_ahead([(record.value or b"") if record.source == RESPONSES else b"" for record in records])
+
+
+def read_response(record: Record, answer: Response | None = None) -> tuple[str, Response | None, Reason | None]:
+    """A response record's request id, and its answer (read here, unless it is given) or the reason why there is none to score."""
+    response, reason = answer, None
     try:
-        response = decode(record.value or b"")
+        response = answer or decode(record.value or b"")
         request_id = response.request_id
     except ResponseError as problem:
         if problem.code == "not_a_record":

@@ -6,6 +6,7 @@ from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from featurizers import readers
 from streams.pipeline.assignment import Place
 from streams.pipeline.budget import Finding
 from streams.pipeline.controls import Controls
@@ -81,6 +82,8 @@ class Metrics:
         self._batch_seconds = Histogram(
             "secondlook_batch_seconds", "From a batch's poll to its commit.", buckets=_SECONDS, registry=registry
         )
+        self._reader = Gauge("secondlook_reader_info", "What reads the answers.", ["reader"], registry=registry)
+        self._reader.labels(readers.reader.name).set(1)
         self.model_failures = Counter("secondlook_model_failures", "Batches the model failed on.", registry=registry)
         self._shadow = Counter(
             "secondlook_shadow_decisions",

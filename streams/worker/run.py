@@ -17,7 +17,7 @@ import mode
 from confluent_kafka import TopicPartition
 from mode.types import ServiceT
 
-from featurizers import OutcomeSpec, SpecBook, load_spec, load_specs
+from featurizers import OutcomeSpec, SpecBook, load_spec, load_specs, readers
 from streams.errors import SettingsError, TopicError
 from streams.kafka.budget_keeper import BudgetKeeper
 from streams.kafka.clients import base_config
@@ -135,7 +135,10 @@ class Stream(mode.Service):
         self.budgets.start()
         self._app.flow_control.resume()  # Faust holds channels back until its own (absent) consumer is ready
         await self.source.start()
-        log.info("worker started", extra={"worker": self.name, "settings": self.settings.masked()})
+        log.info(
+            "worker started",
+            extra={"worker": self.name, "reader": str(readers.reader), "settings": self.settings.masked()},
+        )
 
     @mode.Service.task
     async def _read(self) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -135,3 +136,26 @@ def verdict() -> list[Token]:
         ("0", ln(0.4), {"5": ln(0.6), "0": ln(0.4)}),
         ("}", ln(0.99), {"}": ln(0.99), ",": ln(0.01)}),
     ]
+
+
+@pytest.fixture(scope="session")
+def native_reader() -> Any:
+    """The native reader; where it is not built its tests are skipped, unless it must be there."""
+    from featurizers import readers
+
+    reader = readers.load("")
+    if reader.name != "native" and not os.environ.get("SECONDLOOK_REQUIRE_NATIVE"):
+        pytest.skip(f"{reader.why}: `make native` needs cargo")
+    assert reader.name == "native", reader.why
+    return reader
+
+
+@pytest.fixture(scope="module", params=["python", "native"])
+def each_reader(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests that hold with either reader."""
+    from featurizers import readers
+
+    chosen = readers.python("a test") if request.param == "python" else request.getfixturevalue("native_reader")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "reader", chosen)
+        yield

@@ -9,6 +9,8 @@ import pytest
 
 from featurizers import explain, load_spec
 
+pytestmark = pytest.mark.usefixtures("each_reader")
+
 CASES = Path(__file__).parent / "cases"
 EXPECTED = [json.loads(line) for line in (CASES / "expected.jsonl").read_text().splitlines()]
 

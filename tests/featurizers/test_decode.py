@@ -7,6 +7,8 @@ import pytest
 
 from featurizers import PROVIDERS, ResponseError, decode
 
+pytestmark = pytest.mark.usefixtures("each_reader")
+
 NO_RECORDS = {
     "empty": b"",
     "text": b"not json",

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from featurizers import PRESETS, SCHEMA, ResponseError, SpecError, decode, featurize, load_spec
 from scoring import RECORDING, read_recording
 
+pytestmark = pytest.mark.usefixtures("each_reader")
+
 LPP = PRESETS["lpp"]
 RECORDED = [bytes(item.response) for item in read_recording(RECORDING)]
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("each_reader")
+
 Values = Callable[..., dict[str, float]]
 ln = math.log
 

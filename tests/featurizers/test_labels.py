@@ -9,6 +9,8 @@ import pytest
 
 from featurizers import PRESETS, SCHEMA, OutcomeSpec, decode, featurize
 
+pytestmark = pytest.mark.usefixtures("each_reader")
+
 Values = Callable[..., dict[str, float]]
 ln = math.log
 

@@ -10,6 +10,8 @@ import pytest
 
 from featurizers import PRESETS, PROVIDERS, SCHEMA, Response, decode, featurize
 
+pytestmark = pytest.mark.usefixtures("each_reader")
+
 Body = Callable[..., dict[str, Any]]
 ln = math.log
 

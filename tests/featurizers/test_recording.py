@@ -12,6 +12,8 @@ import pytest
 
 from featurizers import PRESETS, SCHEMA, decode, featurize
 
+pytestmark = pytest.mark.usefixtures("each_reader")
+
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "scoring/recordings/qwen2.5-coder-1.5b-instruct.jsonl.xz"
 

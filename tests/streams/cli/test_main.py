@@ -1,5 +1,6 @@
 """The command line itself: what its help shows, and that every error is one line."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ NOWHERE = "127.0.0.1:1"
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
+
+
+def test_the_version_says_what_reads_the_answers() -> None:
+    """Whether the native reader was found."""
+    assert re.fullmatch(r"secondlook, version [\d.]+, (native|python) reader.*\n", run("--version").output)
 
 
 @pytest.mark.parametrize("group", [[], ["topics"], ["dead-letters"]])

@@ -3,11 +3,14 @@
 import json
 
 import pytest
+from msgspec.structs import replace
 
+from featurizers import decode
 from streams.contracts.headers import CONNECT
 from streams.pipeline import matching
 from streams.pipeline.dead_letters import dead_letter
 from streams.pipeline.ledger import Limits
+from streams.pipeline.matching import Arrivals
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from tests.rig import BODY, NOW, TIMEOUT, Desk, request, response
@@ -22,6 +25,19 @@ def test_request_and_response_meet_in_either_order(records: tuple[Record, Record
     (case,) = apart.match(records[1]).cases
     assert ("a", "hate", None) == (case.request_id, case.policy, case.reason)
     assert case.response is not None
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_answer_that_was_read_on_the_way_is_not_read_again(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be read there is read here."""
+    records = [request(), response()]
+    read = decode(records[1].value or b"")
+    monkeypatch.setattr(matching, "decode", lambda _: read_here)
+    read_here = replace(read, llm="read here")
+    desk = Desk()
+    arrivals = Arrivals(records, {}, {}, answers=[None, read if known else None])
+    (case,) = desk.matcher.match(desk.assignment.stores, arrivals, now=NOW).cases
+    assert case.response is (read if known else read_here)
 
 
 def test_a_request_without_a_response_times_out() -> None:

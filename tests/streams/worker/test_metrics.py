@@ -4,6 +4,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from featurizers import readers
 from streams.pipeline.budget import BudgetState, Finding
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Holdings
@@ -83,6 +86,12 @@ def test_the_shadow_shows_its_model_or_that_it_is_left_out() -> None:
         assert f'secondlook_model_info{{name="stub",sha256="{model and model.sha256}"}} 1.0' in lines
         told = [one for one in lines if one.startswith("secondlook_shadow_info{")]
         assert [f'secondlook_shadow_info{{name="{name}",sha256="{"a" * 64}"}} 1.0' for name in names] == told
+
+
+def test_the_reader_that_runs_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator sees where the native one is missing."""
+    monkeypatch.setattr(readers, "reader", readers.python("not built"))
+    assert 'secondlook_reader_info{reader="python"} 1.0' in page(Metrics())
 
 
 def test_the_controls_show_whether_they_are_honoured() -> None:
