@@ -27,10 +27,8 @@ from scoring.evaluation.diagnostics import (
 from scoring.evaluation.ruling import Ruling, auroc, cost, paired_difference, rule_at, summarise
 from scoring.evaluation.words import conclusions
 from scoring.model import ErrorModel
-from scoring.thresholds import ACCOUNTINGS, Accounting, cheapest_threshold, cost_threshold
+from scoring.thresholds import ACCOUNTINGS, COST_RATIO, Accounting, cheapest_threshold, cost_threshold
 
-COST_RATIO = 0.64
-"""The paper's c_rev / c_mis."""
 COST_BAND = tuple(round(0.4 + 0.05 * i, 2) for i in range(11))
 """The paper's sensitivity range of c_rev / c_mis."""
 REPLICATES = 2000
