@@ -7,6 +7,7 @@ The control messages' schema comes from their structs; the other schemas are wri
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,6 +49,7 @@ def control_schema() -> dict[str, Any]:
     """The JSON Schema of control messages, from their structs."""
     schema = msgspec.json.schema(ControlMessage)
     for message in schema["$defs"].values():
+        message["description"] = cleandoc(message["description"])  # from Python 3.13 on the compiler does it
         message["properties"]["type"]["description"] = "What to change."  # the one field that the structs do not state
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
