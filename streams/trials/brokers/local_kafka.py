@@ -77,7 +77,6 @@ class LocalKafka:
         self.bootstrap = ",".join(f"{HOST}:{node.port}" for node in self._nodes)
 
     def __enter__(self) -> Self:
-        """Start the cluster."""
         try:
             self.start()
         except BaseException:
@@ -88,7 +87,6 @@ class LocalKafka:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the cluster, and remove its records if they were temporary."""
         self.close()
 
     @property
