@@ -177,7 +177,9 @@ class LocalKafka:
             in_sync=max(1, replicas - 1),
         )
         node.settings.write_text(filled, encoding="utf-8")
-        command = [*java, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
+        if (node.folder / "log" / "meta.properties").exists():
+            return
+        command = [*java, "kafka.tools.StorageTool", "format"]
         done = subprocess.run(  # noqa: S603 (fixed arguments)
             [*command, f"--cluster-id={self._cluster_id()}", f"--config={node.settings}"],
             stdout=subprocess.PIPE,
