@@ -7,6 +7,7 @@ The control messages' schema comes from their structs; the other schemas are wri
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import ControlMessage
 from streams.pipeline.reasons import DEAD_LETTERS, REASONS, REFUSALS
 from streams.settings import settings_markdown
-from streams.worker.metrics import Metrics
+from streams.worker.metrics import TOLD, Metrics
 
 COMMAND: Final = "make docs"
 
@@ -48,6 +49,7 @@ def control_schema() -> dict[str, Any]:
     """The JSON Schema of control messages, from their structs."""
     schema = msgspec.json.schema(ControlMessage)
     for message in schema["$defs"].values():
+        message["description"] = cleandoc(message["description"])  # from Python 3.13 on the compiler does it
         message["properties"]["type"]["description"] = "What to change."  # the one field that the structs do not state
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -151,15 +153,16 @@ def _retention(config: Mapping[str, str]) -> str:
 
 def _metrics() -> str:
     rows = []
-    metrics = Metrics()
-    for metric in (*vars(metrics).values(), *vars(metrics.controls).values()):
-        if not isinstance(metric, MetricWrapperBase):
-            continue
-        (about,) = metric.describe()
-        name = about.name + ("_total" if about.type == "counter" else "")
-        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - no public way to a metric's labels
-        rows.append((f"`{name}`", about.type, labels, about.documentation))
-    return _table(("metric", "type", "labels", "what it counts"), rows)
+    for metric in vars(Metrics()).values():
+        if isinstance(metric, MetricWrapperBase):
+            (about,) = metric.describe()
+            name = about.name + ("_total" if about.type == "counter" else "")
+            rows.append((name, about.type, metric._labelnames, about.documentation))  # noqa: SLF001 - no public way to its labels
+    rows += [(one.name, one.type, one.labels, one.about) for one in TOLD]
+    cells = (
+        (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), about) for name, kind, labels, about in rows
+    )
+    return _table(("metric", "type", "labels", "what it counts"), cells)
 
 
 def _contracts() -> str:

@@ -81,13 +81,8 @@ def fitting(value: bytes, provider: str | None = None) -> list[Explanation]:
 
 def _why_missing(name: str, response: Response, located: Located) -> str:
     part = next((part for part in ("confidence", "rationale") if part in name), None)
-    span = (
-        located.outcome_span
-        if part is None
-        else located.confidence_span
-        if part == "confidence"
-        else located.rationale_span
-    )
+    spans = {None: located.outcome_span, "confidence": located.confidence_span, "rationale": located.rationale_span}
+    span = spans[part]
     of_label = name.startswith(("outcome", "q_"))
     if of_label and located.outcome < 0:
         return "the answer has no outcome"

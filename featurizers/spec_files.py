@@ -80,18 +80,23 @@ def load_rule(path: Path) -> tuple[Match, OutcomeSpec]:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SpecError(f"outcome spec {path}: {_plainly(str(error))}") from None
     name = file.name or path.stem
-    if file.preset is not None:
-        if file.preset not in PRESETS:
-            raise SpecError(f"outcome spec {name!r}: there is no preset {file.preset!r}; give {', '.join(PRESETS)}")
-        own = _SpecFile(preset=file.preset, match=file.match, name=file.name)
-        if file != own:
-            raise SpecError(f"outcome spec {name!r}: beside `preset` stand `name` and `match` only")
-        return file.match, replace(PRESETS[file.preset], name=name)
+    return file.match, _own_spec(file, name) if file.preset is None else _named_preset(file, file.preset, name)
+
+
+def _named_preset(file: _SpecFile, preset: str, name: str) -> OutcomeSpec:
+    if preset not in PRESETS:
+        raise SpecError(f"outcome spec {name!r}: there is no preset {preset!r}; give {', '.join(PRESETS)}")
+    if file != _SpecFile(preset=preset, match=file.match, name=file.name):
+        raise SpecError(f"outcome spec {name!r}: beside `preset` stand `name` and `match` only")
+    return replace(PRESETS[preset], name=name)
+
+
+def _own_spec(file: _SpecFile, name: str) -> OutcomeSpec:
     if file.labels is None and file.score is None:
         raise SpecError(
             f"outcome spec {name!r}: `labels` are missing: give the strings that mean 0 and 1, or a `score`"
         )
-    spec = OutcomeSpec(
+    return OutcomeSpec(
         name=name,
         labels=() if file.labels is None else tuple(tuple(file.labels.get(code, ())) for code in ("0", "1", "2", "3")),
         where=file.where,  # type: ignore[arg-type] # checked by OutcomeSpec, with a better message
@@ -113,7 +118,6 @@ def load_rule(path: Path) -> tuple[Match, OutcomeSpec]:
         may_be_cut=file.may_be_cut,
         refusal=file.refusal,
     )
-    return file.match, spec
 
 
 def _reasoning(setting: str | tuple[str, str], name: str) -> Reasoning:

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from featurizers import SCHEMA, FeatureSchema
+from featurizers import SCHEMA
 from scoring.errors import ModelError
 from scoring.inputs import Inputs
 
@@ -40,19 +40,19 @@ class ErrorModel:
     estimator), `terms` (k names of the contributions' columns), `card` (the whole model card).
     """
 
-    def __init__(self, onnx: bytes, *, schema: FeatureSchema = SCHEMA) -> None:
+    def __init__(self, onnx: bytes) -> None:
         self._session = _open(onnx)
         self.sha256 = hashlib.sha256(onnx).hexdigest()
         self.card = _read_card(self._session)
         try:
-            _check_schema(self.card, schema)
+            _check_schema(self.card)
             self.name: str = self.card["name"]
             self.schema: str = self.card["schema"]["id"]
             self.policies: frozenset[str] = frozenset(self.card["policies"])
             self.terms: tuple[str, ...] = tuple(self.card["terms"])
             self._inputs = Inputs(tuple(self.card["inputs"]["policies"]))
             self._never_missing: list[str] = self.card["inputs"]["never_missing"]
-            self._needed = [schema.names.index(name) for name in self._never_missing]
+            self._needed = [SCHEMA.names.index(name) for name in self._never_missing]
         except (KeyError, TypeError) as error:
             raise ModelError(f"The model's card lacks or garbles {error}: retrain with `secondlook train`.") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -82,17 +82,17 @@ class ErrorModel:
         return [name for name, gone in zip(self._never_missing, missing, strict=True) if gone]
 
 
-def load_model(path: Path, *, schema: FeatureSchema = SCHEMA) -> ErrorModel:
+def load_model(path: Path) -> ErrorModel:
     """Load from a model directory (its `current`), from `DIR/<sha256>`, or from an .onnx file.
 
-    Raises ModelError when the file is missing or changed, or when its features differ from `schema`.
+    Raises ModelError when the file is missing or changed, or when its features are not the featurizer's.
     """
     file = model_file(path)
     try:
         onnx = file.read_bytes()
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error}. Build a model with `secondlook train`.") from error
-    model = ErrorModel(onnx, schema=schema)
+    model = ErrorModel(onnx)
     is_addressed = len(file.parent.name) == len(model.sha256) and file.name == "model.onnx"
     if is_addressed and file.parent.name != model.sha256:
         raise ModelError(
@@ -144,9 +144,9 @@ def _read_card(session: onnxruntime.InferenceSession) -> dict[str, Any]:
     return card
 
 
-def _check_schema(card: dict[str, Any], schema: FeatureSchema) -> None:
-    theirs, ours = tuple(card["schema"]["names"]), tuple(schema.names)
-    if card["schema"]["id"] == schema.id and theirs == ours:
+def _check_schema(card: dict[str, Any]) -> None:
+    theirs, ours = tuple(card["schema"]["names"]), SCHEMA.names
+    if card["schema"]["id"] == SCHEMA.id and theirs == ours:
         return
     lacking = [name for name in ours if name not in theirs]
     unknown = [name for name in theirs if name not in ours]
@@ -156,6 +156,6 @@ def _check_schema(card: dict[str, Any], schema: FeatureSchema) -> None:
         *(["the order of the features differs"] if not lacking and not unknown and theirs != ours else []),
     ]
     raise ModelError(
-        f"The model expects feature schema {card['schema']['id']}, the featurizer gives {schema.id}: "
+        f"The model expects feature schema {card['schema']['id']}, the featurizer gives {SCHEMA.id}: "
         f"{'; '.join(differences) or 'the same names with another meaning'}. Retrain with `secondlook train`."
     )

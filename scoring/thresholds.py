@@ -14,6 +14,8 @@ from scoring.errors import ThresholdError
 
 Accounting = Literal["false-discovery", "review-charged"]
 ACCOUNTINGS: tuple[Accounting, ...] = ("false-discovery", "review-charged")
+COST_RATIO = 0.64
+"""The paper's c_rev / c_mis."""
 
 
 def cost_threshold(accounting: str, *, review: float, mistake: float) -> float:

@@ -191,7 +191,7 @@ class Settings:
         500_000,
         _count,
         "ids",
-        "Most decided requests that are remembered (about 180 bytes each); beyond it the oldest are forgotten early.",
+        "Most decided requests that are remembered (about 130 bytes each); beyond it the oldest are forgotten early.",
     )
     batch_size: int = _setting(500, _batch_size, "records", "Most records in one batch (and transaction).")
     batch_linger: float = _setting(0.01, _positive, "s", "How long a batch may wait to fill.")

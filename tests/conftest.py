@@ -2,10 +2,21 @@
 
 import fcntl
 import os
+import pickle
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from scoring.training import Trained
+
+# How long an example takes is the machine's business.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -13,27 +24,50 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "tests/kafka/" not in item.nodeid and "tests/streams/worker/" not in item.nodeid)
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A file or folder of the temporary directory, made by the first of a run's processes; the others wait for it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        path = factory.mktemp(name) / name
+        make(path)
+        return path
+    path = factory.getbasetemp().parent / name
+    made = path.with_suffix(".made")
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make(path)
+            made.touch()
+    return path
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory, trained by the command that a user runs, on the shipped recording."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return _trained(tmp_path_factory.mktemp("models"))
-    # One training for all processes of a run: the first one trains, the others wait for it.
-    shared = tmp_path_factory.getbasetemp().parent / "models"
-    with shared.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return shared if (shared / "current").exists() else _trained(shared)
-
-
-def _trained(folder: Path) -> Path:
     from click.testing import CliRunner
 
     from scoring import RECORDING
     from streams.cli.main import main
 
-    result = CliRunner().invoke(main, ["train", "--data", str(RECORDING), "--out", str(folder)], catch_exceptions=False)
-    assert 0 == result.exit_code, result.output
-    return folder
+    def train(folder: Path) -> None:
+        arguments = ["train", "--data", str(RECORDING), "--out", str(folder)]
+        result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+        assert 0 == result.exit_code, result.output
+
+    return once(tmp_path_factory, "models", train)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
+    """The default model, trained by the library."""
+    from scoring import RECORDING, read_recording
+    from scoring.data import from_items
+    from scoring.training import train
+
+    def write(path: Path) -> None:
+        path.write_bytes(pickle.dumps(train(from_items(read_recording(RECORDING)))))
+
+    model: Trained = pickle.loads(once(tmp_path_factory, "trained", write).read_bytes())
+    return model
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
-from scoring.evaluation.ruling import Ruling, rule_at
-from scoring.thresholds import ACCOUNTINGS, cheapest_threshold
+from scoring.evaluation.ruling import Ruling, rule_at, rule_at_cheapest
+from scoring.thresholds import ACCOUNTINGS
 
 Floats = NDArray[np.float64]
 
@@ -60,13 +60,7 @@ def rule(name: str, train: Dataset, test: Dataset, review: float) -> Ruling:
     else:
         rates = _ErrorRates(train, by_policy=name == "label-and-policy")
         seen, scores = rates.score(train), rates.score(test)
-    return rule_at(
-        scores,
-        {
-            accounting: cheapest_threshold(seen, train.errors, accounting, review=review, mistake=1.0)
-            for accounting in ACCOUNTINGS
-        },
-    )
+    return rule_at_cheapest(scores, seen, train.errors, review)
 
 
 class _ErrorRates:

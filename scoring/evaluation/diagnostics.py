@@ -24,6 +24,8 @@ SMALLEST_SLICE = 20
 COVERAGES = tuple(round(0.05 * i, 2) for i in range(1, 21))
 RISKS = (0.02, 0.05, 0.1, 0.15, 0.2)
 DELTA = 0.1
+_SHUFFLES = 10
+_REPLICATES = 1000
 
 
 def calibration_table(probabilities: Floats, errors: Bools) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def _slice(model: Ruling, rates: Ruling, errors: Bools, rows: Rows, review: floa
     }
 
 
-def effects(model: ErrorModel, data: Dataset, repeats: int = 10) -> list[dict[str, Any]]:
+def effects(model: ErrorModel, data: Dataset) -> list[dict[str, Any]]:
     """What each predictor is worth: the loss of AUROC when its column (or the policy) is shuffled, and its direction.
 
     `direction` is the correlation of the predictor's ranks with those of P(E), equal values sharing one: positive means that higher values look riskier.
@@ -113,7 +115,7 @@ def effects(model: ErrorModel, data: Dataset, repeats: int = 10) -> list[dict[st
 
     base = scored(data.values, data.policies)
     whole = metrics.auroc(base, data.errors, one)[0]
-    orders = [rng.permutation(len(data)) for _ in range(repeats)]
+    orders = [rng.permutation(len(data)) for _ in range(_SHUFFLES)]
     found = []
     for i, name in enumerate((*SCHEMA.names, "policy")):
         losses = []
@@ -129,13 +131,13 @@ def effects(model: ErrorModel, data: Dataset, repeats: int = 10) -> list[dict[st
     return sorted(found, key=lambda entry: -float(entry["auroc_loss"] or 0))
 
 
-def failure_conditions(data: Dataset, seed: int, replicates: int = 1000) -> dict[str, list[dict[str, Any]]]:
+def failure_conditions(data: Dataset, seed: int) -> dict[str, list[dict[str, Any]]]:
     """Mean probability of outcomes 3 (policy gap, by policy) and 2 (evidence deficiency, by every dimension).
 
     `excess` is the mean of the slice minus that of all other rows, with its interval; an interval above zero shows the
     condition. All held-out rows count, those with outcomes 2 and 3 above all.
     """
-    found: dict[str, list[dict[str, Any]]] = Bootstrap(data.groups, replicates, seed).estimate(
+    found: dict[str, list[dict[str, Any]]] = Bootstrap(data.groups, _REPLICATES, seed).estimate(
         {
             "policy_gap": _excesses(data, "q_policy_gap", 3, ("policy",)),
             "evidence_deficiency": _excesses(data, "q_evidence_deficiency", 2, DIMENSIONS),

@@ -24,13 +24,11 @@ from scoring.evaluation.diagnostics import (
     risk_coverage,
     slices,
 )
-from scoring.evaluation.ruling import Ruling, auroc, cost, paired_difference, rule_at, summarise
+from scoring.evaluation.ruling import Ruling, auroc, cost, paired_difference, rule_at, rule_at_cheapest, summarise
 from scoring.evaluation.words import conclusions
 from scoring.model import ErrorModel
-from scoring.thresholds import ACCOUNTINGS, Accounting, cheapest_threshold, cost_threshold
+from scoring.thresholds import ACCOUNTINGS, COST_RATIO, Accounting, cost_threshold
 
-COST_RATIO = 0.64
-"""The paper's c_rev / c_mis."""
 COST_BAND = tuple(round(0.4 + 0.05 * i, 2) for i in range(11))
 """The paper's sensitivity range of c_rev / c_mis."""
 REPLICATES = 2000
@@ -53,13 +51,7 @@ class Trial:
             return rule_at(
                 self.test_scores, {name: cost_threshold(name, review=review, mistake=1.0) for name in ACCOUNTINGS}
             )
-        return rule_at(
-            self.test_scores,
-            {
-                name: cheapest_threshold(self.train_scores, self.train.errors, name, review=review, mistake=1.0)
-                for name in ACCOUNTINGS
-            },
-        )
+        return rule_at_cheapest(self.test_scores, self.train_scores, self.train.errors, review)
 
     def baseline(self, name: str, review: float) -> Ruling:
         """A baseline, its rates and thresholds from the training part."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from scoring.evaluation import metrics
 from scoring.evaluation.bootstrap import Figure
-from scoring.thresholds import ACCOUNTINGS, Accounting
+from scoring.thresholds import ACCOUNTINGS, Accounting, cheapest_threshold
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -30,6 +30,14 @@ class Ruling:
 def rule_at(scores: Floats, thresholds: dict[Accounting, float]) -> Ruling:
     """Escalate every score at or above its accounting's threshold."""
     return Ruling(scores, thresholds, {name: scores >= threshold for name, threshold in thresholds.items()})
+
+
+def rule_at_cheapest(scores: Floats, seen: Floats, errors: Bools, review: float) -> Ruling:
+    """Escalate at the thresholds that are cheapest on training answers: their scores `seen` and E."""
+    return rule_at(
+        scores,
+        {name: cheapest_threshold(seen, errors, name, review=review, mistake=1.0) for name in ACCOUNTINGS},
+    )
 
 
 def join(parts: Sequence[tuple[NDArray[np.int64], Ruling]], n: int) -> Ruling:

@@ -56,9 +56,7 @@ def line_chart(title: str, frame: Frame, lines: Sequence[Line]) -> Markup:
         if band:
             edge = [(x, high) for x, _, high in band] + [(x, low) for x, low, _ in reversed(band)]
             body.append(f'<polygon class="band {line.style}" points="{_path(frame, edge)}"/>')
-    for line in lines:
-        known = [(x, y) for x, y in line.points if y is not None]
-        body.append(f'<polyline class="line {line.style}" points="{_path(frame, known)}"/>')
+    body += _curves(frame, lines)
     legend = "".join(
         f'<span class="key"><svg width="22" height="8" aria-hidden="true"><line class="line {line.style}" x1="0" x2="22" y1="4" y2="4"/></svg>'
         f"{escape(line.name)}</span>"
@@ -73,10 +71,7 @@ def svg_file(title: str, frame: Frame, lines: Sequence[Line]) -> str:
     colours = dict(re.findall(r"--(\w+):(#\w+)", css.split("\n", 1)[0]))
     drawn = (rule for rule in css.splitlines() if rule.startswith((".tick", ".grid", ".line")))
     style = re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], "".join(drawn))
-    body = [_axes(frame)]
-    for line in lines:
-        known = [(x, y) for x, y in line.points if y is not None]
-        body.append(f'<polyline class="line {line.style}" points="{_path(frame, known)}"/>')
+    body = [_axes(frame), *_curves(frame, lines)]
     for row, line in enumerate(lines):
         y = HEIGHT + 14 + 20 * row
         body.append(f'<line class="line {line.style}" x1="{LEFT}" x2="{LEFT + 24}" y1="{y}" y2="{y}"/>')
@@ -155,6 +150,11 @@ def _axes(frame: Frame) -> str:
         f'<text class="label" x="14" y="{centre}" text-anchor="middle" transform="rotate(-90 14 {centre})">{escape(frame.y_label)}</text>'
     )
     return "".join(parts)
+
+
+def _curves(frame: Frame, lines: Sequence[Line]) -> list[str]:
+    known = ((line.style, [(x, y) for x, y in line.points if y is not None]) for line in lines)
+    return [f'<polyline class="line {style}" points="{_path(frame, points)}"/>' for style, points in known]
 
 
 def _path(frame: Frame, points: Sequence[tuple[float, float]]) -> str:

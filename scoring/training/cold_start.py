@@ -1,6 +1,5 @@
 """Models for the first day: one estimator, no labels, the same ONNX format, openly uncalibrated. Needs the `train` extra."""
 
-import json
 from importlib.metadata import version
 from typing import Any
 
@@ -10,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from featurizers import SCHEMA
 from scoring.errors import TrainingError
 from scoring.evaluation.baselines import SINGLE_ESTIMATORS, SingleEstimator
-from scoring.model import CONTRIBUTIONS, INPUT, METADATA_KEY, PROBABILITY
+from scoring.model import CONTRIBUTIONS, INPUT, PROBABILITY
 from scoring.training.export import IR_VERSION, OPSETS, finish
 
 
@@ -34,7 +33,7 @@ def single_estimator_model(name: str) -> tuple[bytes, dict[str, Any]]:
         "Start with everything to humans, collect labels, then train.",
         "libraries": {"onnx": version("onnx")},
     }
-    return finish(_graph(estimator), {METADATA_KEY: json.dumps(card, sort_keys=True)}), card
+    return finish(_graph(estimator), card), card
 
 
 def _graph(estimator: SingleEstimator) -> Any:

@@ -5,6 +5,8 @@ isotonic calibration is off by up to 0.02. So the converter states the formula i
 agrees with scikit-learn to rounding, isotonic steps and tree splits included. Needs the `train` extra.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ from skl2onnx.algebra.onnx_ops import (
 )
 from skl2onnx.common.data_types import FloatTensorType
 
-from scoring.model import CONTRIBUTIONS, INPUT, PROBABILITY
+from scoring.model import CONTRIBUTIONS, INPUT, METADATA_KEY, PROBABILITY
 from scoring.training.calibration import Beta, Calibrator, Isotonic, Platt
 from scoring.training.meta_model import CLIP, Boosted, Expansion, Linear, MetaModel
 
@@ -42,8 +44,8 @@ IR_VERSION = 8
 """Of the year of opset 18, so that older onnxruntimes read the file."""
 
 
-def to_onnx(model: MetaModel, metadata: dict[str, str]) -> bytes:
-    """Serialise a model; the same model gives the same bytes.
+def to_onnx(model: MetaModel, card: Mapping[str, Any]) -> bytes:
+    """Serialise a model with its card; the same two give the same bytes.
 
     Input `predictors` float32 [n, d + policies]; outputs `error_probability` float32 [n] and, for linear learners,
     `contributions` float32 [n, terms]: signed pushes on the log-odds (on the score, where the calibration is not Platt's).
@@ -55,14 +57,14 @@ def to_onnx(model: MetaModel, metadata: dict[str, str]) -> bytes:
     graph = convert_sklearn(
         model, initial_types=[(INPUT, FloatTensorType([None, width]))], target_opset=OPSETS, name="secondlook"
     )
-    return finish(graph, metadata)
+    return finish(graph, card)
 
 
-def finish(model: ModelProto, metadata: dict[str, str]) -> bytes:
-    """Stamp a graph with our name and metadata; the same graph gives the same bytes."""
+def finish(model: ModelProto, card: Mapping[str, Any]) -> bytes:
+    """Stamp a graph with our name and its card; the same two give the same bytes."""
     model.ir_version = IR_VERSION
     model.producer_name, model.producer_version, model.domain, model.doc_string = "secondlook", "", "", ""
-    helper.set_model_props(model, dict(sorted(metadata.items())))
+    helper.set_model_props(model, {METADATA_KEY: json.dumps(card, sort_keys=True)})
     return bytes(model.SerializeToString(deterministic=True))
 
 

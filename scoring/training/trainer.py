@@ -3,7 +3,6 @@
 The same data gives the same bytes: seeds are fixed, rows are put in canonical order, linear algebra runs on one thread.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,14 @@ from scoring.evaluation.bootstrap import Bootstrap, Figure
 from scoring.evaluation.ruling import Ruling, auroc, join, rule_at, summarise
 from scoring.evaluation.words import learned
 from scoring.inputs import Inputs
-from scoring.model import METADATA_KEY
-from scoring.thresholds import ACCOUNTINGS, Accounting, best_f1_threshold, cost_threshold, review_budget_threshold
+from scoring.thresholds import (
+    ACCOUNTINGS,
+    COST_RATIO,
+    Accounting,
+    best_f1_threshold,
+    cost_threshold,
+    review_budget_threshold,
+)
 from scoring.training.calibration import Method
 from scoring.training.checks import policies_of_their_own, refuse_leaks, require_enough
 from scoring.training.cross_validation import OUTER_FOLDS, Fitted, Sample, fit_family, nested_predictions, splits
@@ -32,8 +37,6 @@ from scoring.training.export import to_onnx
 from scoring.training.meta_model import SETTINGS, Family, Linear, MetaModel
 
 SEED = 20261123
-COST_RATIO = 0.64
-"""The paper's c_rev / c_mis."""
 REPEATS = 3
 """Rounds of nested cross-validation, each with folds of its own; the first one's figures are in the card."""
 REPLICATES = 1000
@@ -62,21 +65,14 @@ def train(
     `cost_ratio` is c_rev / c_mis. Raises TrainingError when there are too few wrong or right answers, or when a predictor
     gives the label away; ThresholdError for a ratio that makes no sense.
     """
-    bayes: dict[Accounting, float] = {
-        name: cost_threshold(name, review=cost_ratio, mistake=1.0) for name in ACCOUNTINGS
-    }
+    bayes = {name: cost_threshold(name, review=cost_ratio, mistake=1.0) for name in ACCOUNTINGS}
     part = data.take(~data.held_out).in_canonical_order()
     decided = part.take(part.decided)
     require_enough(decided)
     refuse_leaks(decided)
     inputs = Inputs(policies_of_their_own(decided))
-    sample = Sample(
-        inputs.encode(decided.values, decided.policies),
-        decided.errors,
-        decided.groups,
-        decided.policies,
-        SCHEMA.names,
-    )
+    encoded = inputs.encode(decided.values, decided.policies)
+    sample = Sample(encoded, decided.errors, decided.groups, decided.policies, SCHEMA.names)
     with threadpool_limits(1):
         rounds = [nested_predictions(sample, families, SEED + repeat) for repeat in range(REPEATS)]
         candidates = {key: [rule_at(predicted[key], bayes) for predicted in rounds] for key in rounds[0]}
@@ -86,13 +82,7 @@ def train(
         judged = _judged(first, (family, method), sample, decided, cost_ratio)
     model = fitted.model(method)
     card = {
-        "name": f"{family}-{method}",
-        "kind": "meta-model",
-        "calibrated": True,
-        "schema": {"id": SCHEMA.id, "names": list(SCHEMA.names)},
-        "terms": list(model.scorer.expansion.terms) if isinstance(model.scorer.learner, Linear) else [],
-        "policies": sorted(set(decided.policies)),
-        "inputs": {"policies": list(inputs.policies), "never_missing": _never_missing(decided)},
+        **_served(f"{family}-{method}", model, inputs, decided),
         "data": _describe(part, decided),
         "chosen": {
             "family": family,
@@ -108,7 +98,20 @@ def train(
         "libraries": {library: version(library) for library in LIBRARIES},
         **judged,
     }
-    return Trained(to_onnx(model, {METADATA_KEY: json.dumps(card, sort_keys=True)}), card, model, inputs)
+    return Trained(to_onnx(model, card), card, model, inputs)
+
+
+def _served(name: str, model: MetaModel, inputs: Inputs, decided: Dataset) -> dict[str, Any]:
+    """The part of the card that a worker goes by."""
+    return {
+        "name": name,
+        "kind": "meta-model",
+        "calibrated": True,
+        "schema": {"id": SCHEMA.id, "names": list(SCHEMA.names)},
+        "terms": list(model.scorer.expansion.terms) if isinstance(model.scorer.learner, Linear) else [],
+        "policies": sorted(set(decided.policies)),
+        "inputs": {"policies": list(inputs.policies), "never_missing": _never_missing(decided)},
+    }
 
 
 def _never_missing(decided: Dataset) -> list[str]:

@@ -20,7 +20,7 @@ from streams.cli.main import ResultFile, setting_options, settings_from
 def demo(json_path: Path | None, rate: float, limit: int | None, **options: Any) -> None:
     """Replay recorded LLM answers through a real worker. The threshold is swapped half-way.
 
-    Without --broker it runs on a broker embedded in this program and needs nothing else.
+    Without --broker it starts the embedded broker, and needs nothing but a trained model.
     """
     from streams.trials.demo import run_demo
     from streams.trials.demo.run import write_figures

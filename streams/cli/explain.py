@@ -1,11 +1,11 @@
 """`secondlook explain FILE|REQUEST_ID`: one answer through spec, predictors, model and threshold, as a worker decides it."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 import orjson
-from confluent_kafka import Consumer
 from rich.console import Console
 from rich.text import Text
 
@@ -14,23 +14,17 @@ from featurizers import explain as explained
 from streams.cli.features import as_document, read_saved, render
 from streams.cli.main import setting_options, settings_from
 from streams.errors import TopicError
-from streams.kafka.clients import base_config, legible, reader_config
+from streams.kafka.clients import base_config, legible
 from streams.kafka.control_history import read_history
-from streams.kafka.reading import ends, read_to_end
-from streams.kafka.topics import existing_partitions, load_topics, topic_names
-from streams.pipeline.assignment import Assignment
+from streams.kafka.reading import ends, read_once
+from streams.kafka.topics import existing_partitions, load_topics
 from streams.pipeline.controls import Baseline, Controls, by_settings, honour
-from streams.pipeline.ledger import Limits
-from streams.pipeline.matching import Arrivals, Matcher
-from streams.pipeline.pending import PartitionStore
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.scope import EVERY
-from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import Settings
+from streams.worker.apart import decide_apart
 from streams.worker.models import ModelShelf, baseline
 from streams.worker.run import outcome_specs
-
-_HOUR = 3_600_000
 
 
 @click.command()
@@ -59,9 +53,8 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
     else:
         request, response = _found(settings, what)
         controls = _in_force(settings, given)
-    specs = outcome_specs(settings)
-    decision = _decide(settings, request, response, specs, controls)
-    said = _said(request, response, specs, decision["policy"])
+    decision = _decide(settings, controls, request, response)
+    said = _said(request, response, outcome_specs(settings), decision["policy"])
     missing = said.missing if said is not None else {}
     needed = [] if controls.model is None else controls.model.card["inputs"]["never_missing"]
     lacking = [name for name in needed if name in missing]
@@ -121,13 +114,8 @@ def _found(settings: Settings, request_id: str) -> tuple[Record, Record]:
     found = []
     for role in (REQUESTS, RESPONSES):
         topic = topics[role].name
-        consumer = Consumer(reader_config(settings))
-        try:
-            until = ends(settings, topic, partitions[role])
-            of_id = (one for one in read_to_end(consumer, topic, until) if one.key() == request_id.encode())
-            message = next(of_id, None)
-        finally:
-            consumer.close()
+        with closing(read_once(settings, topic, ends(settings, topic, partitions[role]))) as records:
+            message = next((one for one in records if one.key() == request_id.encode()), None)
         if message is None:
             hint = "and there is no such file" if role == REQUESTS else "its request is there"
             raise TopicError(f"{topic} holds no record of {request_id!r} ({hint})")
@@ -142,16 +130,9 @@ def _in_force(settings: Settings, given: Baseline) -> Controls:
     return honour(log.content, log.version, given, ModelShelf(settings.model, given.model).find)
 
 
-def _decide(
-    settings: Settings, request: Record, response: Record, specs: OutcomeSpec | SpecBook, controls: Controls
-) -> dict[str, Any]:
+def _decide(settings: Settings, controls: Controls, request: Record, response: Record) -> dict[str, Any]:
     """The decision that the stages make of the two records."""
-    limits = Limits(settings.max_pending, settings.max_pending_bytes, settings.max_remembered)
-    matcher = Matcher(response_timeout=_HOUR, limits=limits, max_bytes=settings.max_record_bytes)
-    assignment = Assignment(1, frozenset({0}), None, stores={0: PartitionStore(0, dedup_window=_HOUR)})
-    pipeline = Pipeline(matcher, specs, lambda: controls, topic_names(load_topics()), lambda: _HOUR)
-    polled = Polled(Ticket(1, assignment, {}, 0.0), Arrivals([request, response], {}, {}))
-    outbox = pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled))))
+    outbox = decide_apart(settings, controls, [request, response])
     for output in outbox.outputs:
         if output.topic in {"auto_action", "human_review"}:
             decision: dict[str, Any] = orjson.loads(output.value or b"")

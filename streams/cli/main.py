@@ -189,16 +189,13 @@ def check(**options: Any) -> None:
     """Check the topics. Whether they exist, fit together and are kept as they must be."""
     from streams.errors import TopicError
     from streams.kafka.clients import base_config
-    from streams.kafka.topics import check_configs, check_topics, load_topics
+    from streams.kafka.topics import check_configs, load_topics
 
     settings = settings_from(options)
     wanted = load_topics(settings.topic_prefix)
-    problems = check_topics(base_config(settings), wanted)
-    if not problems:
-        found = check_configs(base_config(settings), wanted, max_record_bytes=settings.max_record_bytes)
-        problems = list(found.errors)
-        for warning in found.warnings:
-            click.echo(f"warning: {warning}", err=True)
-    if problems:
-        raise TopicError("\n".join(problems))
+    found = check_configs(base_config(settings), wanted, max_record_bytes=settings.max_record_bytes)
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if found.errors:
+        raise TopicError("\n".join(found.errors))
     click.echo(f"{len(wanted)} topics on {settings.broker} are as they must be")

@@ -84,8 +84,9 @@ def stress(
 ) -> None:
     """Break things, and count what is lost. Requests and answers are sent meanwhile, and each must be decided once and rightly.
 
-    It makes topics of its own and removes them. Exit code 1 when anything was lost or decided for a wrong reason, when
-    anything was decided twice exactly once, when a worker ended by itself, or beyond the limits given.
+    It makes topics of its own and removes them. Exit code 1 when anything was lost, damaged or decided for a wrong reason,
+    when a dead letter never came, when anything was decided twice exactly once, when a worker ended by itself, or beyond the
+    limits given.
     """
     from streams.trials.stress import Limits, Options, Shares, breaches, closing_tables, figures, run_stress
 

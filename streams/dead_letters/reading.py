@@ -7,7 +7,7 @@ from confluent_kafka import Consumer
 
 from streams.errors import LetterError
 from streams.kafka.clients import Consumed, base_config, legible, reader_config
-from streams.kafka.reading import ends, read_to_end
+from streams.kafka.reading import ends, read_once, read_to_end
 from streams.kafka.topics import Topic, existing_partitions, load_topics
 from streams.settings import Settings
 
@@ -42,11 +42,7 @@ def letter_ends(settings: Settings) -> dict[int, int]:
 def read_letters(settings: Settings) -> Iterator[Consumed]:
     """Every letter that stands in the topic now."""
     until = letter_ends(settings)
-    consumer = Consumer(reader_config(settings))
-    try:
-        yield from below(until, read_to_end(consumer, dead_letter_topic(settings).name, until))
-    finally:
-        consumer.close()
+    return below(until, read_once(settings, dead_letter_topic(settings).name, until))
 
 
 def letters_at(settings: Settings, positions: Iterable[Spot]) -> list[Consumed]:

@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Collection
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from scoring import ModelError
 from streams.errors import BrokerError
-from streams.kafka.clients import producer_config, reader_config
-from streams.kafka.reading import read_to_end, watermarks
+from streams.kafka.clients import producer_config
+from streams.kafka.reading import read_once, watermarks
 from streams.kafka.topics import BATCH_FRAMING, load_topics, topic_names
 from streams.pipeline.model_chunks import CHUNK, LARGEST, Chunks, split
 from streams.settings import Settings
@@ -27,12 +27,8 @@ def read_models(settings: Settings, wanted: Collection[str] | None = None) -> Ch
     topic = models_topic(settings)
     low, high = watermarks(settings, topic, [0])[0]
     found = Chunks(wanted)
-    consumer = Consumer(reader_config(settings))
-    try:
-        for message in read_to_end(consumer, topic, {0: high}, {0: low}):
-            found.take(message.key(), message.value())
-    finally:
-        consumer.close()
+    for message in read_once(settings, topic, {0: high}, {0: low}):
+        found.take(message.key(), message.value())
     return found
 
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from types import MappingProxyType
 
 from confluent_kafka import (
@@ -117,6 +118,22 @@ def read_to_end(
         progress.check({partition: (reached[partition], until[partition]) for partition in missing})
 
 
+def read_once(
+    settings: Settings,
+    topic: str,
+    until: Mapping[int, int],
+    start: Mapping[int, int] = _FROM_THE_BEGINNING,
+    *,
+    patience: float = 60.0,
+) -> Generator[Consumed]:
+    """As `read_to_end`, by a consumer of its own, which belongs to no group and leaves no trace: committed records only."""
+    consumer = Consumer(reader_config(settings))
+    try:
+        yield from read_to_end(consumer, topic, until, start, patience=patience)
+    finally:
+        consumer.close()
+
+
 def holds_records(
     settings: Settings, topic: str, partition: int, gaps: Sequence[tuple[int, int]], *, patience: float
 ) -> bool:
@@ -124,13 +141,9 @@ def holds_records(
 
     Raises BrokerError when it finds none and does not come to the end within `patience` seconds.
     """
-    consumer = Consumer(reader_config(settings))
     until, start = {partition: gaps[-1][1]}, {partition: gaps[0][0]}
-    try:
-        found = read_to_end(consumer, topic, until, start, patience=patience)
+    with closing(read_once(settings, topic, until, start, patience=patience)) as found:
         return any(first <= message.offset() < end for message in found for first, end in gaps)
-    finally:
-        consumer.close()
 
 
 def mends_itself(error: KafkaError) -> bool:
@@ -168,12 +181,7 @@ class _Progress:
 def read_values(settings: Settings, topic: str, partitions: Iterable[int]) -> Iterator[bytes]:
     """The value of every committed record that the partitions hold now, those of one partition in their order.
 
-    Empty where a record has none. The reader belongs to no group and leaves no trace.
+    Empty where a record has none.
     """
-    until = ends(settings, topic, partitions)
-    consumer = Consumer(reader_config(settings))
-    try:
-        for message in read_to_end(consumer, topic, until):
-            yield message.value() or b""
-    finally:
-        consumer.close()
+    for message in read_once(settings, topic, ends(settings, topic, partitions)):
+        yield message.value() or b""

@@ -1,7 +1,7 @@
 """The topics: their one definition (`topics.toml`), creating them, and checking the ones that exist."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -158,7 +158,7 @@ def _listed(topics: Mapping[str, Topic], counts: Mapping[str, int], some: list[T
 
 @dataclass(frozen=True)
 class ConfigFindings:
-    """What existing topics' settings are not as they should be, each with its mending."""
+    """What is not as it should be with the topics on the broker, each with its mending."""
 
     errors: tuple[str, ...] = ()
     """Nothing should run before these are mended: requests would be forgotten, or a worker stopped by one large record."""
@@ -169,43 +169,29 @@ class ConfigFindings:
 def check_configs(
     conf: ClientConfig, topics: Mapping[str, Topic], *, max_record_bytes: int, timeout: float = 10.0
 ) -> ConfigFindings:
-    """Hold the existing topics' settings against what the guarantees rely on.
+    """As `check_topics`; where that finds nothing, hold the topics' settings against what the guarantees rely on.
 
     A changelog that expires forgets requests that still wait, a control log that expires forgets thresholds, and a topic
     that does not take `max_record_bytes` stops a worker. Raises TopicError if the broker does not tell its topics' settings
     (the embedded one doesn't).
     """
-    resources_of = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics.values()}
-    admin = _admin(conf)  # must outlive the answers
-    if not has_controller(admin):
-        raise TopicError(f"the broker {_address(conf)} did not tell the settings of its topics: it has no controller")
-    answers = admin.describe_configs(list(resources_of), request_timeout=timeout)
+    problems = check_topics(conf, topics, timeout=timeout)
+    if problems:
+        return ConfigFindings(tuple(problems))
     errors, warnings = [], []
-    for resource, answer in answers.items():
-        topic = resources_of[resource]
-        try:
-            actual = {name: entry.value for name, entry in answer.result(timeout=timeout + 1).items()}
-        except KafkaException as error:
-            raise TopicError(
-                f"the broker {_address(conf)} did not tell the settings of topic {topic.name}: {_text(error)}"
-            ) from error
+    for topic, actual in _told_configs(conf, topics, timeout):
         errors += [
             f"topic {topic.name} has {name}={actual.get(name)}, but needs {wanted}. Mend it: "
             + _alter(conf, topic, name, wanted)
             for name, wanted in _needed(topic).items()
             if actual.get(name) != wanted
         ]
-        if topic.key in WRITTEN and int(actual.get("max.message.bytes") or 0) < max_record_bytes + BATCH_FRAMING:
-            wanted = str(max(max_record_bytes + BATCH_FRAMING, int(topic.config.get("max.message.bytes", 0))))
+        largest, why = _largest_record(topic, max_record_bytes)
+        if largest and int(actual.get("max.message.bytes") or 0) < largest + BATCH_FRAMING:
+            wanted = max(largest + BATCH_FRAMING, int(topic.config.get("max.message.bytes", 0)))
             errors.append(
-                f"topic {topic.name} takes records of {actual.get('max.message.bytes')} bytes, but max_record_bytes is "
-                f"{max_record_bytes}: one large record would stop a worker. Mend it: "
-                + _alter(conf, topic, "max.message.bytes", wanted)
-            )
-        if topic.key == "models" and int(actual.get("max.message.bytes") or 0) < CHUNK + BATCH_FRAMING:
-            errors.append(
-                f"topic {topic.name} takes records of {actual.get('max.message.bytes')} bytes, but a model comes in chunks of {CHUNK}. "
-                "Mend it: " + _alter(conf, topic, "max.message.bytes", topic.config["max.message.bytes"])
+                f"topic {topic.name} takes records of {actual.get('max.message.bytes')} bytes, but {why}. Mend it: "
+                + _alter(conf, topic, "max.message.bytes", str(wanted))
             )
         if topic.key in STAMPED and actual.get("message.timestamp.type") != "LogAppendTime":
             warnings.append(
@@ -213,6 +199,33 @@ def check_configs(
                 f"{STAMPED[topic.key]}. Mend it: " + _alter(conf, topic, "message.timestamp.type", "LogAppendTime")
             )
     return ConfigFindings(tuple(errors), tuple(warnings))
+
+
+def _told_configs(
+    conf: ClientConfig, topics: Mapping[str, Topic], timeout: float
+) -> Iterator[tuple[Topic, dict[str, str | None]]]:
+    """Each topic with its settings, as the broker tells them."""
+    resources_of = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics.values()}
+    admin = _admin(conf)  # must outlive the answers
+    if not has_controller(admin):
+        raise TopicError(f"the broker {_address(conf)} did not tell the settings of its topics: it has no controller")
+    for resource, answer in admin.describe_configs(list(resources_of), request_timeout=timeout).items():
+        topic = resources_of[resource]
+        try:
+            yield topic, {name: entry.value for name, entry in answer.result(timeout=timeout + 1).items()}
+        except KafkaException as error:
+            raise TopicError(
+                f"the broker {_address(conf)} did not tell the settings of topic {topic.name}: {_text(error)}"
+            ) from error
+
+
+def _largest_record(topic: Topic, max_record_bytes: int) -> tuple[int, str]:
+    """Bytes of the largest record that is written to the topic, and whence; 0 where that is not ours to say."""
+    if topic.key in WRITTEN:
+        return max_record_bytes, f"max_record_bytes is {max_record_bytes}: one large record would stop a worker"
+    if topic.key == "models":
+        return CHUNK, f"a model comes in chunks of {CHUNK}"
+    return 0, ""
 
 
 def _needed(topic: Topic) -> dict[str, str]:

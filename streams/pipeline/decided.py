@@ -39,7 +39,7 @@ class Segment:
 class DecidedLately:
     """The ids decided within the deduplication window, in segments that are forgotten together (of one batch; in the log 1,000 ids at most): a heap.
 
-    About 180 bytes an id.
+    About 130 bytes an id of 36 characters.
     """
 
     def __init__(self, window: int) -> None:

@@ -1,49 +1,45 @@
-"""Prometheus metrics: counted per batch, never per record; no ids as labels."""
+"""Prometheus metrics: counted per batch, never per record; no ids as labels.
 
-from collections.abc import Collection, Iterable, Mapping
+What happens is counted by `Metrics`. What is known elsewhere stands in `TOLD`, and is read off the worker when Prometheus asks.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import nan
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from featurizers import readers
 from streams.pipeline.assignment import Place
-from streams.pipeline.budget import Finding
+from streams.pipeline.budget import STATES, UNMET, Finding
 from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import Incident
 from streams.pipeline.ledger import Holdings
 from streams.pipeline.positions import Position
+from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.pipeline.scope import Scope
 from streams.pipeline.stages import Outbox
-from streams.worker.control_metrics import ControlMetrics
 
 OTHER_POLICY = "other"
 """Label of policies that neither the model nor a threshold knows: their names come from outside and are not bounded."""
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-
-class _Total(Counter):
-    """A counter of what is counted elsewhere."""
-
-    _told = 0
-
-    def follow(self, total: int) -> None:
-        """Add what has come since the last time."""
-        self.inc(total - self._told)
-        self._told = total
+Values = Mapping[tuple[str, ...], float]
+"""Of one metric, by the values of its labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the gauges show, taken when Prometheus asks. Times are in seconds, except `now` (ms of the broker's clock)."""
+    """What `TOLD` is read off. Times are in seconds, except `now` (ms of the broker's clock)."""
 
     controls: Controls
     controls_hash: str
     settings_hash: str
     controls_age: float
     refused: Mapping[str, int]
-    budgets: Mapping[Scope, Finding]
     holdings: Holdings
     positions: Mapping[Place, Position]
     held: Collection[Place]
@@ -59,126 +55,247 @@ class State:
     remembered_reach: float
     producers_replaced: int
     human_decision_errors: int
+    budgets: Mapping[Scope, Finding]
+
+    def by_source(self, figure: Callable[[list[Position]], float]) -> Values:
+        """A figure of the partitions of each input topic."""
+        places = list(self.positions.items())
+        return {
+            (source,): figure([position for (role, _), position in places if role == source])
+            for source in (REQUESTS, RESPONSES)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A metric that is read off the state: a counter if its name ends in `_total`, else a gauge."""
+
+    name: str
+    about: str
+    read: Callable[[State], Values | float]
+    labels: tuple[str, ...] = ()
+
+    @property
+    def type(self) -> str:
+        """Prometheus' name for its kind."""
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+    def collect(self, state: State) -> Metric:
+        """The metric as it is now."""
+        family = CounterMetricFamily if self.type == "counter" else GaugeMetricFamily
+        metric = family(self.name, self.about, labels=self.labels)
+        values = self.read(state)
+        for labels, value in (values if isinstance(values, Mapping) else {(): values}).items():
+            metric.add_metric(labels, value)
+        return metric
+
+
+def _named(controls: Controls | None) -> Values:
+    """The model of some controls, where they have one."""
+    return {} if controls is None or controls.model is None else {(controls.model.name, controls.model.sha256): 1}
+
+
+TOLD = (
+    Told(
+        "secondlook_pending_records",
+        "Records waiting.",
+        lambda it: {(REQUESTS,): it.holdings.requests, (RESPONSES,): it.holdings.responses},
+        ("source",),
+    ),
+    Told(
+        "secondlook_pending_bytes",
+        "Bytes of waiting records, overheads included.",
+        lambda it: {(REQUESTS,): it.holdings.request_bytes, (RESPONSES,): it.holdings.response_bytes},
+        ("source",),
+    ),
+    Told("secondlook_remembered_ids", "Decided requests remembered.", lambda it: it.holdings.remembered),
+    Told(
+        "secondlook_remembered_seconds",
+        "How far back decided requests are remembered: dedup_window, or less where max_remembered is too small.",
+        lambda it: it.remembered_reach,
+    ),
+    Told(
+        "secondlook_paused",
+        "Partitions held back because memory is full.",
+        lambda it: {(one,): sum(role == one for role, _ in it.held) for one in (REQUESTS, RESPONSES)},
+        ("source",),
+    ),
+    Told(
+        "secondlook_lag_records",
+        "Records not yet read.",
+        lambda it: it.by_source(lambda its: sum(one.lag for one in its)),
+        ("source",),
+    ),
+    Told(
+        "secondlook_lag_open_transaction_records",
+        "Of the lag, what stands behind a transaction that is still open.",
+        lambda it: it.by_source(lambda its: sum(one.hidden_lag for one in its)),
+        ("source",),
+    ),
+    Told(
+        "secondlook_lag_seconds",
+        "Age of the last record read while there is lag.",
+        lambda it: it.by_source(lambda its: max((one.behind(it.now) for one in its), default=0.0)),
+        ("source",),
+    ),
+    Told("secondlook_assignments_total", "Times partitions were dealt.", lambda it: it.rebalances),
+    Told("secondlook_restoring", "1: partitions are being taken over.", lambda it: it.restoring),
+    Told(
+        "secondlook_restore_seconds",
+        "How long taking partitions over took the last time.",
+        lambda it: it.restore_seconds,
+    ),
+    Told(
+        "secondlook_changelog_foreign_records_total",
+        "Records in the changelog that are not ours.",
+        lambda it: it.foreign,
+    ),
+    Told(
+        "secondlook_changelog_records",
+        "Records that the changelog holds of these partitions.",
+        lambda it: it.changelog_records,
+    ),
+    Told(
+        "secondlook_records_skipped_total",
+        "Records or state gone from Kafka, gone on without.",
+        lambda it: {(cause,): count for cause, count in it.skipped.items()},
+        ("cause",),
+    ),
+    Told("secondlook_broker_silent_seconds", "Seconds since a broker last answered.", lambda it: it.broker_silent),
+    Told(
+        "secondlook_clock_skew_seconds",
+        "Seconds that this machine's clock is ahead of the broker's.",
+        lambda it: nan if it.clock_skew is None else it.clock_skew,
+    ),
+    Told(
+        "secondlook_producers_replaced_total",
+        "Producers given up after a fatal error.",
+        lambda it: it.producers_replaced,
+    ),
+    Told(
+        "secondlook_human_decision_errors_total",
+        "Errors met while reading human decisions.",
+        lambda it: it.human_decision_errors,
+    ),
+    Told(
+        "secondlook_control_version",
+        "Version of the controls: offset + 1 of the last message applied.",
+        lambda it: it.controls.version,
+    ),
+    Told(
+        "secondlook_controls_info",
+        "1; its labels are hashes of what the control log says, and of the model and costs in the worker's settings. Workers of a "
+        "group differ in them only while they read a new message.",
+        lambda it: {(it.controls_hash, it.settings_hash): 1},
+        ("hash", "settings_hash"),
+    ),
+    Told(
+        "secondlook_controls_honoured",
+        "0: what is in force cannot be honoured, everything goes to humans.",
+        lambda it: it.controls.problem is None,
+    ),
+    Told(
+        "secondlook_automation_stopped",
+        "1: a control message has stopped automation (* = of all).",
+        lambda it: {tuple(scope): 1 for scope in it.controls.stopped},
+        Scope._fields,
+    ),
+    Told(
+        "secondlook_control_last_read_age_seconds",
+        "Seconds since the control topic was last known to be read to its end.",
+        lambda it: it.controls_age,
+    ),
+    Told(
+        "secondlook_threshold",
+        "Threshold in force; of all that a decision lies in, the most specific counts (* = every).",
+        lambda it: {tuple(scope): threshold for scope, threshold in it.controls.thresholds.items()},
+        Scope._fields,
+    ),
+    Told(
+        "secondlook_model_info",
+        "The model in force.",
+        lambda it: _named(it.controls),
+        ("name", "sha256"),
+    ),
+    Told("secondlook_shadow_info", "1: the shadow's model.", lambda it: _named(it.controls.shadow), ("name", "sha256")),
+    Told(
+        "secondlook_shadow_honoured",
+        "0: a shadow is set that this worker leaves out, as it cannot honour it; what is in force is not touched by that.",
+        lambda it: it.controls.shadow_problem is None,
+    ),
+    Told(
+        "secondlook_review_budget",
+        "Share of the decisions that is to go to humans, where a review budget is set.",
+        lambda it: {tuple(scope): found.wanted for scope, found in it.budgets.items()},
+        Scope._fields,
+    ),
+    Told(
+        "secondlook_review_share",
+        "Share of this worker's decisions that did go to humans lately, where a review budget is set.",
+        lambda it: {tuple(scope): found.measured for scope, found in it.budgets.items() if found.measured is not None},
+        Scope._fields,
+    ),
+    Told(
+        "secondlook_review_budget_state",
+        "1: how a review budget stands, by this worker's decisions: " + ", ".join(STATES) + ".",
+        lambda it: {(*scope, found.state): 1 for scope, found in it.budgets.items()},
+        (*Scope._fields, "state"),
+    ),
+    Told(
+        "secondlook_review_budget_unmet",
+        "1: a review budget cannot be met, or not moved (" + ", ".join(sorted(UNMET)) + ").",
+        lambda it: {tuple(scope): found.state in UNMET for scope, found in it.budgets.items()},
+        Scope._fields,
+    ),
+    Told("secondlook_reader_info", "What reads the answers.", lambda _: {(readers.reader.name,): 1}, ("reader",)),
+    Told(
+        "secondlook_control_messages_refused_total",
+        "Control messages refused since the start, by reason.",
+        lambda it: {(reason,): count for reason, count in it.refused.items()},
+        ("reason",),
+    ),
+)
 
 
 class Metrics:
-    """All metrics of one worker, in a registry of its own."""
+    """What one worker counts, in a registry of its own."""
 
     def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
-        self._consumed = Counter("secondlook_records_consumed", "Records read.", ["source"], registry=registry)
-        self._decisions = Counter(
-            "secondlook_decisions", "Decisions committed.", ["route", "reason", "policy"], registry=registry
-        )
-        self._dead = Counter("secondlook_dead_letters", "Records set aside.", ["code"], registry=registry)
-        self._batches = Counter("secondlook_batches", "Batches by how they ended.", ["result"], registry=registry)
-        self.stage_seconds = Histogram(
-            "secondlook_stage_seconds",
-            "Time a batch spends in a stage.",
-            ["stage"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._batch_seconds = Histogram(
-            "secondlook_batch_seconds", "From a batch's poll to its commit.", buckets=_SECONDS, registry=registry
-        )
-        self._reader = Gauge("secondlook_reader_info", "What reads the answers.", ["reader"], registry=registry)
-        self._reader.labels(readers.reader.name).set(1)
-        self.model_failures = Counter("secondlook_model_failures", "Batches the model failed on.", registry=registry)
-        self._shadow = Counter(
+        self.registry = CollectorRegistry()
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, buckets=_SECONDS, registry=self.registry)
+        self._consumed = counter("secondlook_records_consumed", "Records read.", ["source"])
+        self._decisions = counter("secondlook_decisions", "Decisions committed.", ["route", "reason", "policy"])
+        self._dead = counter("secondlook_dead_letters", "Records set aside.", ["code"])
+        self._batches = counter("secondlook_batches", "Batches by how they ended.", ["result"])
+        self.stage_seconds = histogram("secondlook_stage_seconds", "Time a batch spends in a stage.", ["stage"])
+        self._batch_seconds = histogram("secondlook_batch_seconds", "From a batch's poll to its commit.")
+        self.model_failures = counter("secondlook_model_failures", "Batches the model failed on.")
+        self._shadow = counter(
             "secondlook_shadow_decisions",
             "Decisions committed while there was a shadow: their route, and what it would have been with the shadow in force.",
             ["live", "shadow", "policy"],
-            registry=registry,
         )
-        self.shadow_failures = Counter(
-            "secondlook_shadow_failures",
-            "Batches the shadow failed on; they were decided all the same.",
-            registry=registry,
+        self.shadow_failures = counter(
+            "secondlook_shadow_failures", "Batches the shadow failed on; they were decided all the same."
         )
-        self.human_decisions = Counter(
+        self.human_decisions = counter(
             "secondlook_human_decisions",
             "Human decisions by whether they agree with the LLM.",
             ["policy", "agreement"],
-            registry=registry,
-        )
-        self._human_errors = _Total(
-            "secondlook_human_decision_errors", "Errors met while reading human decisions.", registry=registry
         )
         self._last_commit = Gauge(
-            "secondlook_last_commit_timestamp_seconds", "When a batch was last committed.", registry=registry
+            "secondlook_last_commit_timestamp_seconds", "When a batch was last committed.", registry=self.registry
         )
-        self._pending = Gauge("secondlook_pending_records", "Records waiting.", ["source"], registry=registry)
-        self._pending_bytes = Gauge(
-            "secondlook_pending_bytes", "Bytes of waiting records, overheads included.", ["source"], registry=registry
+        self._incidents = counter(
+            "secondlook_incidents", "Records that a stage failed on and that were set aside.", ["stage"]
         )
-        self._remembered = Gauge("secondlook_remembered_ids", "Decided requests remembered.", registry=registry)
-        self._reach = Gauge(
-            "secondlook_remembered_seconds",
-            "How far back decided requests are remembered: dedup_window, or less where max_remembered is too small.",
-            registry=registry,
+        self._unread = counter(
+            "secondlook_tokens_unread", "Answers whose log-probabilities are in no known shape.", ["provider"]
         )
-        self._paused = Gauge(
-            "secondlook_paused", "Partitions held back because memory is full.", ["source"], registry=registry
+        self._old = counter(
+            "secondlook_old_records", "Records older than the response timeout as they came.", ["source"]
         )
-        self._lag = Gauge("secondlook_lag_records", "Records not yet read.", ["source"], registry=registry)
-        self._hidden = Gauge(
-            "secondlook_lag_open_transaction_records",
-            "Of the lag, what stands behind a transaction that is still open.",
-            ["source"],
-            registry=registry,
-        )
-        self._lag_seconds = Gauge(
-            "secondlook_lag_seconds", "Age of the last record read while there is lag.", ["source"], registry=registry
-        )
-        self._assignments = _Total("secondlook_assignments", "Times partitions were dealt.", registry=registry)
-        self._restoring = Gauge("secondlook_restoring", "1: partitions are being taken over.", registry=registry)
-        self._restore_seconds = Gauge(
-            "secondlook_restore_seconds", "How long taking partitions over took the last time.", registry=registry
-        )
-        self._foreign = _Total(
-            "secondlook_changelog_foreign_records", "Records in the changelog that are not ours.", registry=registry
-        )
-        self._changelog = Gauge(
-            "secondlook_changelog_records", "Records that the changelog holds of these partitions.", registry=registry
-        )
-        self._skipped = Counter(
-            "secondlook_records_skipped",
-            "Records or state gone from Kafka, gone on without.",
-            ["cause"],
-            registry=registry,
-        )
-        self._skipped_told: dict[str, int] = {}
-        self._incidents = Counter(
-            "secondlook_incidents",
-            "Records that a stage failed on and that were set aside.",
-            ["stage"],
-            registry=registry,
-        )
-        self._unread = Counter(
-            "secondlook_tokens_unread",
-            "Answers whose log-probabilities are in no known shape.",
-            ["provider"],
-            registry=registry,
-        )
-        self._old = Counter(
-            "secondlook_old_records",
-            "Records older than the response timeout as they came.",
-            ["source"],
-            registry=registry,
-        )
-        self._silent = Gauge(
-            "secondlook_broker_silent_seconds", "Seconds since a broker last answered.", registry=registry
-        )
-        self._skew = Gauge(
-            "secondlook_clock_skew_seconds",
-            "Seconds that this machine's clock is ahead of the broker's.",
-            registry=registry,
-        )
-        self._replaced = _Total(
-            "secondlook_producers_replaced", "Producers given up after a fatal error.", registry=registry
-        )
-        self.controls = ControlMetrics(registry)
 
     def consumed(self, sources: Iterable[tuple[str, int]]) -> None:
         """Count records read, by source."""
@@ -217,37 +334,14 @@ class Metrics:
 
     def render(self, state: State) -> bytes:
         """The page Prometheus reads."""
-        held = state.holdings
-        for role, count, held_bytes in (
-            ("requests", held.requests, held.request_bytes),
-            ("responses", held.responses, held.response_bytes),
-        ):
-            mine = [position for (owner, _), position in list(state.positions.items()) if owner == role]
-            self._lag.labels(role).set(sum(position.lag for position in mine))
-            self._hidden.labels(role).set(sum(position.hidden_lag for position in mine))
-            self._lag_seconds.labels(role).set(max((position.behind(state.now) for position in mine), default=0.0))
-            self._paused.labels(role).set(sum(owner == role for owner, _ in state.held))
-            self._pending.labels(role).set(count)
-            self._pending_bytes.labels(role).set(held_bytes)
-        self._remembered.set(held.remembered)
-        self._reach.set(state.remembered_reach)
-        self._restoring.set(state.restoring)
-        self._restore_seconds.set(state.restore_seconds)
-        self._changelog.set(state.changelog_records)
-        self._silent.set(state.broker_silent)
-        self._skew.set(nan if state.clock_skew is None else state.clock_skew)
-        self._foreign.follow(state.foreign)
-        self._replaced.follow(state.producers_replaced)
-        self._human_errors.follow(state.human_decision_errors)
-        for cause, count in state.skipped.items():
-            self._skipped.labels(cause).inc(count - self._skipped_told.get(cause, 0))
-            self._skipped_told[cause] = count
-        self._assignments.follow(state.rebalances)
-        self.controls.render(
-            state.controls,
-            hashes=(state.controls_hash, state.settings_hash),
-            age=state.controls_age,
-            refused=state.refused,
-            budgets=state.budgets,
-        )
-        return generate_latest(self.registry)
+        return generate_latest(self.registry) + generate_latest(_Page(state))
+
+
+class _Page:
+    """`TOLD` as a collector."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        return (one.collect(self._state) for one in TOLD)

@@ -31,7 +31,7 @@ from streams.kafka.prober import Prober
 from streams.kafka.quality import HumanDecisions, agreement
 from streams.kafka.restore import Restorer
 from streams.kafka.source import Source
-from streams.kafka.topics import Topic, check_configs, check_topics, load_topics, topic_names
+from streams.kafka.topics import Topic, check_configs, load_topics, topic_names
 from streams.pipeline.ledger import Limits, holdings
 from streams.pipeline.matching import Matcher
 from streams.pipeline.records import Output
@@ -231,19 +231,15 @@ class Stream(mode.Service):
 
 def check_for_worker(settings: Settings, topics: Mapping[str, Topic]) -> None:
     """Refuse topics on which the guarantees can't hold. Raises TopicError."""
-    conf = base_config(settings)
-    problems = check_topics(conf, topics)
-    if not problems:
-        try:
-            findings = check_configs(conf, topics, max_record_bytes=settings.max_record_bytes)
-        except TopicError as problem:
-            log.warning("not checked: %s", problem)
-            return
-        problems = list(findings.errors)
-        for warning in findings.warnings:
-            log.warning("%s", warning)
-    if problems:
-        raise TopicError("\n".join(problems))
+    try:
+        found = check_configs(base_config(settings), topics, max_record_bytes=settings.max_record_bytes)
+    except TopicError as problem:
+        log.warning("not checked: %s", problem)
+        return
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    if found.errors:
+        raise TopicError("\n".join(found.errors))
 
 
 def outcome_specs(settings: Settings) -> OutcomeSpec | SpecBook:

@@ -9,7 +9,7 @@ import pytest
 from streams.pipeline.reasons import REASONS
 from streams.pipeline.routing import AUTO_ACTION, HUMAN_REVIEW
 from streams.settings import KAFKA_PREFIX, PREFIX, SETTINGS
-from streams.worker.metrics import Metrics
+from streams.worker.metrics import TOLD, Metrics
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "deploy/grafana/dashboards/secondlook.json"
@@ -34,11 +34,12 @@ def series() -> dict[str, set[str]]:
     """Return the time series that a worker serves, with their labels."""
     served = Metrics().registry._names_to_collectors.items()
     # A counter's and a histogram's bare names are families, not series.
-    return {
+    counted = {
         name: set(collector._labelnames)
         for name, collector in served
         if collector._type == "gauge" or name != collector._name
     }
+    return counted | {one.name: set(one.labels) for one in TOLD}
 
 
 def test_every_alert_has_its_expression_found() -> None:

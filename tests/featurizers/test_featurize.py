@@ -219,7 +219,7 @@ def test_order_and_scale_of_the_alternatives_change_nothing_but_coverage(
     assert moved["outcome_coverage"] == pytest.approx(scale, rel=1e-4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     body=st.sampled_from(RECORDED[:40]), cut=st.integers(0, 12000), noise=st.binary(max_size=8), drop=st.integers(0, 40)
 )
@@ -244,7 +244,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(JSON)
 def test_any_json_ends_in_a_vector_or_in_the_documented_error(value: Any) -> None:
     """Valid JSON of the wrong shape is normal input."""

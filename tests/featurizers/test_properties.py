@@ -28,7 +28,6 @@ def answers(draw: st.DrawFn) -> list[Any]:
     return [*draw(around), key, (label, draw(LOGPROBS), draw(TOP)), ("}", draw(LOGPROBS), draw(TOP)), *draw(around)]
 
 
-@settings(deadline=None)
 @given(answers())
 def test_ranges(values: Values, tokens: list[Any]) -> None:
     """Every value lies within the range that the schema gives, or is missing where the schema allows it."""
@@ -41,7 +40,6 @@ def test_ranges(values: Values, tokens: list[Any]) -> None:
             assert feature.low - 1e-6 <= value <= feature.high + 1e-6, feature.name
 
 
-@settings(deadline=None)
 @given(answers(), st.randoms(use_true_random=False))
 def test_permutation(values: Values, tokens: list[Any], shuffler: random.Random) -> None:
     """The order of the alternatives does not matter."""
@@ -53,7 +51,6 @@ def test_permutation(values: Values, tokens: list[Any], shuffler: random.Random)
     assert pytest.approx(values(tokens), nan_ok=True, abs=1e-6) == values(permuted)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-8, 8), min_size=4, max_size=4), st.floats(-20, -0.1))
 def test_renormalisation(values: Values, logits: list[float], constant: float) -> None:
     """A constant added to all log-probabilities of a token changes nothing that is renormalised."""
@@ -78,7 +75,6 @@ def test_renormalisation(values: Values, logits: list[float], constant: float) -
     assert pytest.approx([before[name] for name in unchanged], abs=1e-5) == [after[name] for name in unchanged]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-20, 0), min_size=2, max_size=20))
 def test_entropy_bound(values: Values, logprobs: list[float]) -> None:
     """The entropy of k alternatives is at most ln k, the margin between 0 and 1."""
@@ -87,7 +83,6 @@ def test_entropy_bound(values: Values, logprobs: list[float]) -> None:
     assert 0.0 <= actual["sequence_margin_min"] <= 1.0
 
 
-@settings(deadline=None)
 @given(answers())
 def test_q_sums_to_one(values: Values, tokens: list[Any]) -> None:
     """The label distribution sums to 1: the largest share and the three that are features bound the rest."""
@@ -99,7 +94,7 @@ def test_q_sums_to_one(values: Values, tokens: list[Any]) -> None:
         assert pytest.approx(max(*named, remaining), abs=1e-6) == actual["outcome_max_softmax"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(answers(), min_size=1, max_size=6))
 def test_batches(body: Callable[..., Any], batch: list[list[Any]]) -> None:
     """An answer's vector does not depend on what else is in its batch."""

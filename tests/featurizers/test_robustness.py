@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from featurizers import PRESETS, ResponseError, decode, featurize
@@ -64,14 +64,12 @@ def survive(value: bytes) -> None:
         featurize([response], spec)
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes(value: bytes) -> None:
     """Any bytes either decode or raise ResponseError."""
     survive(value)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["body", "choices", "output", "candidates", "content", "provider"]), JSON))
 def test_any_json(document: dict[str, Any]) -> None:
     """Any JSON under the formats' own names either decodes or raises ResponseError."""
@@ -157,4 +155,4 @@ def test_hostile_text(head: str, piece: str) -> None:
         response = decode(json.dumps({"choices": [{"message": {"content": text}}]}).encode())
         return lambda: [featurize([response], spec) for spec in PRESETS.values()]
 
-    assert seconds(run(1_000_000)) < 40 * seconds(run(100_000))  # quadratic would be 100
+    assert seconds(run(200_000)) < 40 * seconds(run(20_000))  # quadratic would be 100

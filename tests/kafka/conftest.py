@@ -56,9 +56,9 @@ def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
             yield cluster.bootstrap
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_kafka(pytestconfig: pytest.Config) -> Iterator[LocalKafka]:
-    """Give a local Kafka of the test's own, which it may stop and kill."""
+    """Give a local Kafka of a file's own, which its tests may stop and kill, and leave running."""
     with local_kafka_or_skip(pytestconfig) as cluster:
         yield cluster
 

@@ -8,7 +8,6 @@ import pytest
 from featurizers import SCHEMA
 from scoring import RECORDING, read_recording
 from scoring.data import Dataset, Origin, from_items
-from scoring.training import Trained, train
 
 Synthetic = Callable[[int, int, float], Dataset]
 
@@ -19,12 +18,6 @@ COLUMN = {name: i for i, name in enumerate(SCHEMA.names)}
 def recording() -> Dataset:
     """The shipped recording as a dataset."""
     return from_items(read_recording(RECORDING))
-
-
-@pytest.fixture(scope="session")
-def trained(recording: Dataset) -> Trained:
-    """The default model."""
-    return train(recording)
 
 
 def _synthetic(n: int, seed: int, signal: float) -> Dataset:

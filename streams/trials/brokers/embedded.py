@@ -21,7 +21,7 @@ _STOP_TIMEOUT = 5.0
 class EmbeddedBroker:
     """A context manager: starts the broker with the given topics, and ends it.
 
-    `bootstrap` is its address, "127.0.0.1:port", for any client process on this machine. The other methods inject
+    `bootstrap` is its address, "127.0.0.1:port" of each broker, for any client process on this machine. The other methods inject
     faults; they raise BrokerError if the broker's process has gone. Without `topics` it has all of `load_topics()`.
     """
 
@@ -43,13 +43,11 @@ class EmbeddedBroker:
         self.bootstrap: str = answer["bootstrap"]
 
     def __enter__(self) -> Self:
-        """Return the running broker."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the broker."""
         self.close()
 
     def close(self) -> None:

@@ -12,7 +12,9 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -75,7 +77,6 @@ class LocalKafka:
         self.bootstrap = ",".join(f"{HOST}:{node.port}" for node in self._nodes)
 
     def __enter__(self) -> Self:
-        """Start the cluster."""
         try:
             self.start()
         except BaseException:
@@ -86,7 +87,6 @@ class LocalKafka:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the cluster, and remove its records if they were temporary."""
         self.close()
 
     @property
@@ -177,7 +177,9 @@ class LocalKafka:
             in_sync=max(1, replicas - 1),
         )
         node.settings.write_text(filled, encoding="utf-8")
-        command = [*java, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
+        if (node.folder / "log" / "meta.properties").exists():
+            return
+        command = [*java, "kafka.tools.StorageTool", "format"]
         done = subprocess.run(  # noqa: S603 (fixed arguments)
             [*command, f"--cluster-id={self._cluster_id()}", f"--config={node.settings}"],
             stdout=subprocess.PIPE,
@@ -198,25 +200,23 @@ class LocalKafka:
 
     def _await_answer(self) -> None:
         """Wait until every node itself lists every node: an open port answers nothing yet, and others list the dead."""
-        deadline = time.monotonic() + _START_TIMEOUT
         for node in self._nodes:
             admin = AdminClient({"bootstrap.servers": f"{HOST}:{node.port}", "log_level": 0})
-            while _listed_brokers(admin) < len(self._nodes):
-                self._refuse_ended()
-                if time.monotonic() > deadline:
-                    raise BrokerError(
-                        f"Kafka did not answer at {self.bootstrap} within {_START_TIMEOUT:g} s; its log is {node.log}"
-                    )
-                time.sleep(0.05)
+            unanswered = f"Kafka did not answer at {self.bootstrap} within {_START_TIMEOUT:g} s; its log is {node.log}"
+            self._await(partial(_lists, admin, len(self._nodes)), unanswered)
 
     def _await_in_sync(self) -> None:
-        deadline = time.monotonic() + _START_TIMEOUT
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        while not _in_sync(admin):
+        behind = f"the replicas at {self.bootstrap} were not in sync within {_START_TIMEOUT:g} s"
+        self._await(partial(_in_sync, admin), behind)
+
+    def _await(self, reached: Callable[[], bool], otherwise: str) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not reached():
             self._refuse_ended()
             if time.monotonic() > deadline:
-                raise BrokerError(f"the replicas at {self.bootstrap} were not in sync within {_START_TIMEOUT:g} s")
-            time.sleep(0.1)
+                raise BrokerError(otherwise)
+            time.sleep(0.05)
 
     def _refuse_ended(self) -> None:
         for node in self._nodes:
@@ -226,11 +226,11 @@ class LocalKafka:
                 raise BrokerError(f"Kafka's node {node.number} ended at its start with code {code}; it said:\n{said}")
 
 
-def _listed_brokers(admin: AdminClient) -> int:
+def _lists(admin: AdminClient, brokers: int) -> bool:
     try:
-        return len(admin.list_topics(timeout=0.5).brokers)
+        return len(admin.list_topics(timeout=0.5).brokers) >= brokers
     except KafkaException:
-        return 0
+        return False
 
 
 def _in_sync(admin: AdminClient) -> bool:

@@ -50,32 +50,27 @@ class Books:
         """(route, reason) -> decisions."""
         return Counter((one["route"], one["reasons"][0]) for one in self.decisions.values())
 
-    def escalation(self, *, swapped: bool) -> float | None:
-        """The share of scored decisions that went to a human, before or after the swap."""
-        routes = [
-            one["route"]
+    def _scored(self, *, swapped: bool) -> list[dict[str, Any]]:
+        """The scored decisions before or after the swap."""
+        return [
+            one
             for one in self.decisions.values()
             if one["threshold"] is not None and (one["control_version"] >= self.swap_version) == swapped
         ]
+
+    def escalation(self, *, swapped: bool) -> float | None:
+        """The share of scored decisions that went to a human, before or after the swap."""
+        routes = [one["route"] for one in self._scored(swapped=swapped)]
         return routes.count("human-review") / len(routes) if routes else None
 
     def escalation_without_swap(self) -> float | None:
         """What the escalation after the swap would have been under the threshold before it: the same items."""
-        old = self.threshold(swapped=False)
-        after = [
-            one["error_probability"]
-            for one in self.decisions.values()
-            if one["threshold"] is not None and one["control_version"] >= self.swap_version
-        ]
-        return sum(probability >= old for probability in after) / len(after) if after and old is not None else None
+        old, after = self.threshold(swapped=False), self._scored(swapped=True)
+        return sum(one["error_probability"] >= old for one in after) / len(after) if after and old is not None else None
 
     def threshold(self, *, swapped: bool) -> float | None:
-        """The threshold that decided, before or after the swap."""
-        known = {
-            one["threshold"]
-            for one in self.decisions.values()
-            if one["threshold"] is not None and (one["control_version"] >= self.swap_version) == swapped
-        }
+        """The threshold that decided, before or after the swap; None where there was none, or more than one."""
+        known = {one["threshold"] for one in self._scored(swapped=swapped)}
         return known.pop() if len(known) == 1 else None
 
     def accuracy(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _LONGEST_DELAY = 1.5
 
 
 class Fault(StrEnum):
-    """What the demo does to some of the records, each with the end it must come to."""
+    """What the demo does to some of the records."""
 
     TRUNCATED_RESPONSE = "response cut off in transit"
     UNREADABLE_ANSWER = "response with a body that is no answer"

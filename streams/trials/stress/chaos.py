@@ -57,7 +57,7 @@ def schedule(*, kills: int, rebalances: int, broker_restarts: int, seed: int) ->
 
 @dataclass(slots=True)
 class Damage:
-    """What was done, and what it cost. `recoveries` are seconds from a SIGKILL until the restarted worker reads again.
+    """What was done, and what it cost. `recoveries` are seconds from a named worker's end until it reads again.
 
     `ended_by_themselves` counts exits that nobody asked for.
     """

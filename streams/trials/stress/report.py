@@ -55,39 +55,20 @@ class Limits:
 
 
 def figures(result: Result, *, delivery: str) -> dict[str, Any]:
-    """The result as `--json` writes it."""
-    found, damage, options = result.findings, result.damage, result.options
+    """The result as `--json` writes it: the findings and the damage, and what is computed from them."""
+    found, damage = asdict(result.findings), asdict(result.damage)
+    latencies = found.pop("latencies") * 1000
+    dead = {name: found.pop(f"dead_{name}") for name in ("expected", "seen", "missing", "unexpected")}
     return {
         "delivery": delivery,
-        "expected": found.expected,
-        "decided": found.decided,
-        "lost": found.lost,
-        "duplicated": found.duplicated,
-        "wrong_reason": found.wrong_reason,
-        "damaged": found.damaged,
-        "unknown": found.unknown,
-        "kills": damage.kills,
-        "rebalances": damage.rebalances,
-        "broker_restarts": damage.broker_restarts,
-        "ended_by_themselves": damage.ended_by_themselves,
-        "unclean_stops": damage.unclean_stops,
-        "recovery_seconds": percentiles(damage.recoveries, digits=2),
+        **found,
+        "throughput": round(found["throughput"], 1),
+        "latency_ms": percentiles(latencies, digits=1),
+        "dead_letters": dead,
+        "recovery_seconds": percentiles(damage.pop("recoveries"), digits=2),
+        **damage,
         "seconds": round(result.seconds, 1),
-        "throughput": round(found.throughput, 1),
-        "latency_ms": percentiles(found.latencies * 1000, digits=1),
-        "reasons": found.reasons,
-        "dead_letters": {
-            "expected": found.dead_expected,
-            "seen": found.dead_seen,
-            "missing": found.dead_missing,
-            "unexpected": found.dead_unexpected,
-        },
-        "foreign": found.foreign,
-        "stored_apart": found.stored_apart,
-        "never_stored": found.never_stored,
-        "options": asdict(options),
-        "examples": found.examples,
-        "last_words": damage.last_words,
+        "options": asdict(result.options),
     }
 
 

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import KafkaError, Producer
 
 from streams.errors import StreamError
-from streams.kafka.clients import Consumed, base_config, reader_config
-from streams.kafka.reading import ends, read_to_end
+from streams.kafka.clients import Consumed, base_config
+from streams.kafka.reading import ends, read_once
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.pending import CHANGELOG
 from streams.pipeline.records import REQUESTS, RESPONSES
@@ -180,8 +180,4 @@ def _stored_at(settings: Settings, role: str) -> dict[int, int]:
 
 def _stored(settings: Settings, role: str) -> Iterator[Consumed]:
     topic = load_topics(settings.topic_prefix)[role]
-    consumer = Consumer(reader_config(settings))
-    try:
-        yield from read_to_end(consumer, topic.name, ends(settings, topic.name, range(topic.partitions)))
-    finally:
-        consumer.close()
+    return read_once(settings, topic.name, ends(settings, topic.name, range(topic.partitions)))

@@ -66,9 +66,10 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     assert covered >= 180
 
 
-def test_memory_does_not_grow_with_replicates() -> None:
+def test_memory_does_not_grow_with_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interval of an AUROC takes as much memory with 400 draws as with 100, and no more than a few blocks."""
-    rows = 50_000
+    rows = 10_000
+    monkeypatch.setattr(bootstrap, "CELLS", 2**19)
     figure, groups = _auroc(rows), [str(i) for i in range(rows)]
 
     def peak(replicates: int) -> int:

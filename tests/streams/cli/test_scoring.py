@@ -8,19 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from scoring import RECORDING, load_model, read_recording
-from scoring.data import from_items
-from scoring.training import train as train_model
+from scoring import RECORDING, load_model
+from scoring.model import model_file
+from scoring.training import Trained
 from streams.cli.scoring import evaluate, train
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model directory made by `secondlook train` on the recording."""
-    out = tmp_path_factory.mktemp("models")
-    result = CliRunner().invoke(train, ["--data", str(RECORDING), "--out", str(out)])
-    assert (0, None) == (result.exit_code, result.exception)
-    return out
 
 
 def test_train_writes_a_model_that_loads(models: Path) -> None:
@@ -30,11 +21,9 @@ def test_train_writes_a_model_that_loads(models: Path) -> None:
     assert sha256 == load_model(models).sha256
 
 
-def test_training_twice_gives_the_same_bytes(models: Path) -> None:
+def test_training_twice_gives_the_same_bytes(models: Path, trained: Trained) -> None:
     """The command line's model is, byte for byte, the one that the library trains."""
-    trained = train_model(from_items(read_recording(RECORDING)))
-    (file,) = models.glob("*/model.onnx")
-    assert trained.onnx == file.read_bytes()
+    assert trained.onnx == model_file(models).read_bytes()
 
 
 def test_evaluate_writes_json_and_html_and_prints_the_table(models: Path, tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_the_response_schema_knows_every_provider() -> None:
 REQUEST_FIELDS = {"request_id": NAMES_ALMOST, "policy": NAMES_ALMOST, "content": st.sampled_from([None, 1, "x", {}])}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.fixed_dictionaries({}, optional=REQUEST_FIELDS))
 def test_the_request_schema_is_what_matching_accepts(value: dict[str, Any]) -> None:
     """A request under its own key is valid, or a dead letter."""
@@ -318,7 +318,7 @@ ENVELOPES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(BODIES, ENVELOPES))
 def test_every_readable_answer_keeps_the_contract(value: dict[str, Any]) -> None:
     """What decodes is valid; what is not valid ends as an unreadable answer."""
@@ -358,7 +358,7 @@ HUMAN_FIELDS = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.fixed_dictionaries({}, optional=HUMAN_FIELDS))
 def test_the_human_decision_schema_is_what_the_quality_figures_count(value: dict[str, Any]) -> None:
     """A human decision is valid, or counted as unreadable."""

@@ -121,7 +121,7 @@ def accepts_control(value: bytes) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.fixed_dictionaries({}, optional=CONTROL_FIELDS))
 def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> None:
     """A message is valid if and only if a worker takes it."""

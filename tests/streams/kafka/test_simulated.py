@@ -363,5 +363,5 @@ class Stream(RuleBasedStateMachine):
         assert letters["response"] == self.answered.total() - len(answered)
 
 
-Stream.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=50, deadline=None)
+Stream.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=50)
 TestStream = Stream.TestCase

@@ -96,7 +96,7 @@ def test_what_stands_before_the_first_signed_offset_counts_as_it_is() -> None:
     assert [EVERYTHING] == list(log.content.stops)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from([ANA, BEN, EVE, None]), st.integers(0, 5)), max_size=12), st.integers(0, 12))
 def test_who_trusts_the_same_keys_arrives_at_the_same(log: list[tuple[Any, int]], split: int) -> None:
     """Whenever it starts; and nothing but what a trusted key signed, later than its last, is in force."""

@@ -300,4 +300,4 @@ def first_of(settings: Mapping[Scope, Threshold], decision: tuple[str, str, str]
 
 
 TestOneLogManyWorkers = OneLogManyWorkers.TestCase
-TestOneLogManyWorkers.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestOneLogManyWorkers.settings = settings(max_examples=150, stateful_step_count=40)

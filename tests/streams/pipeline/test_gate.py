@@ -54,7 +54,7 @@ COUNTS = st.integers(0, 4000)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=MAX_NAME)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     name=NAMES,
     policy=NAMES,

@@ -62,7 +62,7 @@ def test_reading_goes_on_once_there_is_real_room() -> None:
     assert frozenset() == closed_sides(stores_of([(5, 0)]), Limits(8, 2**30, 100), already)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30), st.integers(0, 3000), st.integers(0, 20)), max_size=40))
 def test_the_bytes_are_what_waits(steps: list[tuple[bool, int, int, int]]) -> None:
     """After any arrivals, matches and timeouts the sum equals a recount, and is never above the limit."""

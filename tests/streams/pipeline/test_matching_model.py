@@ -131,5 +131,5 @@ class Stream(RuleBasedStateMachine):
                 assert {(one.key or b"").decode() for one in log} <= set(self.cases)
 
 
-Stream.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Stream.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestStream = Stream.TestCase

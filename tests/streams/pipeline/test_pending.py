@@ -38,7 +38,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=STEPS, slack=st.integers(0, 5), entries=st.integers(1, 3), lag=st.integers(0, 2))
 def test_the_log_gives_the_store_back_also_after_its_beginning_was_deleted(
     steps: list[list[tuple[str, str]]], slack: int, entries: int, lag: int

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from featurizers import PRESETS
@@ -129,7 +129,6 @@ def test_what_is_decided_is_the_same_to_the_byte(live: Controls, shadow: Control
     )
 
 
-@settings(deadline=None)
 @given(
     thresholds=st.tuples(*[st.none() | st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0])] * 2),
     rates=st.tuples(*[st.sampled_from([0.0, 0.5, 1.0])] * 2),
