@@ -11,6 +11,7 @@ from scoring import ACCOUNTINGS
 from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_show import show_diff, show_history, show_in_force
+from streams.cli.control_watch import watch_in_force
 from streams.cli.main import ResultFile, setting_options, settings_from
 from streams.cli.printable import printable
 from streams.errors import ControlError
@@ -277,11 +278,16 @@ def keygen(file: Path, name: str) -> None:
 
 
 @control.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON; with --watch, a line at each change.")
+@click.option("--watch", is_flag=True, help="Keep it on the screen, renewed every second, until Ctrl-C.")
 @_reading
-def show(as_json: bool, **options: Any) -> None:
+def show(as_json: bool, watch: bool, **options: Any) -> None:
     """Show what is in force. By policy, with who set it, when and why, and what each live worker makes of it."""
-    show_in_force(settings_from(options), as_json=as_json)
+    settings = settings_from(options)
+    if watch:
+        watch_in_force(settings, as_json=as_json)
+    else:
+        show_in_force(settings, as_json=as_json)
 
 
 @control.command()

@@ -33,7 +33,9 @@ def show_in_force(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        _render(document, Console())
+        console = Console()
+        render_controls(document, console)
+        render_workers(document, console)
 
 
 def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
@@ -165,7 +167,8 @@ def _time(stamp: int) -> str:
         return str(stamp)
 
 
-def _render(document: Mapping[str, Any], console: Console) -> None:
+def render_controls(document: Mapping[str, Any], console: Console) -> None:
+    """Print what is in force."""
     console.print(Text(f"controls version {document['version']}, hash {document['hash']}", style="bold"))
     if document["last"] is not None:
         console.print(
@@ -202,10 +205,10 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
             told.get("reason"),
         )
     console.print(table)
-    _render_workers(document, console)
 
 
-def _render_workers(document: Mapping[str, Any], console: Console) -> None:
+def render_workers(document: Mapping[str, Any], console: Console) -> None:
+    """Print what each worker makes of it."""
     if not document["workers"]:
         console.print(Text("no worker is live", style="bold red"))
     table = _table("worker", "in force", "version", "hash", "model", "heard")
