@@ -47,8 +47,9 @@ def generate() -> dict[Path, str]:
 def control_schema() -> dict[str, Any]:
     """The JSON Schema of control messages, from their structs."""
     schema = msgspec.json.schema(ControlMessage)
-    for message in schema["$defs"].values():
-        message["properties"]["type"]["description"] = "What to change."  # the one field that the structs do not state
+    for one in schema["anyOf"]:  # the one field that the structs do not state
+        message = schema["$defs"][one["$ref"].removeprefix("#/$defs/")]
+        message["properties"]["type"]["description"] = "What to change."
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": "https://secondlook.dev/schemas/control.v1.json",

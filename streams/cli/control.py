@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from scoring import ACCOUNTINGS
+from streams.cli.control_compact import compact_log
 from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_show import show_diff, show_history, show_in_force
@@ -267,6 +268,18 @@ def resume(policy: str, **options: Any) -> None:
 def rollback(version: int, **options: Any) -> None:
     """Undo, back to VERSION. What was in force then is put in force again; a `stop` stays until `resume`."""
     _issue(Rollback(to_version=version), options)
+
+
+@control.command()
+@_issuing
+def compact(**options: Any) -> None:
+    """Shorten the control log. A snapshot stands for all before it, which is deleted: a start then reads no further back.
+
+    What is in force stays. Of the versions before it, only the last can still be rolled back to, and the history keeps only their
+    messages and those that set what is in force. It says which, and asks.
+    """
+    asked = Issue.of(options)
+    compact_log(asked, settings_from(options))
 
 
 @control.command()

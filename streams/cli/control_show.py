@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
-import msgspec
 import orjson
 from rich.console import Console
 from rich.table import Table
@@ -17,9 +16,12 @@ from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import LISTEN, Fleet, is_split
 from streams.pipeline.control_content import EVERY_POLICY, Content, Threshold
 from streams.pipeline.control_log import Taken
+from streams.pipeline.control_messages import Snapshot, encode_control
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings
 
+_MANY = 10_000
+"""Messages that are a second's reading where they are signed."""
 _FOR_THE_RECORD = frozenset({"type", "issued_by", "reason", "expected_version", "expires_at", "issued_at", "version"})
 
 
@@ -48,6 +50,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
         "version": log.version,
         "hash": content.hash,
         "last": _record(history.taken[log.version - 1]) if log.version else None,
+        "whole": log.is_whole,
         "messages": len(history.taken),
         "refused": sum(one.refusal is not None for one in history.taken.values()),
         "model": None if content.model is None else {"sha256": content.model, **_origin(history, content.model_since)},
@@ -140,8 +143,9 @@ def _origin(history: History, version: int) -> dict[str, Any]:
 
 def _record(one: Taken) -> dict[str, Any]:
     """One message as the history tells it."""
-    said: Mapping[str, Any] = {} if one.message is None else msgspec.to_builtins(one.message)
-    fields = " ".join(f"{name}={_brief(value)}" for name, value in said.items() if name not in _FOR_THE_RECORD)
+    said: Mapping[str, Any] = {} if one.message is None else orjson.loads(encode_control(one.message))
+    hidden = _FOR_THE_RECORD if not isinstance(one.message, Snapshot) else said.keys() - {"base"}
+    fields = " ".join(f"{name}={_brief(value)}" for name, value in said.items() if name not in hidden)
     return {
         "version": one.version,
         "offset": one.offset,
@@ -175,6 +179,17 @@ def render_controls(document: Mapping[str, Any], console: Console) -> None:
             Text(
                 f"last change: {printable(document['last']['what'])}, {_who({**document['last'], 'since': document['version']})}"
             )
+        )
+    if not document["whole"]:
+        console.print(
+            Text(
+                "NOT KNOWN: the log's beginning is gone, and no snapshot stands for it. Workers that start send everything to humans",
+                style="bold red",
+            )
+        )
+    if document["messages"] > _MANY:
+        console.print(
+            Text(f"{document['messages']:,} messages: a start reads them all. secondlook control compact", style="dim")
         )
     for policy, stop in document["stops"].items():
         console.print(Text(f"AUTOMATION STOPPED for {_of(policy)}: {_who(stop)}", style="bold red"))

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from scoring import ErrorModel
 from streams.errors import ControlError
-from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
+from streams.kafka.clients import Consumed, consume, control_reader_config, kafka_error, reader_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_keys import load_trust
 from streams.kafka.control_status import (
@@ -30,7 +30,7 @@ from streams.kafka.control_status import (
 )
 from streams.kafka.reading import broker_stamp, read_to_end, signature, watermarks
 from streams.pipeline.control_log import ControlLog, Taken
-from streams.pipeline.control_messages import PrepareModel, SetModel
+from streams.pipeline.control_messages import PrepareModel, SetModel, Snapshot
 from streams.pipeline.controls import Baseline, Controls, honour, try_model
 from streams.pipeline.reasons import REFUSALS
 from streams.pipeline.routing import rfc3339
@@ -90,13 +90,14 @@ class ControlReader:
         self._preparing: tuple[int, PrepareModel, float] | None = None
         """The last `prepare_model` that is not settled: its offset, itself, and until when it is tried."""
         self._prepared: Prepared | None = None
+        self._snapshot = -1
         self._status, self._clock = status, clock
         self._failure: Exception | None = None
         self._unknown_before: str | None = None
         self._read_at = self._checked_at = time.monotonic()
         self._shorter = 0
         self._stopping = threading.Event()
-        self._consumer = Consumer(reader_config(settings))
+        self._consumer = Consumer(control_reader_config(settings))
         # What stands behind an open transaction cannot be read and may be a stop: the end is that of all records.
         self._asking = Consumer(reader_config(settings, isolation="read_uncommitted"))
         self._thread = threading.Thread(target=self._follow, name="controls", daemon=True)
@@ -109,16 +110,17 @@ class ControlReader:
     def start(self) -> None:
         """Read to the end, so that the first decision is made under the controls in force; then follow. Blocking."""
         low, high = watermarks(self._settings, self._topic, [0])[0]
-        if low > 0:
-            self._unknown_before = (
-                f"{self._topic} begins at offset {low}: what was set before is gone. Make the topic anew (delete it, secondlook "
-                "topics create), restart the workers, and set what is to hold"
-            )
+        self.log = ControlLog(load_trust(self._settings), low)
         old: Counter[str] = Counter()
         for message in read_to_end(self._consumer, self._topic, {0: high}, {0: low}):
             refusal = self._take(message).refusal
             if refusal is not None:
                 old[refusal.code] += 1
+        if not self.log.is_whole:
+            self._unknown_before = (
+                f"{self._topic} begins at offset {low}, and not with a snapshot: what was set before is gone. Make the topic anew (delete "
+                "it, secondlook topics create), restart the workers, and set what is to hold"
+            )
         self.log.position = max(self.log.position, high)
         log.info(
             "controls read",
@@ -177,6 +179,8 @@ class ControlReader:
                 taken.append(self._take(message))
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 self.log.position = max(self.log.position, message.offset())
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+                raise ControlError(self._made_anew("elsewhere"))
             else:
                 log.warning("controls: %s", error.str(), extra={"code": error.name()})
         if not taken:
@@ -186,15 +190,19 @@ class ControlReader:
             self._tell(one)
         if any(one.is_applied for one in taken):
             self._say("applied", offset=self.log.version - 1)
+        if any(one.offset == self._snapshot for one in taken):
+            self._say("compacted", offset=self._snapshot)
 
     def _take(self, message: Consumed) -> Taken:
         offset = message.offset()
         if offset < self.log.position:
-            raise ControlError(self._made_anew(offset))
+            raise ControlError(self._made_anew(f"at {offset}"))
         one = self.log.take(offset, broker_stamp(message), message.value(), signature(message))
         if one.refusal is None and isinstance(one.message, PrepareModel):
             self._preparing = offset, one.message, time.monotonic() + _PREPARE_FOR
             self._models.look_again(one.message.sha256)
+        elif one.refusal is None and isinstance(one.message, Snapshot):
+            self._snapshot = offset
         elif one.is_applied and isinstance(one.message, SetModel):
             self._preparing = None
         return one
@@ -219,11 +227,11 @@ class ControlReader:
             self._read_at = time.monotonic()
         self._shorter = self._shorter + 1 if end < self.log.position else 0
         if self._shorter > 1:  # once may be a new leader that does not know the end yet
-            raise ControlError(self._made_anew(end))
+            raise ControlError(self._made_anew(f"at {end}"))
 
-    def _made_anew(self, offset: int) -> str:
+    def _made_anew(self, where: str) -> str:
         return (
-            f"{self._topic} was read up to offset {self.log.position} and now goes on at {offset}: it was cut or made anew. "
+            f"{self._topic} was read up to offset {self.log.position} and now goes on {where}: it was cut or made anew. "
             "The worker stops; a restart goes by what the topic holds then"
         )
 
@@ -293,5 +301,6 @@ class ControlReader:
                 models=self._models.names()[:MOST_MODELS],
                 prepared=self._prepared,
                 policies=[] if controls.model is None else sorted(controls.model.policies)[:MOST_POLICIES],
+                snapshot=self._snapshot,
             )
         )

@@ -53,6 +53,8 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     models: Sequence[str] = ()
     prepared: Prepared | None = None
     policies: Sequence[str] = ()
+    snapshot: int = -1
+    """The offset of the last snapshot in the control log that it agrees with; -1: none yet."""
 
     @property
     def cannot(self) -> str | None:

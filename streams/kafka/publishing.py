@@ -24,7 +24,8 @@ def publish_control(settings: Settings, message: ControlMessage, private_key: by
     def on_delivery(error: KafkaError | None, record: Message) -> None:
         delivered.append(error or record.offset() or 0)
 
-    producer = Producer(base_config(settings))
+    limits = {"message.max.bytes": settings.max_record_bytes, "compression.type": "lz4"}  # a snapshot may be large
+    producer = Producer({**base_config(settings), **limits})
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
     headers: dict[str, str | bytes | None] = {}
     if private_key is not None:

@@ -15,7 +15,7 @@ Origin = Literal["settings", "set", "costs", "budget", "bound"]
 """Where a threshold comes from. `budget` and `bound` are kept for messages that are yet to come."""
 
 
-class Threshold(msgspec.Struct, frozen=True):
+class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """P(error) from which a human decides, and what it stands on.
 
     `value` is None where the costs in each worker's settings give it. `model` is the one whose scores it was made for (None: the
@@ -30,14 +30,14 @@ class Threshold(msgspec.Struct, frozen=True):
     since: int = 0
 
 
-class AuditRate(msgspec.Struct, frozen=True):
+class AuditRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The share of automatic decisions that a human sees all the same."""
 
     rate: float
     since: int = 0
 
 
-class Content(msgspec.Struct, frozen=True):
+class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is in force after a message; the default is what is in force before the first one.
 
     By policy or `*`: `thresholds`, `audit_rates`, and `stops`, the versions that stopped automation. `model` is None while

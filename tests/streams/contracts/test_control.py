@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,10 @@ from streams.kafka.control_status import StatusWriter
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
+from streams.pipeline.control_content import NOTHING_SAID
+from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import (
+    Past,
     PrepareModel,
     ResumeAutomation,
     Rollback,
@@ -27,10 +31,12 @@ from streams.pipeline.control_messages import (
     SetCosts,
     SetModel,
     SetThreshold,
+    Snapshot,
     StopAutomation,
     encode_control,
     parse_control,
 )
+from streams.pipeline.control_snapshot import encode_content
 from streams.pipeline.controls import Baseline
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
@@ -50,6 +56,7 @@ CONTROL_TYPES = [
     "stop_automation",
     "resume_automation",
     "rollback",
+    "snapshot",
 ]
 CONTROL_FIELDS = {
     "type": st.sampled_from([*CONTROL_TYPES, *CONTROL_TYPES, "set_all", None, 1]),
@@ -98,6 +105,14 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
         StopAutomation(policy="*", expires_at=datetime(2026, 11, 1, tzinfo=UTC)),
         ResumeAutomation(policy="hate"),
         Rollback(to_version=3),
+        Snapshot(
+            position=2,
+            base=1,
+            content=encode_content(NOTHING_SAID),
+            counted=1,
+            issued={"0123456789abcdef": 1_800_000_000.5},
+            messages=[Past(0, msgspec.Raw(b'{"type":"stop_automation","policy":"*"}'), 1_800_000_000_000, "ana")],
+        ),
     ],
 )
 def test_control_messages_as_written_keep_the_contract(message: Any) -> None:
@@ -127,12 +142,27 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
         for position, sha256 in ((3, model.sha256), (4, "a" * 64)):
             publish_control(ours, PrepareModel(sha256=sha256))
             wait_until(lambda position=position: reader.log.position == position)  # type: ignore[misc]
+        log = ControlLog()
+        for offset, value in enumerate(read_values(ours, NAMES["control"], [0])):
+            log.take(offset, None, value)
+        publish_control(ours, log.snapshot(4, {}, 10_000))
+        wait_until(lambda: reader.log.position == 5)
         publish_control(ours, SetModel(sha256="a" * 64))
         wait_until(lambda: reader.current.problem is not None)
         reader.close()
         said = [check("control-status", value) for value in read_values(ours, NAMES["control_status"], [0])]
     events = [one["event"] for one in said if one["event"] != "alive"]
-    assert ["started", "applied", "refused", "prepared", "prepared", "not_honoured", "applied", "stopped"] == events
+    assert [
+        "started",
+        "applied",
+        "refused",
+        "prepared",
+        "prepared",
+        "compacted",
+        "not_honoured",
+        "applied",
+        "stopped",
+    ] == events
     ready, unable = (one["prepared"] for one in said if one["event"] == "prepared")
     assert {"offset": 2, "sha256": model.sha256} == ready
     assert {"offset": 3, "sha256": "a" * 64, "problem": f"no model {'a' * 64}"} == unable
