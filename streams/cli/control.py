@@ -224,6 +224,12 @@ def set_model(sha256: str, keep_thresholds: bool, force: bool, **options: Any) -
 @click.option("--since", type=_Moment(), metavar="TIME", help="Only answers from this time on.")
 @click.option("--vectors", type=_FILE, metavar="FILE", help="JSONL of vectors (.xz, .gz), in place of their topic.")
 @click.option("--decisions", type=_FILE, metavar="FILE", help="With --vectors: JSONL of human decisions.")
+@click.option(
+    "--routed",
+    type=_FILE,
+    metavar="FILE",
+    help="With --decisions: JSONL of the decisions that went to auto-action and human-review, audits among them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--plot", type=ResultFile(), metavar="FILE", help="Write escalation and error over thresholds, as SVG.")
 @click.option("--apply", "apply", is_flag=True, help="Issue exactly what was simulated.")
@@ -238,7 +244,8 @@ def simulate(**options: Any) -> None:
     asked = Issue.of(options)
     proposal = Proposal.of(options)
     sources = {
-        name: options.pop(name) for name in ("last", "since", "vectors", "decisions", "as_json", "plot", "apply")
+        name: options.pop(name)
+        for name in ("last", "since", "vectors", "decisions", "routed", "as_json", "plot", "apply")
     }
     run_simulation(proposal, asked, settings_from(options), **sources)
 
