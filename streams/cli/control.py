@@ -9,7 +9,7 @@ import click
 
 from scoring import ACCOUNTINGS
 from streams.cli.control_compact import compact_log
-from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
+from streams.cli.control_issue import Issue, issue, model_of_workers, undoing, wait_for_fleet
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_show import show_diff, show_history, show_in_force
 from streams.cli.control_watch import watch_in_force
@@ -40,10 +40,16 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def control() -> None:
     """See what is in force, and change it while the stream runs.
 
+    \b
+    stop all automation          secondlook control stop --reason "wrong removals"
+    what is in force, by whom    secondlook control show
+    what would 0.2 do            secondlook control simulate --threshold 0.2
+    undo the last change         secondlook control rollback
+
     What changes something writes one message to the control topic and waits for the live workers. Exit codes: 0 it is in force
     on all of them; 3 not on all (those are named: silent, or unable and why); 4 refused, nothing has changed; 5 written, but no
     worker is live; 2 wrong usage; 1 no broker, or another failure.
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
 
 
 class _Number(click.ParamType):
@@ -153,7 +159,7 @@ _of_stop = _policy("The policy; * = all of them.")
 @_of_setting
 @_issuing
 def set_threshold(value: float, policy: str, **options: Any) -> None:
-    """Escalate where P(error) is at or above VALUE. VALUE is 0 to 1."""
+    """Escalate where P(error) is at or above VALUE. VALUE is 0 to 1; the lower, the more goes to humans."""
     asked = Issue.of(options)
     settings = settings_from(options)
     with Fleet(settings) as fleet:
@@ -235,7 +241,7 @@ def set_model(sha256: str, keep_thresholds: bool, force: bool, **options: Any) -
 @click.option("--apply", "apply", is_flag=True, help="Issue exactly what was simulated.")
 @_issuing_by("model", "cost_review", "cost_mistake", "cost_accounting")
 def simulate(**options: Any) -> None:
-    """Show what a change would do. Recent answers, decided anew by a threshold, costs or a model; by policy.
+    """Show what a change would do, before it is made. Recent answers, decided anew by a threshold, costs or a model; by policy.
 
     Thresholds and models that are in force now are those of the control log, and of this machine's settings where the log says nothing.
     """
@@ -254,7 +260,7 @@ def simulate(**options: Any) -> None:
 @_of_stop
 @_issuing
 def stop(policy: str, **options: Any) -> None:
-    """Stop automation. Every verdict of the policy, or of all, goes to a human until `resume`."""
+    """Stop automation, all of it or a policy's. Every verdict goes to a human until `resume`."""
     if policy == EVERY_POLICY:  # there is nothing to check, and nothing may come before it
         issue(StopAutomation(policy=policy), Issue.of(options), settings_from(options), None)
     else:
@@ -265,22 +271,29 @@ def stop(policy: str, **options: Any) -> None:
 @_of_stop
 @_issuing
 def resume(policy: str, **options: Any) -> None:
-    """Take back a `stop`. A policy that was stopped by its own name stays stopped when all is resumed."""
+    """Take back a `stop`, and automate again. A policy that was stopped by its own name stays stopped when all is resumed."""
     _issue(ResumeAutomation(policy=policy), options)
 
 
 @control.command()
-@click.argument("version", type=click.IntRange(0))
+@click.argument("version", type=click.IntRange(0), required=False)
 @_issuing
-def rollback(version: int, **options: Any) -> None:
-    """Undo, back to VERSION. What was in force then is put in force again; a `stop` stays until `resume`."""
-    _issue(Rollback(to_version=version), options)
+def rollback(version: int | None, **options: Any) -> None:
+    """Undo the last change, or all since VERSION. What was in force before is put in force again; a `stop` stays until `resume`."""
+    if version is not None:
+        _issue(Rollback(to_version=version), options)
+        return
+    asked, settings = Issue.of(options), settings_from(options)
+    with Fleet(settings) as fleet:
+        history = read_history(settings)
+        message, asked = undoing(history, asked)
+        issue(message, asked, settings, fleet, history)
 
 
 @control.command()
 @_issuing
 def compact(**options: Any) -> None:
-    """Shorten the control log. A snapshot stands for all before it, which is deleted: a start then reads no further back.
+    """Shorten the control log, so that starts are quick. A snapshot stands for all before it, which is deleted: a start then reads no further back.
 
     What is in force stays. Of the versions before it, only the last can still be rolled back to, and the history keeps only their
     messages and those that set what is in force. It says which, and asks.
@@ -302,7 +315,7 @@ def keygen(file: Path, name: str) -> None:
 @click.option("--watch", is_flag=True, help="Keep it on the screen, renewed every second, until Ctrl-C.")
 @_reading
 def show(as_json: bool, watch: bool, **options: Any) -> None:
-    """Show what is in force. By policy, with who set it, when and why, and what each live worker makes of it."""
+    """Show what is in force, who set it, and which workers have it. By policy, with when and why, and what each live worker makes of it."""
     settings = settings_from(options)
     if watch:
         watch_in_force(settings, as_json=as_json)
@@ -315,7 +328,7 @@ def show(as_json: bool, watch: bool, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON lines.")
 @_reading
 def history(last: int, as_json: bool, **options: Any) -> None:
-    """List the last control messages. Who issued which, when and why, and what became of them."""
+    """List the last changes, and who made them. Every control message, when and why, and what became of it."""
     show_history(settings_from(options), last=last, as_json=as_json)
 
 
@@ -332,7 +345,7 @@ def diff(before: int, after: int, **options: Any) -> None:
 @click.option("--wait", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds to wait at most.")
 @_reading
 def wait(wait: float, **options: Any) -> None:
-    """Wait until every live worker has it in force. What the control log says by now."""
+    """Wait until every live worker has in force what the control log says by now."""
     settings = settings_from(options)
     with Fleet(settings) as fleet:
         log = read_history(settings).log

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import click
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.cli.control_issue import EXIT_NOT_EVERYWHERE, Issue, write
@@ -58,10 +58,16 @@ def compact_log(asked: Issue, settings: Settings) -> None:
     problems = records_kept(admin, {TopicPartition(topic, 0): offset})
     for problem in problems.values():
         raise BrokerError(
-            f"the records of {topic} before offset {offset} could not be deleted: {problem.str()}. Nothing has changed; the right to Delete "
-            "on the topic is needed"
+            f"the records of {topic} before offset {offset} could not be deleted: {_why(problem)}. What was in force still is, and the "
+            "next control compact tries again"
         )
     click.echo(f"deleted what stood before offset {offset}")
+
+
+def _why(problem: KafkaError) -> str:
+    if problem.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return "this user lacks the right to Delete in it"
+    return problem.str()
 
 
 def _check(history: History, asked: Issue, topic: str) -> None:
