@@ -112,14 +112,17 @@ class ControlReader:
         low, high = watermarks(self._settings, self._topic, [0])[0]
         self.log = ControlLog(load_trust(self._settings), low)
         old: Counter[str] = Counter()
+        first = "and not with a snapshot"
         for message in read_to_end(self._consumer, self._topic, {0: high}, {0: low}):
-            refusal = self._take(message).refusal
-            if refusal is not None:
-                old[refusal.code] += 1
+            one = self._take(message)
+            if one.refusal is not None:
+                old[one.refusal.code] += 1
+                if one.offset == low and isinstance(one.message, Snapshot):
+                    first = f"with a snapshot that does not count here ({one.refusal})"
         if not self.log.is_whole:
             self._unknown_before = (
-                f"{self._topic} begins at offset {low}, and not with a snapshot: what was set before is gone. Make the topic anew (delete "
-                "it, secondlook topics create), restart the workers, and set what is to hold"
+                f"{self._topic} begins at offset {low}, {first}: what was set before is not known. Mend that, or make the topic anew "
+                "(delete it, secondlook topics create), restart the workers, and set what is to hold"
             )
         self.log.position = max(self.log.position, high)
         log.info(

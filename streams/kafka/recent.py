@@ -54,7 +54,8 @@ def read_since(settings: Settings, topic: str, partitions: Iterable[int], since:
         }
         until = {partition: high for partition, (_, high) in bounds.items()}
         for message in read_to_end(consumer, topic, until, start):
-            yield message.value() or b""
+            if (broker_stamp(message) or 0) >= since:  # a transaction's marker has the time at which it ended
+                yield message.value() or b""
     finally:
         consumer.close()
 

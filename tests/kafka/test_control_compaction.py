@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -131,6 +132,18 @@ def test_nothing_is_deleted_before_every_live_worker_agrees(
         result = control("compact", "--yes", "--wait", "3")
     assert (3, True) == (result.exit_code, "old: has not said that it agrees" in result.output)
     assert 0 == first_offset(settings, topics)
+
+
+def test_a_worker_that_does_not_trust_the_snapshot_automates_nothing(
+    settings: Settings, topics: dict[str, Topic], control: Callable[..., Result], tmp_path: Path
+) -> None:
+    """What it stands for is gone, so it cannot be looked up; it says why it does not count."""
+    control("stop", "--wait", "0")
+    assert 0 == control("compact", "--yes", "--wait", "0.1").exit_code
+    other = tmp_path / "others"
+    other.write_text(CliRunner().invoke(main, ["control", "keygen", str(tmp_path / "eve.key"), "eve"]).output)
+    with worker(replace(settings, control_keys=other), topics, "worker-1") as started:
+        assert "with a snapshot that does not count here (it is signed with a key" in str(started.current.problem)
 
 
 def test_it_asks_before_it_writes(settings: Settings, topics: dict[str, Topic], control: Callable[..., Result]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from streams.cli import control_issue
+from streams.cli import control_issue, control_show
 from streams.cli.main import main
 from streams.errors import BrokerError
 from streams.kafka.reading import read_values
@@ -200,6 +200,16 @@ def test_what_is_written_but_cannot_be_followed_is_said_so(
     monkeypatch.setattr(control_issue, "read_history", unreadable)
     result = control(broker, "stop")
     assert (1, True) == (result.exit_code, "it is written, at offset" in result.output)
+
+
+def test_a_log_that_grows_long_is_said_with_what_shortens_it(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks at what is in force need not know of it."""
+    control(broker, "stop", "--wait", "0")
+    assert "control compact" not in control(broker, "show").output
+    monkeypatch.setattr(control_show, "_MANY", 0)
+    assert "a start reads them all. secondlook control compact" in control(broker, "show").output
 
 
 def test_a_log_that_cannot_be_cut_is_not_compacted(broker: EmbeddedBroker) -> None:
