@@ -277,36 +277,26 @@ def _fields(message: ControlMessage) -> dict[str, Any]:
 
 
 def _render(document: Mapping[str, Any], console: Console) -> None:
-    costs = document["costs"]
+    costs, every = document["costs"], document["rows"][0]
+    what = ", ".join(" ".join(_headline(one)) for one in document["messages"])
+    console.print(
+        Text(
+            f"{printable(what)}: of {every['answers']:,} answers {every['to_humans']:,} more would go to humans, {every['to_automation']:,} more "
+            "would be automated",
+            style="bold",
+        )
+    )
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in (
-        "policy",
-        "answers",
-        "to humans",
-        "would go to humans",
-        "would be automated",
-        "expected cost",
-        "expected error",
-        "measured error",
-    ):
+    for name in ("policy", "", "answers", "to humans", "flips", "cost", "expected error", "measured error"):
         table.add_column(name, overflow="fold")
     for row in document["rows"]:
-        now, then = row["now"], row["then"]
-        cells = (
-            row["policy"],
-            f"{row['answers']}",
-            f"{now['escalation_rate']:.1%} -> {then['escalation_rate']:.1%}",
-            f"{row['to_humans']}",
-            f"{row['to_automation']}",
-            _arrow(now["expected_cost"], then["expected_cost"], "{:.4g}"),
-            _arrow(now["expected_error"], then["expected_error"], "{:.2%}"),
-            f"{_stated(now['measured_error'])} -> {_stated(then['measured_error'])}",
-        )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        flips = f"+{row['to_humans']} -{row['to_automation']}"
+        _add_side(table, row["now"], row["policy"], "now", f"{row['answers']}", "")
+        _add_side(table, row["then"], "", "then", "", flips)
     console.print(table)
     console.print(
         Text(
-            f"cost per answer with a score, {costs['accounting']}: a review {costs['review']:g}, a mistake {costs['mistake']:g}",
+            f"flips: more to humans, fewer. Cost: expected, per answer with a score, {costs['accounting']}: a review {costs['review']:g}, a mistake {costs['mistake']:g}",
             style="dim",
         )
     )
@@ -314,8 +304,30 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
         console.print(Text(printable(note), style="dim"))
 
 
-def _arrow(now: float | None, then: float | None, form: str) -> str:
-    return " -> ".join("none" if one is None else form.format(one) for one in (now, then))
+def _headline(message: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in message.items():
+        if name == "sha256":
+            yield value[:12]
+        elif name != "model":  # that in force, or that of the settings
+            yield f"{value}"
+
+
+def _add_side(table: Table, side: Mapping[str, Any], policy: str, when: str, answers: str, flips: str) -> None:
+    cells = (
+        policy,
+        when,
+        answers,
+        f"{side['escalation_rate']:.1%}",
+        flips,
+        _or_none(side["expected_cost"], "{:.4g}"),
+        _or_none(side["expected_error"], "{:.2%}"),
+        _stated(side["measured_error"]),
+    )
+    table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def _or_none(value: float | None, form: str) -> str:
+    return "none" if value is None else form.format(value)
 
 
 def _stated(measured: Mapping[str, Any]) -> str:

@@ -134,7 +134,9 @@ def test_a_threshold_over_files_and_over_topics_is_the_same(
         )
     assert sorted(set(DATA.policies)) == [row["policy"] for row in found["rows"][1:]]
     assert 100 == simulated(broker, models, "--threshold", "0.2", "--last", "100")["rows"][0]["answers"]
-    assert "model's own word" in run(broker, models, "--threshold", "0.2").output
+    shown = " ".join(run(broker, models, "--threshold", "0.2").output.split())
+    assert "model's own word" in shown
+    assert f"of 840 answers {every['to_humans']} more would go to humans, 0 more would be automated" in shown
 
 
 def test_a_model_of_the_topic_with_costs(
