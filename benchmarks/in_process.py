@@ -24,12 +24,12 @@ from featurizers import PRESETS
 from scoring import RECORDING, cost_threshold, load_model, read_recording
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.assignment import Assignment
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals, Matcher
 from streams.pipeline.pending import PartitionStore
 from streams.pipeline.records import REQUESTS, RESPONSES, Record, size
+from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import MatchedBatch, Pipeline, Polled, Ticket
 from streams.settings import Settings
 
@@ -52,7 +52,7 @@ class Stages:
         self.assignment = Assignment(1, frozenset(stores), None, stores=stores, ready=True)
         settings = Settings()
         threshold = cost_threshold(settings.cost_accounting, review=settings.cost_review, mistake=settings.cost_mistake)
-        controls = Controls(load_model(model), {EVERY_POLICY: threshold})
+        controls = Controls(load_model(model), {EVERYTHING: threshold})
         self._pipeline = Pipeline(matcher, PRESETS["lpp"], lambda: controls, topic_names(load_topics()), now)
         self._sequence = 0
 

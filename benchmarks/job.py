@@ -15,11 +15,11 @@ from featurizers import PRESETS, decode
 from scoring import cost_threshold, load_model
 from streams.kafka.topics import load_topics
 from streams.pipeline.assignment import Assignment
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Case, Matched, Matcher, read_request
 from streams.pipeline.records import REQUESTS, Output, Record
+from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import MatchedBatch, Pipeline, Ticket
 from streams.settings import Settings
 
@@ -79,7 +79,7 @@ class Job:
         threshold = cost_threshold(
             _DEFAULTS.cost_accounting, review=_DEFAULTS.cost_review, mistake=_DEFAULTS.cost_mistake
         )
-        controls = Controls(load_model(Path(setup.model)), {EVERY_POLICY: threshold})
+        controls = Controls(load_model(Path(setup.model)), {EVERYTHING: threshold})
         unused = Matcher(response_timeout=1, limits=_NO_LIMITS)
         self._pipeline = Pipeline(unused, PRESETS["lpp"], lambda: controls, self.names, now)
 
@@ -96,7 +96,8 @@ class Job:
 
 def _case(answer: Answer) -> Case:
     record = Record(REQUESTS, 0, 0, 0, answer.key, answer.request, None)
-    return Case(answer.key.decode(), read_request(record).policy, record, decode(answer.value), None)
+    request = read_request(record)
+    return Case(request.request_id, request.policy, record, decode(answer.value), None, tenant=request.tenant)
 
 
 def request_of(headers: Iterable[tuple[str, bytes]]) -> bytes:

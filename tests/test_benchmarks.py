@@ -8,11 +8,11 @@ import pytest
 
 from featurizers import PRESETS
 from scoring import cost_threshold, load_model
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import holdings
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
+from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from tests.rig import Desk
 
@@ -74,7 +74,7 @@ def test_one_by_one_in_batches_and_matched_the_decisions_are_the_same(
     whole = [Answer(key, response, request) for key, request, response in records]
 
     threshold = cost_threshold("false-discovery", review=0.64, mistake=1.0)
-    controls = Controls(load_model(models), {EVERY_POLICY: threshold})
+    controls = Controls(load_model(models), {EVERYTHING: threshold})
     desk = Desk()
     pipeline = Pipeline(desk.matcher, PRESETS["lpp"], lambda: controls, job.names, lambda: 1_800_000_000_000)
     read = [Record(REQUESTS, 0, at, 1, key, request, None) for at, (key, request, _) in enumerate(records)]

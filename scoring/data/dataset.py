@@ -28,6 +28,7 @@ class Origin:
     modality: str = "unknown"
     llm: str = "unknown"
     length: str = "unknown"
+    tenant: str | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class _Vector(msgspec.Struct):
     schema: str
     values: list[float | None]
     llm: str | None = None
+    tenant: str | None = None
     label: Literal[0, 1] | None = None
 
 
@@ -116,7 +117,9 @@ def _decoded(records: Iterable[bytes], kind: type[Any], left_out: Counter[str], 
 
 def _row(vector: _Vector, label: int) -> _Row:
     """What a dataset keeps of a vector; missing values become NaN."""
-    origin = Origin(vector.request_id, vector.policy, vector.request_id, llm=vector.llm or "unknown")
+    origin = Origin(
+        vector.request_id, vector.policy, vector.request_id, llm=vector.llm or "unknown", tenant=vector.tenant
+    )
     return _Row(origin, np.array(vector.values, dtype=np.float32), label)
 
 

@@ -3,7 +3,7 @@
 import getpass
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,17 +21,20 @@ from streams.kafka.control_keys import load_private_key
 from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics, topic_names
-from streams.pipeline.control_content import EVERY_POLICY, Content
+from streams.pipeline.control_content import Content
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import (
+    ClearShadow,
     ControlMessage,
     Rollback,
     SetAuditRate,
     SetCosts,
     SetModel,
+    SetShadow,
     SetThreshold,
     StopAutomation,
 )
+from streams.pipeline.scope import EVERY, EVERYTHING, Scope
 from streams.settings import Settings
 
 EXIT_NOT_EVERYWHERE: Final = 3
@@ -89,9 +92,12 @@ def issue(
     """
     if fleet is not None and not asked.yes:
         history = history or read_history(settings)
-        _check_policy(message, history.log.content, fleet)
+        for one in (message, *getattr(message, "changes", ())):
+            _check_policy(one, history.log.content, fleet)
         _check_reach(message, history.log.content)
+        _tell_what_counts_before(message, history.log.content)
     first()
+    had_shadow = history is not None and history.log.content.shadow is not None
     taken = write(message, asked, settings, history)
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
     click.echo(f"version {taken.version}, written to {topic} at offset {taken.offset}, {_reach(message)}")
@@ -99,9 +105,12 @@ def issue(
         click.echo(
             "it has no threshold yet unless one was made for it: what it has none for goes to humans (set-threshold, set-costs)"
         )
+    if had_shadow and history is not None and history.log.content.shadow is None:
+        click.echo("the shadow has ended")
     if asked.wait:
         with Fleet(settings) if fleet is None else nullcontext(fleet) as workers:
-            wait_for_fleet(workers, taken.offset + 1, taken.version, asked.wait)
+            of_shadow = isinstance(message, SetShadow)
+            wait_for_fleet(workers, taken.offset + 1, taken.version, asked.wait, of_shadow=of_shadow)
 
 
 def write(message: ControlMessage, asked: Issue, settings: Settings, history: History | None = None) -> Taken:
@@ -119,22 +128,24 @@ def write(message: ControlMessage, asked: Issue, settings: Settings, history: Hi
     return taken
 
 
-def wait_for_fleet(fleet: Fleet, position: int, version: int, wait: float, *, patient: bool = False) -> None:
+def wait_for_fleet(
+    fleet: Fleet, position: int, version: int, wait: float, *, patient: bool = False, of_shadow: bool = False
+) -> None:
     """Wait until every live worker has read the control log to `position`, has `version` and does what it says, and say of each.
 
-    `patient`: one that cannot may be able to in a moment. Ends the command with its exit code.
+    `patient`: one that cannot may be able to in a moment. `of_shadow`: one that leaves the shadow out cannot. Ends the command with its exit code.
     """
     expected = frozenset(fleet.live)
 
     def settled() -> bool:
-        standing = fleet.standing(position, version, expected)
+        standing = fleet.standing(position, version, expected, of_shadow=of_shadow)
         return standing.everywhere or (not patient and bool(standing.unable) and not standing.silent)
 
     if not expected:  # none by this machine's clock: whoever there is speaks within a few seconds
         fleet.listen(min(wait, LISTEN))
     if fleet.live:
         fleet.listen(wait, settled)
-    standing = fleet.standing(position, version, expected)
+    standing = fleet.standing(position, version, expected, of_shadow=of_shadow)
     for line in _told(standing, fleet):
         click.echo(line)
     if not (standing.in_force or standing.unable or standing.silent):
@@ -149,7 +160,9 @@ def _told(standing: Standing, fleet: Fleet) -> Iterator[str]:
     for name, one in standing.in_force.items():
         yield f"{printable(name)}: in force, version {one.control_version}"
     for name, one in standing.unable.items():
-        if one.cannot is None:
+        if one.cannot is None and one.leaves_out is not None:
+            yield f"{printable(name)}: it leaves the shadow out until it can honour it: {printable(one.leaves_out)}"
+        elif one.cannot is None:
             yield f"{printable(name)}: it refused it, and has version {one.control_version} in force. Are its control_keys those of this machine?"
         else:
             yield f"{printable(name)}: everything goes to humans, it cannot do that: {printable(one.cannot)}"
@@ -167,10 +180,10 @@ def undoing(history: History, asked: Issue) -> tuple[Rollback, Issue]:
     if last is None or len(versions) < 2:  # noqa: PLR2004 - one before the last
         raise ControlError("there is no change that could be undone: no earlier version is known. Nothing was written")
     if isinstance(last.message, StopAutomation):
-        policy = last.message.policy
-        command = "secondlook control resume" + ("" if policy == EVERY_POLICY else f" --policy {shlex.quote(policy)}")
+        named = last.message.scope._asdict().items()
+        which = "".join(f" --{name} {shlex.quote(value)}" for name, value in named if value != EVERY)
         raise ControlError(
-            f"the last change is a stop, which only {printable(command)} takes back. Nothing was written"
+            f"the last change is a stop, which only secondlook control resume{printable(which)} takes back. Nothing was written"
         )
     if asked.expected_version is None:
         asked = replace(asked, expected_version=history.log.version)
@@ -192,12 +205,16 @@ def _user() -> str:
 
 def _check_policy(message: ControlMessage, content: Content, fleet: Fleet) -> None:
     """Raise ControlError for a policy that nobody knows: a slip of the pen would change nothing, and seem to."""
-    policy = getattr(message, "policy", EVERY_POLICY)
+    policy = _scope(message).policy
     live = fleet.live.values()
-    if policy == EVERY_POLICY or not live or any(one.model and not one.policies for one in live):
+    if policy == EVERY or not live or any(one.model and not one.policies for one in live):
         return
     known = sorted(
-        {*(name for one in live for name in one.policies), *content.thresholds, *content.stops} - {EVERY_POLICY}
+        {
+            *(name for one in live for name in one.policies),
+            *(scope.policy for scope in (*content.thresholds, *content.stops)),
+        }
+        - {EVERY}
     )
     if policy in known:
         return
@@ -209,30 +226,54 @@ def _check_policy(message: ControlMessage, content: Content, fleet: Fleet) -> No
 
 
 def _check_reach(message: ControlMessage, content: Content) -> None:
-    """Ask before what single policies have is taken away. Raises ControlError where nobody is there to answer."""
-    own: list[str] = []
-    match message:
-        case SetThreshold(policy="*") | SetCosts(policy="*") | SetModel(keep_thresholds=False):
-            own = sorted(set(content.thresholds) - {EVERY_POLICY})
-        case SetAuditRate(policy="*"):
-            own = sorted(set(content.audit_rates) - {EVERY_POLICY})
+    """Ask before what narrower scopes have is taken away. Raises ControlError where nobody is there to answer."""
+    what, has = _kind(message, content)
+    scope = _scope(message)
+    sets = message.mistakes if isinstance(message, SetCosts) else ()
+    own = [str(one) for one in sorted(has) if scope.covers(one) and one not in (scope, *sets)]
     if not own:
         return
-    what = "audit rates" if isinstance(message, SetAuditRate) else "thresholds"
     lost = f"this takes away the {what} that {some(own)} {'has' if len(own) == 1 else 'have'} of their own"
     if not sys.stdin.isatty():
-        raise ControlError(f"{lost}: say --yes if that is meant, or name a --policy. Nothing was written")
+        raise ControlError(
+            f"{lost}: say --yes if that is meant, or narrow it (--policy, --tenant, --outcome). Nothing was written"
+        )
     if not click.confirm(f"{lost}. Go on?"):
         raise ControlError("not confirmed: nothing was written")
 
 
+def _tell_what_counts_before(message: ControlMessage, content: Content) -> None:
+    """Say where the message will not count: a policy's own setting weighs more than that of a tenant, a tenant's than an outcome's."""
+    what, has = _kind(message, content)
+    scope = _scope(message)
+    first = [str(one) for one in sorted(has) if one.counts_before(scope)]
+    if first:
+        click.echo(f"what {some(first)} {'has' if len(first) == 1 else 'have'} of {what} counts before it, there")
+
+
+def _kind(message: ControlMessage, content: Content) -> tuple[str, Mapping[Scope, object]]:
+    """What it sets, or takes away, and what is set of that."""
+    match message:
+        case SetThreshold() | SetCosts() | SetModel(keep_thresholds=False):
+            return "thresholds", content.thresholds
+        case SetAuditRate():
+            return "audit rates", content.audit_rates
+    return "", {}
+
+
 def _reach(message: ControlMessage) -> str:
-    """Which policies the message is about; one for all takes away what single policies had."""
-    policy = getattr(message, "policy", EVERY_POLICY)
-    if policy != EVERY_POLICY:
-        return f"for policy {printable(policy)}"
+    """What the message is about; it takes away what is set inside of that."""
+    if isinstance(message, SetShadow | ClearShadow):
+        return "what is in force stays"
+    scope = _scope(message)
     replaces = isinstance(message, SetThreshold | SetCosts | SetAuditRate)
-    return "for every policy" + (", in place of their own settings" if replaces else "")
+    return f"for {printable(scope.words)}" + (
+        ", in place of their own settings" if replaces and scope == EVERYTHING else ""
+    )
+
+
+def _scope(message: ControlMessage) -> Scope:
+    return getattr(message, "scope", EVERYTHING)
 
 
 def listed(head: str, names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The first step of `set-model`: every live worker gets ready for the model, before anything changes."""
+"""The first step of `set-model` and `set-shadow`: every live worker gets ready for the model, before anything changes."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from streams.errors import ControlError
 from streams.kafka.control_status import STOPPED
 from streams.kafka.fleet import LISTEN, Fleet
 from streams.kafka.model_topic import models_topic, read_models
-from streams.pipeline.control_messages import PrepareModel, SetModel
+from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, SetShadow
 from streams.settings import Settings
 
 _SHORTEST_SHA: Final = 6
@@ -41,7 +41,7 @@ def full_sha256(text: str, settings: Settings, fleet: Fleet, here: Iterable[str]
     return found[0]
 
 
-def prepare(message: SetModel, asked: Issue, settings: Settings, fleet: Fleet) -> None:
+def prepare(message: SetModel | SetShadow, asked: Issue, settings: Settings, fleet: Fleet) -> None:
     """Have every live worker get, load and check the model. Raises ControlError unless each says that it could honour it.
 
     With no worker live there is nobody to ask.
@@ -56,7 +56,7 @@ def prepare(message: SetModel, asked: Issue, settings: Settings, fleet: Fleet) -
             f"--wait 0 leaves {some(sorted(expected))} no time to get ready for the model: wait longer, or say --force --yes. "
             "Nothing has changed"
         )
-    step = PrepareModel(sha256=message.sha256, keep_thresholds=message.keep_thresholds)
+    step, unprepared = _first_step(message)
     offset = write(step, asked, settings).offset
     fleet.listen(asked.wait, lambda: not _missing(fleet, expected, offset))
     expected |= set(fleet.live)
@@ -71,10 +71,18 @@ def prepare(message: SetModel, asked: Issue, settings: Settings, fleet: Fleet) -
         problems.append(f"{some(missing)} did not say within {asked.wait:g} s that it is ready")
     if problems:
         raise ControlError(
-            f"model {message.sha256[:12]} is not put in force, nothing has changed: {'; '.join(problems)}. Mend that and issue it anew "
-            "(or --force --yes: who cannot do it sends everything to humans)"
+            f"model {step.sha256[:12]} is not set, nothing has changed: {'; '.join(problems)}. Mend that and issue it anew ({unprepared})"
         )
     click.echo(f"ready for it: {some(sorted(expected))}")
+
+
+def _first_step(message: SetModel | SetShadow) -> tuple[PrepareModel | PrepareShadow, str]:
+    """What asks the workers to get ready, and how to do without."""
+    if isinstance(message, SetModel):
+        step = PrepareModel(sha256=message.sha256, keep_thresholds=message.keep_thresholds)
+        return step, "or --force --yes: who cannot do it sends everything to humans"
+    given = {name: getattr(message, name) for name in ("sha256", "keep_thresholds", "changes")}
+    return PrepareShadow(**given), "or --wait 0: who cannot do it leaves the shadow out until it can"
 
 
 def _missing(fleet: Fleet, expected: set[str], offset: int) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
+import msgspec
 import orjson
 from rich.console import Console
 from rich.table import Table
@@ -14,10 +15,11 @@ from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import LISTEN, Fleet, is_split
-from streams.pipeline.control_content import EVERY_POLICY, Content, Threshold
+from streams.pipeline.control_content import Content, Shadow, Threshold
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import Snapshot, encode_control
 from streams.pipeline.routing import rfc3339
+from streams.pipeline.scope import EVERYTHING, Scope, by_specificity
 from streams.settings import Settings
 
 _MANY = 10_000
@@ -54,12 +56,18 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
         "messages": len(history.taken),
         "refused": sum(one.refusal is not None for one in history.taken.values()),
         "model": None if content.model is None else {"sha256": content.model, **_origin(history, content.model_since)},
-        "thresholds": {policy: _threshold(one, history) for policy, one in sorted(content.thresholds.items())},
-        "audit_rates": {
-            policy: {"rate": one.rate, **_origin(history, one.since)}
-            for policy, one in sorted(content.audit_rates.items())
+        "thresholds": {
+            str(scope): {**scope._asdict(), **_threshold(one, history)}
+            for scope, one in sorted(content.thresholds.items())
         },
-        "stops": {policy: _origin(history, since) for policy, since in sorted(content.stops.items())},
+        "audit_rates": {
+            str(scope): {**scope._asdict(), "rate": one.rate, "floor": one.floor, **_origin(history, one.since)}
+            for scope, one in sorted(content.audit_rates.items())
+        },
+        "stops": {
+            str(scope): {**scope._asdict(), **_origin(history, since)} for scope, since in sorted(content.stops.items())
+        },
+        "shadow": None if content.shadow is None else _shadow(content.shadow, history),
         "workers": {
             name: {
                 "in_force": name in standing.in_force,
@@ -70,6 +78,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
                 "model": one.model,
                 "models": list(one.models),
                 "problem": one.cannot,
+                "shadow": None if one.shadow is None else msgspec.to_builtins(one.shadow),
                 "silent_for": round(fleet.age(one), 1),
             }
             for name, one in live.items()
@@ -112,12 +121,14 @@ def show_diff(settings: Settings, before: int, after: int) -> None:
 
 def _lines(content: Content) -> Iterator[tuple[str, str]]:
     yield "model", content.model or "that of each worker's settings"
-    for policy, one in sorted(content.thresholds.items()):
-        yield f"threshold of {policy}", _value(one)
-    for policy, rate in sorted(content.audit_rates.items()):
-        yield f"audit rate of {policy}", f"{rate.rate:g}"
-    for policy in sorted(content.stops):
-        yield f"automation of {policy}", "stopped"
+    for scope, one in sorted(content.thresholds.items()):
+        yield f"threshold of {scope}", _value(one)
+    for scope, rate in sorted(content.audit_rates.items()):
+        yield f"audit rate of {scope}", f"{rate.rate:g}" + (f", at least {rate.floor:g}" if rate.floor else "")
+    for scope in sorted(content.stops):
+        yield f"automation of {scope}", "stopped"
+    if content.shadow is not None:
+        yield "shadow", _in_words(content.shadow)
 
 
 def _value(one: Threshold) -> str:
@@ -125,6 +136,29 @@ def _value(one: Threshold) -> str:
         one.origin, one.origin
     )
     return origin if one.value is None else f"{one.value:g} ({origin})"
+
+
+def _shadow(one: Shadow, history: History) -> dict[str, Any]:
+    changes = [msgspec.to_builtins(change) for change in one.changes]
+    return {
+        "model": one.model,
+        "keep_thresholds": one.keep_thresholds,
+        "changes": changes,
+        "in_words": _in_words(one),
+        **_origin(history, one.since),
+    }
+
+
+def _in_words(one: Shadow) -> str:
+    model = "the model in force" if one.model is None else f"model {one.model[:12]}"
+    kept = " with the thresholds in force" if one.keep_thresholds and one.model else ""
+    return "; ".join([model + kept, *(printable(_told(msgspec.to_builtins(change))) for change in one.changes)])
+
+
+def _told(message: Mapping[str, Any]) -> str:
+    """A message in one line, without what is for the record."""
+    fields = " ".join(f"{name}={_brief(value)}" for name, value in message.items() if name not in _FOR_THE_RECORD)
+    return f"{message['type']} {fields}"
 
 
 def _threshold(one: Threshold, history: History) -> dict[str, Any]:
@@ -144,13 +178,13 @@ def _origin(history: History, version: int) -> dict[str, Any]:
 def _record(one: Taken) -> dict[str, Any]:
     """One message as the history tells it."""
     said: Mapping[str, Any] = {} if one.message is None else orjson.loads(encode_control(one.message))
-    hidden = _FOR_THE_RECORD if not isinstance(one.message, Snapshot) else said.keys() - {"base"}
-    fields = " ".join(f"{name}={_brief(value)}" for name, value in said.items() if name not in hidden)
+    if isinstance(one.message, Snapshot):
+        said = {name: value for name, value in said.items() if name in _FOR_THE_RECORD or name == "base"}
     return {
         "version": one.version,
         "offset": one.offset,
         "at": None if one.timestamp is None else _time(one.timestamp),
-        "what": f"{said['type']} {fields}" if said else None,
+        "what": _told(said) if said else None,
         "issued_by": said.get("issued_by"),
         "signed_by": one.signed_by,
         "reason": said.get("reason"),
@@ -160,7 +194,9 @@ def _record(one: Taken) -> dict[str, Any]:
 
 
 def _brief(value: object) -> object:
-    """A sha256 in twelve digits, as elsewhere; anything else as it is."""
+    """A sha256 in twelve digits, as elsewhere, messages as they are told; anything else as it is."""
+    if isinstance(value, list | tuple):
+        return "(" + "; ".join(_told(one) for one in value) + ")"
     return value[:12] if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else value
 
 
@@ -191,8 +227,8 @@ def render_controls(document: Mapping[str, Any], console: Console) -> None:
         console.print(
             Text(f"{document['messages']:,} messages: a start reads them all. secondlook control compact", style="dim")
         )
-    for policy, stop in document["stops"].items():
-        console.print(Text(f"AUTOMATION STOPPED for {_of(policy)}: {_who(stop)}", style="bold red"))
+    for scope, stop in _by_scope(document["stops"]).items():
+        console.print(Text(f"AUTOMATION STOPPED for {printable(scope.words)}: {_who(stop)}", style="bold red"))
     model = document["model"]
     console.print(
         Text(
@@ -201,23 +237,23 @@ def render_controls(document: Mapping[str, Any], console: Console) -> None:
             else f"model: {model['sha256'][:12]}, {_who(model)}"
         )
     )
+    shadow = document["shadow"]
+    if shadow is not None:
+        console.print(Text(f"shadow, without effect: {shadow['in_words']}, {_who(shadow)}", style="cyan"))
     if not document["thresholds"]:
         console.print(Text("no threshold: everything goes to humans until one is set for this model", style="bold red"))
     table = _table("policy", "threshold", "audit", "by", "when", "why")
-    rates = document["audit_rates"]
+    thresholds, rates = _by_scope(document["thresholds"]), _by_scope(document["audit_rates"])
     given = {one["settings_threshold"] for one in document["workers"].values()}
-    for policy in sorted({*document["thresholds"], *rates}):
-        one = document["thresholds"].get(policy, {"value": None, "origin": None, "since": 0})
-        rate = rates.get(policy, rates[EVERY_POLICY])
-        told = one if one["since"] or policy not in rates else rate
+    for scope in sorted({*thresholds, *rates}):
+        of_both = [of[scope] for of in (thresholds, rates) if scope in of]
+        told = next((one for one in of_both if one["since"]), of_both[0])
         _row(
             table,
-            policy,
-            _shown(one, given, has_default=EVERY_POLICY in document["thresholds"]),
-            f"{rate['rate']:g}",
-            told.get("issued_by"),
-            told.get("at"),
-            told.get("reason"),
+            str(scope),
+            _shown(scope, thresholds, given),
+            _audited(scope, rates),
+            *(told[name] for name in ("issued_by", "at", "reason")),
         )
     console.print(table)
 
@@ -226,17 +262,22 @@ def render_workers(document: Mapping[str, Any], console: Console) -> None:
     """Print what each worker makes of it."""
     if not document["workers"]:
         console.print(Text("no worker is live", style="bold red"))
-    table = _table("worker", "in force", "version", "hash", "model", "heard")
+    table = _table("worker", "in force", "version", "hash", "model", "shadow", "heard")
     for name, one in document["workers"].items():
         state = "yes" if one["in_force"] else "NO" if one["problem"] else "not yet"
         model = (one["model"] or "none")[:12]
-        _row(table, name, state, str(one["version"]), one["hash"], model, f"{one['silent_for']:.0f} s ago")
+        shadow = "" if one["shadow"] is None else "LEFT OUT" if "problem" in one["shadow"] else "yes"
+        _row(table, name, state, str(one["version"]), one["hash"], model, shadow, f"{one['silent_for']:.0f} s ago")
     if document["workers"]:
         console.print(table)
     for name, one in document["workers"].items():
         if one["problem"]:
             console.print(
                 Text(f"{printable(name)} sends everything to humans: {printable(one['problem'])}", style="bold red")
+            )
+        if one["shadow"] and "problem" in one["shadow"]:
+            console.print(
+                Text(f"{printable(name)} leaves the shadow out: {printable(one['shadow']['problem'])}", style="yellow")
             )
     for name, at in document["gone"].items():
         console.print(
@@ -251,11 +292,24 @@ def render_workers(document: Mapping[str, Any], console: Console) -> None:
         )
 
 
-def _shown(one: Mapping[str, Any], given: set[float | None], *, has_default: bool) -> str:
+def _by_scope(settings: Mapping[str, Any]) -> dict[Scope, Any]:
+    return {Scope(*(one[name] for name in Scope._fields)): one for one in settings.values()}
+
+
+def _in_force(scope: Scope, settings: Mapping[Scope, Any]) -> Scope | None:
+    """Whose setting holds in a scope, but for what is set inside of it."""
+    return next((one for one in by_specificity(*scope) if one in settings), None)
+
+
+def _shown(scope: Scope, thresholds: Mapping[Scope, Any], given: set[float | None]) -> str:
+    whose = _in_force(scope, thresholds)
+    if whose is None:
+        return "by narrower scopes" if any(map(scope.overlaps, thresholds)) else "none: humans decide"
+    if whose != scope:
+        return f"that of {whose}"
+    one = thresholds[scope]
     if one["value"] is not None:
         return f"{one['value']:.4g} ({one['origin']})"
-    if one["origin"] is None:
-        return "that of *" if has_default else "none: humans decide"
     return (
         f"{given.copy().pop():.4g} (settings)" if len(given) == 1 and None not in given else "by each worker's settings"
     )
@@ -266,8 +320,9 @@ def _who(one: Mapping[str, Any]) -> str:
     return f"version {one['since']}, by {printable(one['issued_by'] or 'unknown')}, {one['at'] or 'at an unknown time'}{why}"
 
 
-def _of(policy: str) -> str:
-    return "every policy" if policy == EVERY_POLICY else f"policy {printable(policy)}"
+def _audited(scope: Scope, rates: Mapping[Scope, Any]) -> str:
+    one = rates[_in_force(scope, rates) or EVERYTHING]
+    return f"{one['rate']:g}" + (f", at least {one['floor']:g}" if one["floor"] else "")
 
 
 def _table(*columns: str) -> Table:

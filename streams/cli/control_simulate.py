@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import click
 import numpy as np
@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scoring import Accounting, ErrorModel, ModelError
+from scoring import ErrorModel, ModelError
 from scoring.data import NO_LABEL, join_decisions
 from streams.cli.control_issue import Issue, issue, listed
 from streams.cli.control_prepare import full_sha256, prepare
+from streams.cli.control_proposal import Proposal
 from streams.cli.printable import printable
 from streams.cli.scoring import lines_of, training_extra
 from streams.errors import ControlError
@@ -30,10 +31,11 @@ from streams.kafka.reading import read_values
 from streams.kafka.recent import read_recent, read_since
 from streams.kafka.topics import existing_partitions, load_topics
 from streams.pipeline.chances import Draw, draws, read_decisions, versions_needed
-from streams.pipeline.control_content import EVERY_POLICY, Content
-from streams.pipeline.control_messages import ControlMessage, SetCosts, SetModel, SetThreshold
+from streams.pipeline.control_content import Content
+from streams.pipeline.control_messages import ControlMessage, SetModel
 from streams.pipeline.controls import Controls, honour, is_calibrated
 from streams.pipeline.sampled_error import NO_AUDITS, NO_AUDITS_JUDGED, NO_REVIEWS_JUDGED, NOTHING_AUTOMATED
+from streams.pipeline.scope import EVERY, UNREADABLE, Scope
 from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
 from streams.settings import Settings
 from streams.worker.models import ModelShelf, baseline
@@ -61,53 +63,6 @@ class Side:
 
     controls: Controls
     outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """What is to be tried: a model, and a threshold or costs, or one of them."""
-
-    threshold: float | None
-    review: float | None
-    mistake: float | None
-    accounting: Accounting
-    sha256: str | None
-    keep_thresholds: bool
-    policy: str
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Self:
-        """From a command's options; takes them out of `options`. Raises click.UsageError on what makes no sense together."""
-        given = cls(**{name: options.pop(name) for name in cls.__slots__})
-        if (given.review is None) != (given.mistake is None):
-            raise click.UsageError("--review and --mistake go together")
-        if given.threshold is not None and given.review is not None:
-            raise click.UsageError("give --threshold, or --review and --mistake, not both")
-        if given.sha256 is None and given.threshold is None and given.review is None:
-            raise click.UsageError("say what to try: --threshold, --review with --mistake, or --sha256 of a model")
-        if given.keep_thresholds and given.sha256 is None:
-            raise click.UsageError("--keep-thresholds goes with --sha256")
-        return given
-
-    def messages(self, sha256: str | None, made_for: str | None) -> list[ControlMessage]:
-        """The control messages that put it in force, the model first; a threshold of `made_for` where the log names no model."""
-        found: list[ControlMessage] = []
-        if sha256 is not None:
-            found.append(SetModel(sha256=sha256, keep_thresholds=self.keep_thresholds))
-        if self.threshold is not None:
-            found.append(SetThreshold(policy=self.policy, threshold=self.threshold, model=made_for))
-        elif self.review is not None and self.mistake is not None:
-            found.append(
-                SetCosts(policy=self.policy, accounting=self.accounting, review=self.review, mistake=self.mistake)
-            )
-        return found
-
-    def costs(self, settings: Settings) -> Costs:
-        """Those that are tried, else those of the settings."""
-        if self.review is not None and self.mistake is not None:
-            return Costs(self.review, self.mistake, self.accounting)
-        accounting: Any = settings.cost_accounting
-        return Costs(settings.cost_review, settings.cost_mistake, accounting)
 
 
 def run_simulation(
@@ -146,12 +101,9 @@ def run_simulation(
             if vectors is None
             else _from_files(settings, vectors, decisions, routed, last, since)
         )
-        if proposal.policy not in {EVERY_POLICY, *answers.policies}:
-            raise ControlError(
-                f"no answer of policy {printable(proposal.policy)!r} is among them. {listed('They are of', sorted(set(answers.policies)))}"
-            )
+        _check_scope(proposal.scope, answers)
         sides = [Side(one, simulate(answers, replace(one, stopped=frozenset()))) for one in (now, then)]
-        document = _document(messages, answers, sides, proposal.costs(settings), version)
+        document = _document(messages, answers, sides, proposal.costs(settings), version, proposal.scope)
         if any(one.settings_hash != given.hash for one in fleet.live.values()):
             document["notes"].append(
                 "live workers have another model or other costs in their settings than this machine: what the log does not set differs "
@@ -165,6 +117,16 @@ def run_simulation(
             _render(document, Console())
         if apply:
             _apply(messages, replace(asked, expected_version=version), settings, fleet, history)
+
+
+def _check_scope(scope: Scope, answers: Answers) -> None:
+    """Raise ControlError where no answer has the policy, or the tenant, that is tried."""
+    for what, name, there in (("policy", scope.policy, answers.policies), ("tenant", scope.tenant, answers.tenants)):
+        if name not in {EVERY, *there}:
+            others = sorted(set(there) - {EVERY, UNREADABLE})
+            raise ControlError(
+                f"no answer of {what} {printable(name)!r} is among them. {listed('They are of', others)}"
+            )
 
 
 def _after(messages: Iterable[ControlMessage], content: Content, version: int) -> Content:
@@ -223,19 +185,20 @@ def _answers(settings: Settings, vectors: Iterable[bytes], judged: Iterable[byte
     versions = versions_needed(decided)
     drawn = draws(decided, read_history(settings, versions).at_version.get if versions else lambda _: None)
     ids = [origin.request_id for origin in data.origins]
+    tenants = [EVERY if origin.tenant is None else origin.tenant for origin in data.origins]
     of = [drawn.get(about, Draw(came=False, chance=None)) for about in zip(ids, data.policies, strict=True)]
     chance = np.array([np.nan if one.chance is None else one.chance for one in of], dtype=np.float64)
     # What a human decided without having been asked (an appeal, say) was chosen by somebody, and stands for nothing else.
     came = np.array([one.came for one in of], dtype=bool)
     known = (data.labels != NO_LABEL) & data.decided & came
-    return Answers(ids, data.policies, data.values, data.outcomes, chance, known, known & data.errors)
+    return Answers(ids, data.policies, tenants, data.values, data.outcomes, chance, known, known & data.errors)
 
 
 def _document(
-    messages: list[ControlMessage], answers: Answers, sides: list[Side], costs: Costs, version: int
+    messages: list[ControlMessage], answers: Answers, sides: list[Side], costs: Costs, version: int, scope: Scope
 ) -> dict[str, Any]:
     now, then = sides
-    rows = list(compare(answers, now.outcome, then.outcome, costs))
+    rows = list(compare(answers, now.outcome, then.outcome, costs, scope))
     notes = [_EXPECTED, *_of_measured(rows[0])]
     for name, side in (("now", now), ("then", then)):
         model = side.controls.model
@@ -246,12 +209,12 @@ def _document(
     if now.controls.problem is not None:
         notes.append(f"now everything goes to humans here: {now.controls.problem}")
     if now.controls.stopped:
-        stopped = ", ".join(sorted(now.controls.stopped))
+        stopped = "; ".join(str(scope) for scope in sorted(now.controls.stopped))
         notes.append(f"automation is stopped for {stopped}; both sides are shown as if it were not")
     return {
         "version": version,
         "messages": [{"type": type(one).__struct_config__.tag, **_fields(one)} for one in messages],
-        "costs": {"review": costs.review, "mistake": costs.mistake, "accounting": costs.accounting},
+        "costs": costs.stated(),
         "judged": int(answers.judged.sum()),
         "rows": rows,
         "notes": notes,
@@ -277,7 +240,7 @@ def _fields(message: ControlMessage) -> dict[str, Any]:
 
 
 def _render(document: Mapping[str, Any], console: Console) -> None:
-    costs, every = document["costs"], document["rows"][0]
+    costs, every = dict(document["costs"]), document["rows"][0]
     what = ", ".join(" ".join(_headline(one)) for one in document["messages"])
     console.print(
         Text(
@@ -291,12 +254,15 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
         table.add_column(name, overflow="fold")
     for row in document["rows"]:
         flips = f"+{row['to_humans']} -{row['to_automation']}"
-        _add_side(table, row["now"], row["policy"], "now", f"{row['answers']}", "")
+        _add_side(
+            table, row["now"], str(Scope(row["policy"], row["tenant"], row["outcome"])), "now", f"{row['answers']}", ""
+        )
         _add_side(table, row["then"], "", "then", "", flips)
     console.print(table)
     console.print(
         Text(
-            f"flips: more to humans, fewer. Cost: expected, per answer with a score, {costs['accounting']}: a review {costs['review']:g}, a mistake {costs['mistake']:g}",
+            f"flips: more to humans, fewer. Cost: expected, per answer with a score, {costs.pop('accounting')}: "
+            + ", ".join(f"a {name.replace('_', ' ')} {cost:g}" for name, cost in costs.items()),
             style="dim",
         )
     )

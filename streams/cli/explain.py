@@ -19,12 +19,12 @@ from streams.kafka.control_history import read_history
 from streams.kafka.reading import ends, read_to_end
 from streams.kafka.topics import existing_partitions, load_topics, topic_names
 from streams.pipeline.assignment import Assignment
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.controls import Baseline, Controls, by_settings, honour
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals, Matcher
 from streams.pipeline.pending import PartitionStore
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
+from streams.pipeline.scope import EVERY
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from streams.settings import Settings
 from streams.worker.models import ModelShelf, baseline
@@ -54,7 +54,7 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
     given = baseline(settings)
     controls = by_settings(given)
     if is_file:
-        policy = policy or next(iter(sorted(given.model.policies)), EVERY_POLICY)
+        policy = policy or next(iter(sorted(given.model.policies)), EVERY)
         request, response = _saved(Path(what), policy)
     else:
         request, response = _found(settings, what)
@@ -185,3 +185,6 @@ def _show(decision: dict[str, Any], console: Console) -> None:
     which = "none" if model["sha256"] is None else f"{model['name']} {model['sha256'][:12]}"
     console.print(Text(f"model: {which}, controls version {version}"))
     console.print(Text(f"{decision['route']}: {decision['action']}, as {', '.join(decision['reasons'])}", style="bold"))
+    shadow = decision.get("shadow")
+    if shadow is not None:
+        console.print(Text(f"with the shadow: {shadow['route']}, as {', '.join(shadow['reasons'])}"))

@@ -24,14 +24,15 @@ from streams.kafka.control_status import (
     MOST_POLICIES,
     STOPPED,
     Prepared,
+    ShadowStatus,
     StatusWriter,
     WorkerStatus,
     short,
 )
 from streams.kafka.reading import broker_stamp, read_to_end, signature, watermarks
 from streams.pipeline.control_log import ControlLog, Taken
-from streams.pipeline.control_messages import PrepareModel, SetModel, Snapshot
-from streams.pipeline.controls import Baseline, Controls, honour, try_model
+from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, SetShadow, Snapshot
+from streams.pipeline.controls import Baseline, Controls, honour, try_out, with_shadow
 from streams.pipeline.reasons import REFUSALS
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings
@@ -87,8 +88,8 @@ class ControlReader:
         """Messages refused since the start, by reason; older ones were somebody else's to tell of."""
         self._settings, self._topic = settings, names["control"]
         self._models = models
-        self._preparing: tuple[int, PrepareModel, float] | None = None
-        """The last `prepare_model` that is not settled: its offset, itself, and until when it is tried."""
+        self._preparing: tuple[int, PrepareModel | PrepareShadow, float] | None = None
+        """The last `prepare_model` or `prepare_shadow` that is not settled: its offset, itself, and until when it is tried."""
         self._prepared: Prepared | None = None
         self._snapshot = -1
         self._status, self._clock = status, clock
@@ -201,12 +202,12 @@ class ControlReader:
         if offset < self.log.position:
             raise ControlError(self._made_anew(f"at {offset}"))
         one = self.log.take(offset, broker_stamp(message), message.value(), signature(message))
-        if one.refusal is None and isinstance(one.message, PrepareModel):
+        if one.refusal is None and isinstance(one.message, PrepareModel | PrepareShadow):
             self._preparing = offset, one.message, time.monotonic() + _PREPARE_FOR
             self._models.look_again(one.message.sha256)
         elif one.refusal is None and isinstance(one.message, Snapshot):
             self._snapshot = offset
-        elif one.is_applied and isinstance(one.message, SetModel):
+        elif one.is_applied and isinstance(one.message, SetModel | SetShadow):
             self._preparing = None
         return one
 
@@ -245,18 +246,33 @@ class ControlReader:
         settled = self.current
         if before.version != self.log.version or before.problem is not None or unread is not None:
             settled = honour(self.log.content, self.log.version, self.baseline, self._models.find)
+        elif before.shadow_problem is not None:
+            settled = with_shadow(before, self.log.content, self.baseline, self._models.find)
         if unread is not None:
             settled = replace(settled, problem=unread)
         self.current = settled
         self._prepare()
-        if settled.problem == before.problem:
-            return
+        if settled.problem != before.problem:
+            self._tell_honoured(before, settled)
+        if settled.shadow_problem != before.shadow_problem:
+            self._tell_shadow(before, settled)
+
+    def _tell_honoured(self, before: Controls, settled: Controls) -> None:
         if settled.problem is not None:
             log.error("everything goes to humans: %s", settled.problem, extra={"version": settled.version})
         else:
             log.info("controls are honoured again", extra={"version": settled.version})
         if self.ready and (settled.problem is None) != (before.problem is None):
             self._say("honoured" if settled.problem is None else "not_honoured")
+
+    def _tell_shadow(self, before: Controls, settled: Controls) -> None:
+        if settled.shadow_problem is not None:
+            log.warning("the shadow is left out: %s", settled.shadow_problem, extra={"version": settled.version})
+        elif settled.shadow is not None:
+            log.info("the shadow is honoured", extra={"version": settled.version})
+        same = settled.version == before.version  # else the word on the message says it
+        if self.ready and same and (settled.shadow is None) != (before.shadow is None):
+            self._say("shadow_honoured" if settled.shadow is not None else "shadow_left_out")
 
     def _prepare(self) -> None:
         """Get ready for the model that was asked for last, and say when that is done, or cannot be."""
@@ -266,7 +282,7 @@ class ControlReader:
         if time.monotonic() > until:
             self._preparing = None
             return
-        problem = try_model(message, self.log.content, self.log.version, self.baseline, self._models.find)
+        problem = try_out(message, self.log.content, self.log.version, self.baseline, self._models.find)
         if problem is not None and self._models.is_looking(message.sha256):
             return
         prepared = Prepared(offset, message.sha256, short(problem))
@@ -303,7 +319,13 @@ class ControlReader:
                 settings_threshold=self.baseline.threshold,
                 models=self._models.names()[:MOST_MODELS],
                 prepared=self._prepared,
+                shadow=None if self.log.content.shadow is None else _shadow_status(controls),
                 policies=[] if controls.model is None else sorted(controls.model.policies)[:MOST_POLICIES],
                 snapshot=self._snapshot,
             )
         )
+
+
+def _shadow_status(controls: Controls) -> ShadowStatus:
+    model = None if controls.shadow is None else controls.shadow.model
+    return ShadowStatus(None if model is None else model.sha256, short(controls.shadow_problem))

@@ -32,6 +32,13 @@ class Prepared(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: str | None = None
 
 
+class ShadowStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The shadow that is set: its model, and why the worker leaves it out, if it does."""
+
+    model: str | None = None
+    problem: str | None = None
+
+
 class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One worker's word. What an older worker does not say has a default that counts as not being there yet."""
 
@@ -52,6 +59,7 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     settings_threshold: float | None = None
     models: Sequence[str] = ()
     prepared: Prepared | None = None
+    shadow: ShadowStatus | None = None
     policies: Sequence[str] = ()
     snapshot: int = -1
     """The offset of the last snapshot in the control log that it agrees with; -1: none yet."""
@@ -62,6 +70,11 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
         if self.honoured is None:
             return "it is of a version that does not say what it has in force"
         return None if self.honoured else self.problem or "it does not say why"
+
+    @property
+    def leaves_out(self) -> str | None:
+        """Why it leaves the shadow out, if it does."""
+        return None if self.shadow is None else self.shadow.problem
 
 
 encode_status = msgspec.json.Encoder().encode

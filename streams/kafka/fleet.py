@@ -96,16 +96,25 @@ class Fleet:
         except ValueError:
             return float("inf")
 
-    def standing(self, position: int, version: int, expected: Collection[str] = ()) -> Standing:
+    def standing(
+        self, position: int, version: int, expected: Collection[str] = (), *, of_shadow: bool = False
+    ) -> Standing:
         """Who has read the control log up to `position`, made `version` of it, and does what it says. `expected` are workers that have to.
+
+        `of_shadow`: who leaves the shadow out does not.
 
         One that has read as far and has a lower version has refused what we took: it trusts other keys.
         """
         workers = {**{name: self.said[name] for name in expected if self.said[name].event != STOPPED}, **self.live}
         read = {name: one for name, one in workers.items() if one.position >= position}
+        unable = {
+            name: one
+            for name, one in read.items()
+            if one.cannot or one.control_version < version or (of_shadow and one.leaves_out)
+        }
         return Standing(
-            {name: one for name, one in read.items() if one.cannot is None and one.control_version >= version},
-            {name: one for name, one in read.items() if one.cannot is not None or one.control_version < version},
+            {name: one for name, one in read.items() if name not in unable},
+            unable,
             {name: one for name, one in workers.items() if name not in read},
         )
 

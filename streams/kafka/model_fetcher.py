@@ -1,4 +1,4 @@
-"""Fetches a model that the worker lacks from the models topic into its model directory, on a thread of its own.
+"""Fetches models that the worker lacks from the models topic into its model directory, each on a thread of its own.
 
 Whoever wants it never waits: a stop must not stand behind ten megabytes.
 """
@@ -27,21 +27,26 @@ class _Look:
 
 
 class ModelFetcher:
-    """Looks for a model each time that it is asked for, one look at a time; the topic is read only if it has grown since."""
+    """Looks for a model each time that it is asked for, one look at a time; the topic is read only if it has grown since.
+
+    No model waits for another one: that of a shadow must not hold up the one that is to be in force.
+    """
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         self._settings, self._directory = settings, directory
         self._topic = models_topic(settings)
         self._looks: dict[str, _Look | None] = {}
         """What each model that was asked for came to; None while that is not known."""
-        self._thread: threading.Thread | None = None
+        self._threads: dict[str, threading.Thread] = {}
 
     def want(self, sha256: str) -> str:
         """Ask for a model, again and again until it is there; says how that stands."""
         known = self._looks.setdefault(sha256, None)
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._look, args=(sha256,), name="model-fetcher", daemon=True)
-            self._thread.start()
+        looking = self._threads.get(sha256)
+        if looking is None or not looking.is_alive():
+            looking = threading.Thread(target=self._look, args=(sha256,), name="model-fetcher", daemon=True)
+            self._threads[sha256] = looking
+            looking.start()
         return f"it is being looked for in {self._topic}" if known is None else known.problem
 
     def look_again(self, sha256: str) -> None:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from streams.pipeline.control_content import EVERY_POLICY, Content
+from streams.pipeline.control_content import Content
 from streams.pipeline.reasons import Reason
 from streams.pipeline.routing import HUMAN_REVIEW
+from streams.pipeline.scope import EVERYTHING, Scope
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -61,8 +62,8 @@ def _draw(one: Decided, content_at: Callable[[int], Content | None]) -> Draw:
     content = content_at(one.control_version)
     if content is None:
         return Draw(came, None)
-    rates = content.audit_rates
-    return Draw(came, (rates.get(one.policy) or rates[EVERY_POLICY]).rate)
+    rates = content.audit_rates  # decisions of when there were tenants and outcomes state their chance
+    return Draw(came, (rates.get(Scope(one.policy)) or rates[EVERYTHING]).rate)
 
 
 def _hangs_on_the_rate(one: Decided) -> bool:

@@ -4,12 +4,15 @@ It knows models by their sha256 alone. Whether a worker can do what it says is a
 """
 
 import hashlib
-from typing import Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from immutables import Map
 
-EVERY_POLICY: Final = "*"
+from streams.pipeline.scope import EVERYTHING, Scope, Scoped
+
+_T = TypeVar("_T")
 
 Origin = Literal["settings", "set", "costs", "budget", "bound"]
 """Where a threshold comes from. `budget` and `bound` are kept for messages that are yet to come."""
@@ -31,39 +34,77 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AuditRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The share of automatic decisions that a human sees all the same."""
+    """The share of automatic decisions that a human sees all the same.
+
+    `floor` is the least share of all that lies in the scope, whatever narrower scopes have.
+    """
 
     rate: float
+    since: int = 0
+    floor: float = 0.0
+
+
+class Shadow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is looked at beside what is in force, and has no effect: what would be in force with these changes.
+
+    `model` is another one (None: the one in force), which `keep_thresholds` has those in force; `changes` are messages that
+    set thresholds, put on top.
+    """
+
+    model: str | None
+    keep_thresholds: bool
+    changes: tuple[Any, ...]
     since: int = 0
 
 
 class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is in force after a message; the default is what is in force before the first one.
 
-    By policy or `*`: `thresholds`, `audit_rates`, and `stops`, the versions that stopped automation. `model` is None while
-    no message has named one: each worker then has that of its settings.
+    By scope: `thresholds`, `audit_rates`, and `stops`, the versions that stopped automation. `model` is None while no
+    message has named one: each worker then has that of its settings. `shadow` is without effect.
     """
 
     model: str | None = None
     model_since: int = 0
-    thresholds: "Map[str, Threshold]" = Map({EVERY_POLICY: Threshold(None, "settings")})
-    audit_rates: "Map[str, AuditRate]" = Map({EVERY_POLICY: AuditRate(0.0)})
-    stops: "Map[str, int]" = Map()
+    thresholds: Scoped[Threshold] = Scoped({EVERYTHING: Threshold(None, "settings")})
+    audit_rates: Scoped[AuditRate] = Scoped({EVERYTHING: AuditRate(0.0)})
+    stops: "Map[Scope, int]" = Map()
+    shadow: Shadow | None = None
 
     @property
     def hash(self) -> str:
         """The same for the same content, whoever computes it and whichever versions led to it."""
-        stated = {
+        stated: dict[str, Any] = {
             "model": self.model,
-            "thresholds": {
-                policy: (one.value, one.origin, one.model, sorted(str(model) for model in one.kept_from))
-                for policy, one in self.thresholds.items()
-            },
-            "audit_rates": {policy: one.rate for policy, one in self.audit_rates.items()},
-            "stops": sorted(self.stops),
+            "thresholds": _stated(self.thresholds, _threshold_stated),
+            "audit_rates": _stated(self.audit_rates, lambda one: (one.rate, one.floor) if one.floor else one.rate),
+            "stops": sorted(scope.policy for scope in self.stops if scope == Scope(scope.policy)),
         }
+        narrow = {
+            "thresholds": _narrow(self.thresholds, _threshold_stated),
+            "audit_rates": _narrow(self.audit_rates, lambda one: (one.rate, one.floor)),
+            "stops": _narrow(self.stops, lambda _: None),
+        }
+        if any(narrow.values()):  # what knows policies alone has the hash that it had before there were scopes
+            stated["narrow"] = narrow
+        if self.shadow is not None:  # without one, older workers have the same hash
+            stated["shadow"] = self.shadow.model, self.shadow.keep_thresholds, self.shadow.changes
         return hashlib.sha256(msgspec.json.encode(stated, order="deterministic")).hexdigest()[:16]
 
 
 NOTHING_SAID: Final = Content()
 """Version 0: the control log is empty, and each worker goes by its settings."""
+
+
+def _threshold_stated(one: Threshold) -> object:
+    return one.value, one.origin, one.model, sorted(str(model) for model in one.kept_from)
+
+
+def _stated(settings: Mapping[Scope, _T], state: Callable[[_T], object]) -> dict[str, object]:
+    """By policy, what is set for whole policies."""
+    return {scope.policy: state(one) for scope, one in settings.items() if scope == Scope(scope.policy)}
+
+
+def _narrow(settings: Mapping[Scope, _T], state: Callable[[_T], object]) -> list[object]:
+    """What is set for less than a whole policy."""
+    return [(*scope, state(settings[scope])) for scope in sorted(settings) if scope != Scope(scope.policy)]

@@ -5,145 +5,123 @@ issues it. `apply` looks at the log alone, never at the worker: every worker mus
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
-from immutables import Map
 
 from scoring import ThresholdError, cost_threshold
 from streams.errors import ControlError
-from streams.pipeline.control_content import EVERY_POLICY, AuditRate, Content, Origin, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Origin, Shadow, Threshold
+from streams.pipeline.control_fields import (
+    MOST_EXACT,
+    CostAccounting,
+    MadeFor,
+    Message,
+    ScopedMessage,
+    Sha256,
+    Stopped,
+)
 from streams.pipeline.reasons import Refusal
+from streams.pipeline.scope import EVERY, OUTCOMES, Scope, Scoped
 
-_MOST_EXACT = 2**53 - 1
-"""Whole numbers up to this one survive every JSON reader."""
-
-_Policy = Annotated[
-    str,
-    msgspec.Meta(
-        min_length=1,
-        max_length=255,
-        description="The policy that it holds for; `*` = every policy, replacing what single policies had.",
-    ),
-]
-_Stopped = Annotated[
-    str,
-    msgspec.Meta(
-        min_length=1,
-        max_length=255,
-        description="The policy; `*` = every policy. A stop of one policy and a stop of all are two, each resumed by its own name.",
-    ),
-]
-_Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
-_MadeFor = Annotated[
-    _Sha256 | None,
-    msgspec.Meta(
-        description="The model whose scores the threshold was made for. Refused while the log names another one. Left out: the "
-        "model in force."
-    ),
-]
-_Accounting = Annotated[
-    Literal["false-discovery", "review-charged"],
-    msgspec.Meta(
-        description="`false-discovery`: threshold = review / (review + mistake). `review-charged`: review / mistake."
-    ),
-]
 Restore: TypeAlias = Callable[[int], Content]
 """What was in force at a version; raises ControlError where that is not known."""
 
 
-# A misspelt field must not turn into a default. What is left out is not written: older workers would not know the field.
-class _Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    issued_by: Annotated[str | None, msgspec.Meta(description="Who issued it, for the record.")] = None
-    reason: Annotated[
-        Annotated[str, msgspec.Meta(max_length=1000)] | None, msgspec.Meta(description="Why, for the record.")
-    ] = None
-    expected_version: Annotated[
-        Annotated[int, msgspec.Meta(ge=0, le=_MOST_EXACT)] | None,
-        msgspec.Meta(
-            description="The version that the issuer saw in force; refused when another one is in force by then."
-        ),
-    ] = None
-    expires_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(
-            description="RFC 3339. Refused when the broker stamps the message at this time or later: it came too late to be meant."
-        ),
-    ] = None
-    issued_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
-        msgspec.Meta(
-            description="RFC 3339. Needed in a signed message: later in each than in the last of the same key."
-        ),
-    ] = None
-    version: Annotated[
-        Annotated[int, msgspec.Meta(ge=1, le=_MOST_EXACT)] | None,
-        msgspec.Meta(
-            description="Old form of `expected_version`: a count of messages, refused unless above the count so far. Leave it out."
-        ),
-    ] = None
-
-
-class SetThreshold(_Message, tag="set_threshold"):
+class SetThreshold(ScopedMessage, tag="set_threshold"):
     """Escalate where P(error) is at or above `threshold`."""
 
-    policy: _Policy
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1, description="P(error), 0 to 1, from which a human decides.")]
-    model: _MadeFor = None
+    model: MadeFor = None
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
-        """The policy has this threshold, made for the model that is in force."""
-        return _with_threshold(content, self.policy, self.threshold, "set", self.model, version)
+        """The scope has this threshold, made for the model that is in force."""
+        scope = self.scope
+        return _with_thresholds(content, scope, {scope: self.threshold}, "set", self.model, version)
 
 
-class SetCosts(_Message, tag="set_costs"):
-    """The threshold that follows from the cost of a review and of a mistake, in any one currency."""
+class SetCosts(ScopedMessage, tag="set_costs"):
+    """The threshold that follows from the cost of a review and of a mistake, in any one currency.
 
-    policy: _Policy
-    accounting: _Accounting
+    Either `mistake` is given, or what it costs by outcome: `missed_violation` and `wrong_removal`.
+    """
+
+    accounting: CostAccounting
     review: Annotated[
         float,
         msgspec.Meta(
             gt=0,
-            description="Cost of one human review, in any currency. Under `review-charged` it must be below `mistake`.",
+            description="Cost of one human review, in any currency. Under `review-charged` it must be below that of a mistake.",
         ),
     ]
     mistake: Annotated[
-        float, msgspec.Meta(gt=0, description="Cost of acting on one wrong verdict, in the same currency.")
-    ]
-    model: _MadeFor = None
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        msgspec.Meta(description="Cost of acting on one wrong verdict, in the same currency."),
+    ] = None
+    missed_violation: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        msgspec.Meta(description="Cost of a wrong `allow`. With `wrong_removal`, in place of `mistake` and `outcome`."),
+    ] = None
+    wrong_removal: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None, msgspec.Meta(description="Cost of a wrong `remove`.")
+    ] = None
+    model: MadeFor = None
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
-        """The policy has the threshold of these costs."""
+        """The scope has the threshold of these costs, or each outcome in it has its own."""
         try:
-            threshold = cost_threshold(self.accounting, review=self.review, mistake=self.mistake)
+            thresholds = {
+                scope: cost_threshold(self.accounting, review=self.review, mistake=mistake)
+                for scope, mistake in self.mistakes.items()
+            }
         except ThresholdError as problem:
             raise ControlError(str(problem)) from problem
-        return _with_threshold(content, self.policy, threshold, "costs", self.model, version)
+        return _with_thresholds(content, self.scope, thresholds, "costs", self.model, version)
+
+    @property
+    def mistakes(self) -> dict[Scope, float]:
+        """What a mistake costs, by scope. Raises ControlError where that is not said, or twice."""
+        missed, wrong = self.missed_violation, self.wrong_removal
+        if self.mistake is not None and missed is None and wrong is None:
+            return {self.scope: self.mistake}
+        if self.mistake is None and missed is not None and wrong is not None and self.outcome == EVERY:
+            by_outcome = zip(OUTCOMES, (missed, wrong), strict=True)
+            return {self.scope._replace(outcome=outcome): cost for outcome, cost in by_outcome}
+        raise ControlError(
+            "give mistake, or else missed_violation and wrong_removal, which are for both outcomes at once"
+        )
 
 
-class SetAuditRate(_Message, tag="set_audit_rate"):
+class SetAuditRate(ScopedMessage, tag="set_audit_rate"):
     """The share of automatic decisions that go to a human all the same, as a check on the model."""
 
-    policy: _Policy
     rate: Annotated[float, msgspec.Meta(ge=0, le=1, description="Share of the automatic decisions, 0 to 1.")]
+    floor: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            le=1,
+            description="The least share of all that it holds for, whatever rates hold within; not above `rate`.",
+        ),
+    ] = 0.0
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
-        """The policy has this rate."""
-        mine = AuditRate(self.rate, version)
-        rates = Map({EVERY_POLICY: mine}) if self.policy == EVERY_POLICY else content.audit_rates.set(self.policy, mine)
-        return msgspec.structs.replace(content, audit_rates=rates)
+        """The scope has this rate."""
+        if self.floor > self.rate:
+            raise ControlError(f"its floor, {self.floor:g}, is above its rate, {self.rate:g}")
+        mine = AuditRate(self.rate, version, self.floor)
+        return msgspec.structs.replace(content, audit_rates=content.audit_rates.placed(self.scope, {self.scope: mine}))
 
 
-class SetModel(_Message, tag="set_model"):
+class SetModel(Message, tag="set_model"):
     """Score every policy with another model of the model directory, named by its sha256.
 
-    Thresholds that were not made for it go: everything goes to humans until it has thresholds of its own.
+    Thresholds that were not made for it go: everything goes to humans until it has thresholds of its own. So does a shadow of
+    this very model, and one of the model that was in force until now.
     """
 
     sha256: Annotated[
-        _Sha256,
+        Sha256,
         msgspec.Meta(description="The model: a directory of this name must be in every worker's model directory."),
     ]
     keep_thresholds: Annotated[
@@ -156,22 +134,23 @@ class SetModel(_Message, tag="set_model"):
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
         """The model is in force, with the thresholds that were made for it or that are kept."""
-        made_for_it = {policy: one for policy, one in content.thresholds.items() if one.model == self.sha256}
+        made_for_it = {scope: one for scope, one in content.thresholds.items() if one.model == self.sha256}
         if self.keep_thresholds:
             made_for_it |= {
-                policy: _kept(one, self.sha256)
-                for policy, one in content.thresholds.items()
-                if policy not in made_for_it
+                scope: _kept(one, self.sha256) for scope, one in content.thresholds.items() if scope not in made_for_it
             }
+        shadow = content.shadow
+        if shadow and self.sha256 != content.model and shadow.model in (None, content.model, self.sha256):
+            shadow = None
         return msgspec.structs.replace(
-            content, model=self.sha256, model_since=version, thresholds=Map[str, Threshold](made_for_it)
+            content, model=self.sha256, model_since=version, thresholds=Scoped(made_for_it), shadow=shadow
         )
 
 
-class PrepareModel(_Message, tag="prepare_model"):
+class PrepareModel(Message, tag="prepare_model"):
     """Get, load and check a model, and say on control-status whether `set_model` could be honoured. Changes nothing in force."""
 
-    sha256: Annotated[_Sha256, msgspec.Meta(description="The model.")]
+    sha256: Annotated[Sha256, msgspec.Meta(description="The model.")]
     keep_thresholds: Annotated[bool, msgspec.Meta(description="As `set_model` will have it.")] = False
 
     def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
@@ -179,34 +158,106 @@ class PrepareModel(_Message, tag="prepare_model"):
         return content
 
 
-class StopAutomation(_Message, tag="stop_automation"):
-    """Send every verdict to a human, until `resume_automation`; what else is in force stays."""
+_MOST_CHANGES = 100
 
-    policy: _Stopped
+
+class _Shadow(Message):
+    sha256: Annotated[
+        Sha256 | None,
+        msgspec.Meta(description="The shadow's model. Left out: the one in force, with other thresholds."),
+    ] = None
+    keep_thresholds: Annotated[
+        bool,
+        msgspec.Meta(
+            description="With `sha256`: the thresholds in force, as they are at each time, are its thresholds too."
+        ),
+    ] = False
+    changes: Annotated[
+        tuple[SetThreshold | SetCosts, ...],
+        msgspec.Meta(
+            max_length=_MOST_CHANGES,
+            description="Messages `set_threshold` and `set_costs` without what is for the record: its thresholds, on top of those.",
+        ),
+    ] = ()
+
+    def beside(self, content: Content, version: int) -> Content:
+        """The content with this shadow, whatever it is worth."""
+        return msgspec.structs.replace(content, shadow=Shadow(self.sha256, self.keep_thresholds, self.changes, version))
+
+    def _checked(self, content: Content, version: int) -> Content:
+        """The same. Raises ControlError where it is worth nothing."""
+        if self.sha256 is None and not self.changes:
+            raise ControlError("it has neither a model nor thresholds: say what to look at, or clear_shadow")
+        if any(getattr(one, name) is not None for one in self.changes for name in Message.__struct_fields__):
+            raise ControlError(
+                f"a change has one of {', '.join(Message.__struct_fields__)}: these stand in set_shadow itself"
+            )
+        then = self.beside(content, version)
+        shadowed(then)
+        return then
+
+
+class SetShadow(_Shadow, tag="set_shadow"):
+    """Score and decide with another model, or other thresholds, beside what is in force: stamped on decisions, without effect.
+
+    It takes the place of the shadow before, and ends with `clear_shadow`, or when its model, or another one in place of the one in
+    force, is set by `set_model`.
+    """
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
-        """Nothing of the policy is automated."""
-        return msgspec.structs.replace(content, stops=content.stops.set(self.policy, version))
+        """What is in force stays; there is this shadow beside it."""
+        return self._checked(content, version)
 
 
-class ResumeAutomation(_Message, tag="resume_automation"):
-    """Take back the stop of the same policy, or of `*`; a policy that was stopped by its own name stays stopped."""
+class PrepareShadow(_Shadow, tag="prepare_shadow"):
+    """Get, load and check the model of a shadow, and say on control-status whether `set_shadow` could be honoured. Changes nothing."""
 
-    policy: _Stopped
+    sha256: Annotated[Sha256, msgspec.Meta(description="The shadow's model.")]
+
+    def apply(self, content: Content, version: int, _restore: Restore) -> Content:
+        """What is in force stays, to the letter."""
+        self._checked(content, version)
+        return content
+
+
+class ClearShadow(Message, tag="clear_shadow"):
+    """There is no shadow any more."""
+
+    def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
+        """What is in force stays."""
+        if content.shadow is None:
+            raise ControlError("there is no shadow", Refusal.NO_SHADOW)
+        return msgspec.structs.replace(content, shadow=None)
+
+
+class StopAutomation(ScopedMessage, tag="stop_automation"):
+    """Send every verdict to a human, until `resume_automation`; what else is in force stays."""
+
+    policy: Stopped
+
+    def apply(self, content: Content, version: int, _restore: Restore) -> Content:
+        """Nothing of the scope is automated."""
+        return msgspec.structs.replace(content, stops=content.stops.set(self.scope, version))
+
+
+class ResumeAutomation(ScopedMessage, tag="resume_automation"):
+    """Take back the stop of the same policy, tenant and outcome; what was stopped by other names stays stopped."""
+
+    policy: Stopped
 
     def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
         """The stop is taken back."""
-        if self.policy not in content.stops:
-            raise ControlError(_not_stopped(self.policy, content.stops), Refusal.NOT_STOPPED)
-        return msgspec.structs.replace(content, stops=content.stops.delete(self.policy))
+        if self.scope not in content.stops:
+            raise ControlError(_not_stopped(self.scope, content.stops), Refusal.NOT_STOPPED)
+        return msgspec.structs.replace(content, stops=content.stops.delete(self.scope))
 
 
-class Rollback(_Message, tag="rollback"):
+class Rollback(Message, tag="rollback"):
     """Put in force again what was in force at a version, as a new version. Stops that are in force by now stay."""
 
     to_version: Annotated[
         int,
-        msgspec.Meta(ge=0, le=_MOST_EXACT, description="One of the last 1,000 versions; 0 = before the first message."),
+        msgspec.Meta(ge=0, le=MOST_EXACT, description="One of the last 1,000 versions; 0 = before the first message."),
     ]
 
     def apply(self, content: Content, _version: int, restore: Restore) -> Content:
@@ -218,27 +269,27 @@ class Rollback(_Message, tag="rollback"):
 class Past(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A message that was applied before a snapshot, as it stood in the log."""
 
-    offset: Annotated[int, msgspec.Meta(ge=0, le=_MOST_EXACT)]
+    offset: Annotated[int, msgspec.Meta(ge=0, le=MOST_EXACT)]
     message: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
     timestamp: int | None = None
     signed_by: str | None = None
 
 
-class Snapshot(_Message, tag="snapshot"):
+class Snapshot(Message, tag="snapshot"):
     """All that stands before it in the log, for a reader who begins here; changes nothing in force. `secondlook control compact`."""
 
     position: Annotated[
         int,
-        msgspec.Meta(ge=0, le=_MOST_EXACT, description="The offset that it must stand at; refused at any other."),
+        msgspec.Meta(ge=0, le=MOST_EXACT, description="The offset that it must stand at; refused at any other."),
     ]
     base: Annotated[
-        int, msgspec.Meta(ge=0, le=_MOST_EXACT, description="The oldest version that can be rolled back to.")
+        int, msgspec.Meta(ge=0, le=MOST_EXACT, description="The oldest version that can be rolled back to.")
     ]
     content: Annotated[
         msgspec.Raw,
         msgspec.Meta(extra_json_schema={"type": "object", "description": "What was in force at that version."}),
     ]
-    counted: Annotated[int, msgspec.Meta(ge=0, le=_MOST_EXACT, description="The count of the old form's `version`.")]
+    counted: Annotated[int, msgspec.Meta(ge=0, le=MOST_EXACT, description="The count of the old form's `version`.")]
     issued: Annotated[
         dict[str, float], msgspec.Meta(description="By key id, the last `issued_at` (seconds) that it has signed.")
     ]
@@ -260,6 +311,9 @@ ControlMessage: TypeAlias = (
     | SetAuditRate
     | PrepareModel
     | SetModel
+    | PrepareShadow
+    | SetShadow
+    | ClearShadow
     | StopAutomation
     | ResumeAutomation
     | Rollback
@@ -278,19 +332,40 @@ def parse_control(value: bytes | None) -> ControlMessage:
         raise ControlError(f"not a control message: {problem}") from None
 
 
-def _with_threshold(
-    content: Content, policy: str, value: float, origin: Origin, made_for: str | None, version: int
+def shadowed(content: Content) -> Content:
+    """What would be in force with the shadow, if there is one; nothing of it is stopped. Raises ControlError where it makes no sense."""
+    shadow = content.shadow
+    then = msgspec.structs.replace(content, shadow=None, stops=NOTHING_SAID.stops)
+    if shadow is None:
+        return then
+    steps: list[SetModel | SetThreshold | SetCosts] = list(shadow.changes)
+    if shadow.model is not None:
+        steps.insert(0, SetModel(sha256=shadow.model, keep_thresholds=shadow.keep_thresholds))
+    for step in steps:
+        then = step.apply(then, shadow.since, _nothing_to_restore)
+    return then
+
+
+def _nothing_to_restore(version: int) -> Content:
+    raise AssertionError(version)
+
+
+def _with_thresholds(
+    content: Content,
+    scope: Scope,
+    values: Mapping[Scope, float],
+    origin: Origin,
+    made_for: str | None,
+    version: int,
 ) -> Content:
+    """These thresholds in place of all that was set inside of a scope."""
     if made_for is not None and content.model not in (None, made_for):
         raise ControlError(
             f"it was made for model {made_for[:12]}, but {content.model} is in force: make it for that one, or swap the model first",
             Refusal.OTHER_MODEL,
         )
-    mine = Threshold(value, origin, made_for or content.model, since=version)
-    every = policy == EVERY_POLICY
-    return msgspec.structs.replace(
-        content, thresholds=Map({EVERY_POLICY: mine}) if every else content.thresholds.set(policy, mine)
-    )
+    mine = {one: Threshold(value, origin, made_for or content.model, since=version) for one, value in values.items()}
+    return msgspec.structs.replace(content, thresholds=content.thresholds.placed(scope, mine))
 
 
 def _kept(one: Threshold, model: str) -> Threshold:
@@ -299,9 +374,9 @@ def _kept(one: Threshold, model: str) -> Threshold:
     return msgspec.structs.replace(one, model=model, kept_from=before)
 
 
-def _not_stopped(policy: str, stops: Mapping[str, int]) -> str:
-    name = "automation of every policy" if policy == EVERY_POLICY else f"automation of {policy}"
+def _not_stopped(scope: Scope, stops: Mapping[Scope, int]) -> str:
+    name = f"automation of {scope.words}"
     if not stops:
         return f"{name} is not stopped: nothing is"
-    others = ", ".join("every policy (*)" if one == EVERY_POLICY else one for one in sorted(stops))
+    others = "; ".join(one.words for one in sorted(stops))
     return f"{name} was not stopped by that name; these are: {others}. Resume what was stopped"

@@ -5,15 +5,17 @@ rolled back to. It states the offset that it was made for, so that it counts onl
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
 from immutables import Map
+from msgspec.structs import replace
 
 from streams.errors import ControlError
-from streams.pipeline.control_content import EVERY_POLICY, Content
-from streams.pipeline.control_messages import Past, Snapshot, encode_control, parse_control
+from streams.pipeline.control_content import Content
+from streams.pipeline.control_messages import Past, SetCosts, SetThreshold, Snapshot, encode_control, parse_control
 from streams.pipeline.reasons import Refusal
+from streams.pipeline.scope import EVERYTHING, Scope, Scoped
 
 KEPT: Final = 100
 """Versions that can be rolled back to afterwards, as far as the snapshot has room for them."""
@@ -24,7 +26,7 @@ Versions = Sequence[tuple[int, Content]]
 def versions_in(snapshot: Snapshot) -> Versions:
     """The versions that a snapshot holds with what was in force at each, the last one now. Raises ControlError where it makes no sense."""
     content = _read_content(snapshot.content)
-    if EVERY_POLICY not in content.audit_rates:
+    if EVERYTHING not in content.audit_rates:
         raise ControlError("the snapshot lacks the audit rate of every policy (*)")
     if snapshot.base > snapshot.position:
         raise ControlError(
@@ -96,18 +98,23 @@ def encode_content(content: Content) -> msgspec.Raw:
 
 def _read_content(raw: msgspec.Raw) -> Content:
     try:
-        return msgspec.json.decode(raw, type=Content, dec_hook=_map)
-    except msgspec.DecodeError as problem:
+        content = msgspec.json.decode(raw, type=Content, dec_hook=_map)
+        if content.shadow is None:
+            return content
+        changes = msgspec.convert(content.shadow.changes, tuple[SetThreshold | SetCosts, ...])
+    except msgspec.MsgspecError as problem:
         raise ControlError(f"what the snapshot says is in force cannot be read: {problem}") from None
+    return replace(content, shadow=replace(content.shadow, changes=changes))
 
 
-def _pairs(value: Map[Any, Any]) -> list[tuple[Any, Any]]:
+def _pairs(value: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     return sorted(value.items(), key=lambda pair: repr(pair[0]))  # the same map is the same JSON
 
 
-def _map(kind: Any, value: Any) -> Map[Any, Any]:
-    key, one = get_args(kind)
-    return Map(msgspec.convert(value, list[tuple[key, one]], dec_hook=_map))  # type: ignore[valid-type]
+def _map(kind: Any, value: Any) -> Mapping[Any, Any]:
+    key, one = (Scope, *get_args(kind)) if get_origin(kind) is Scoped else get_args(kind)
+    pairs = msgspec.convert(value, list[tuple[key, one]], dec_hook=_map)  # type: ignore[valid-type]
+    return Scoped(dict(pairs)) if get_origin(kind) is Scoped else Map(pairs)
 
 
 def _whole_numbers(value: Any) -> Iterator[int]:

@@ -6,50 +6,88 @@ The log is the same for every worker; here comes in what is not: which models it
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from featurizers import SecondlookError
 from scoring import ErrorModel
 from streams.errors import ControlError
-from streams.pipeline.control_content import EVERY_POLICY, NOTHING_SAID, Content, Threshold
-from streams.pipeline.control_messages import PrepareModel, SetModel
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Threshold
+from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, shadowed
+from streams.pipeline.reasons import Reason
+from streams.pipeline.scope import EVERY, OUTCOMES, UNREADABLE, Scope, by_specificity
 
 FindModel = Callable[[str], ErrorModel]
 """The model of a sha256; raises ModelError where it cannot be had."""
+
+
+_REMEMBERED: Final = 10_000
+"""Rulings that a snapshot keeps; more policies than that are a fault, or an attack."""
+
+
+class Ruling(NamedTuple):
+    """What holds for the decisions of one policy, tenant and outcome; `closed` says why none of them is automated, if so."""
+
+    threshold: float | None
+    audit_rate: float
+    closed: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Controls:
     """One immutable snapshot, swapped whole; a batch is scored and routed under one.
 
-    `problem` says why what is in force cannot be honoured: everything goes to humans then, and `model` may be None.
+    `problem` says why what is in force cannot be honoured: everything goes to humans then, and `model` may be None. `shadow` is
+    what is decided beside it, without effect, and `shadow_problem` why there is none though one is set.
     """
 
     model: ErrorModel | None
-    thresholds: Mapping[str, float]
-    audit_rates: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({EVERY_POLICY: 0.0}))
+    thresholds: Mapping[Scope, float]
+    audit_rates: Mapping[Scope, AuditRate] = NOTHING_SAID.audit_rates
     version: int = 0
-    stopped: frozenset[str] = frozenset()
+    stopped: frozenset[Scope] = frozenset()
     problem: str | None = None
+    shadow: "Controls | None" = None
+    shadow_problem: str | None = None
+    policies: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Those that have thresholds of their own."""
+    _tenants: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Those told apart, among them those that cannot be read; none where nothing is set by tenant."""
+    _rulings: dict[tuple[str, str, int], Ruling] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def threshold(self, policy: str) -> float | None:
-        """The threshold for a policy: its own, else that of `*` if the model covers the policy, else None.
+    def __post_init__(self) -> None:
+        policies = frozenset(scope.policy for scope in self.thresholds) - {EVERY}
+        object.__setattr__(self, "policies", policies)  # the class is frozen
+        named = {scope.tenant for scope in (*self.thresholds, *self.audit_rates, *self.stopped)} - {EVERY}
+        object.__setattr__(self, "_tenants", frozenset({*named, UNREADABLE} if named else ()))
 
-        A model covers the policies it was trained on; one that was never trained (a single estimator) covers all.
-        """
-        own = self.thresholds.get(policy)
-        if own is None and self.model is not None and (policy in self.model.policies or not self.model.policies):
-            return self.thresholds.get(EVERY_POLICY)
-        return own
+    def ruling(self, policy: str, tenant: str, outcome: int) -> Ruling:
+        """What holds for the LLM's outcome 0 or 1 under a policy of a tenant: of all that is set for it, the most specific."""
+        key = policy, tenant if tenant in self._tenants else EVERY, outcome
+        found = self._rulings.get(key)
+        if found is None:
+            if len(self._rulings) >= _REMEMBERED:
+                self._rulings.clear()
+            found = self._rulings[key] = self._resolve(*key)
+        return found
 
-    def audit_rate(self, policy: str) -> float:
-        """The share of automatic decisions to audit: the policy's own, else that of `*`."""
-        return self.audit_rates.get(policy, self.audit_rates[EVERY_POLICY])
+    def _resolve(self, policy: str, tenant: str, outcome: int) -> Ruling:
+        scopes = by_specificity(policy, tenant, OUTCOMES[outcome])
+        rates = [self.audit_rates[scope] for scope in scopes if scope in self.audit_rates]
+        rate = max((rates[0].rate, *(one.floor for one in rates))) if rates else 0.0
+        closed = Reason.TENANT_UNREADABLE if tenant == UNREADABLE else None
+        if not self.stopped.isdisjoint(scopes):
+            closed = Reason.AUTOMATION_STOPPED
+        covered = self._covers(policy)
+        thresholds = (
+            self.thresholds[scope]
+            for scope in scopes
+            if scope in self.thresholds and (covered or scope.policy != EVERY)
+        )
+        return Ruling(next(thresholds, None), rate, closed)
 
-    def is_stopped(self, policy: str) -> bool:
-        """Whether automation of the policy is stopped, by its name or with all."""
-        return bool(self.stopped) and not self.stopped.isdisjoint((policy, EVERY_POLICY))
+    def _covers(self, policy: str) -> bool:
+        """Whether a threshold of `*` is for this policy too: the model was trained on it, or on none (a single estimator)."""
+        return self.model is not None and (policy in self.model.policies or not self.model.policies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +125,27 @@ def honour(content: Content, version: int, baseline: Baseline, find_model: FindM
 
     Where anything of it cannot be honoured, nothing is automated: `problem` says why. The model still scores if it is there.
     """
+    return with_shadow(_live(content, version, baseline, find_model), content, baseline, find_model)
+
+
+def with_shadow(controls: Controls, content: Content, baseline: Baseline, find_model: FindModel) -> Controls:
+    """The same controls, with the shadow as far as it can be honoured now: it is left out whole or not at all. Raises nothing."""
+    if content.shadow is None:
+        return replace(controls, shadow=None, shadow_problem=None)
+    try:
+        shadow = _live(shadowed(content), controls.version, baseline, find_model)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, what is in force does not hang on it
+        return replace(controls, shadow=None, shadow_problem=str(problem) or repr(problem))
+    if shadow.problem is not None:
+        return replace(controls, shadow=None, shadow_problem=shadow.problem)
+    return replace(controls, shadow=shadow, shadow_problem=None)
+
+
+def _live(content: Content, version: int, baseline: Baseline, find_model: FindModel) -> Controls:
     controls = Controls(
         None,
         {},
-        {policy: one.rate for policy, one in content.audit_rates.items()},
+        content.audit_rates,
         version,
         frozenset(content.stops),
     )
@@ -98,20 +153,23 @@ def honour(content: Content, version: int, baseline: Baseline, find_model: FindM
         model = baseline.model if content.model is None else find_model(content.model)
         controls = replace(controls, model=model)
         thresholds = {
-            policy: _value(policy, one, model, baseline, find_model, named=content.model is not None)
-            for policy, one in content.thresholds.items()
+            scope: _value(scope, one, model, baseline, find_model, named=content.model is not None)
+            for scope, one in content.thresholds.items()
         }
     except SecondlookError as problem:
         return replace(controls, problem=str(problem))
     return replace(controls, thresholds=thresholds)
 
 
-def try_model(
-    message: PrepareModel, content: Content, version: int, baseline: Baseline, find_model: FindModel
+def try_out(
+    message: PrepareModel | PrepareShadow, content: Content, version: int, baseline: Baseline, find_model: FindModel
 ) -> str | None:
-    """Why a worker could not honour it if the model were put in force now; None if it could."""
+    """Why a worker could not honour it if the model were put in force now, or the shadow set; None if it could."""
+    if isinstance(message, PrepareShadow):
+        then = message.beside(content, version)
+        return with_shadow(by_settings(baseline), then, baseline, find_model).shadow_problem
     step = SetModel(sha256=message.sha256, keep_thresholds=message.keep_thresholds)
-    return honour(step.apply(content, version, _nothing_to_find), version, baseline, find_model).problem
+    return _live(step.apply(content, version, _nothing_to_find), version, baseline, find_model).problem
 
 
 def by_settings(baseline: Baseline) -> Controls:
@@ -120,12 +178,12 @@ def by_settings(baseline: Baseline) -> Controls:
 
 
 def _value(
-    policy: str, one: Threshold, model: ErrorModel, baseline: Baseline, find_model: FindModel, *, named: bool
+    scope: Scope, one: Threshold, model: ErrorModel, baseline: Baseline, find_model: FindModel, *, named: bool
 ) -> float:
     """The threshold as a number. Raises ControlError where this model cannot be trusted with it."""
     if one.origin == "settings" and not named:
         return baseline.threshold
-    whose = "every policy" if policy == EVERY_POLICY else policy
+    whose = scope.words
     if one.origin != "set" and not is_calibrated(model):
         raise ControlError(
             f"the threshold of {whose} follows from costs, but model {model.sha256[:12]} is not calibrated: its scores are no "

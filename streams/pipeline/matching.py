@@ -21,6 +21,7 @@ from streams.pipeline.ledger import Limits, Stores, forget_surplus, overfull
 from streams.pipeline.pending import PartitionStore
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
+from streams.pipeline.scope import EVERY, UNREADABLE
 from streams.pipeline.waiting import Waiting, WaitingRoom
 
 _SHOWN = 60
@@ -28,17 +29,25 @@ _SHOWN = 60
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 
 
-class Request(msgspec.Struct, gc=False):
-    """What the pipeline itself reads of a request; every other field passes through in the verbatim bytes."""
-
+class _Identified(msgspec.Struct, gc=False):
     request_id: _Name
     policy: _Name
+
+
+class Request(_Identified, gc=False):
+    """What the pipeline itself reads of a request; every other field passes through in the verbatim bytes.
+
+    `tenant` is `*` where the request has none, and UNREADABLE where it is no text of 1 to 255 characters.
+    """
+
+    tenant: _Name | None = EVERY
 
 
 class Case(msgspec.Struct, gc=False):
     """One request to decide: with its response, or with the reason why there is nothing to score.
 
     `response` is decoded; `answer` is the record that it came in: for its headers, and for the log if a stage fails on it.
+    `tenant` is as in `Request`.
     """
 
     request_id: str
@@ -47,6 +56,7 @@ class Case(msgspec.Struct, gc=False):
     response: Response | None
     reason: Reason | None
     answer: Record | None = None
+    tenant: str = EVERY
 
 
 class Dead(msgspec.Struct, gc=False):
@@ -89,6 +99,7 @@ class Matched:
 
 
 _decode_request = msgspec.json.Decoder(Request).decode
+_decode_identified = msgspec.json.Decoder(_Identified).decode
 
 
 class Matcher:
@@ -162,7 +173,7 @@ class Matcher:
         _, response, reason = _read_answer(answer.record, matched)
         store.responses.pop(request_id)
         store.decided.add(request_id, Decided.ANSWERED)
-        matched.cases.append(Case(request_id, request.policy, record, response, reason, answer.record))
+        matched.cases.append(_case(request, record, response, reason, answer.record))
 
     def _take_response(self, store: PartitionStore, record: Record, deadline: int, matched: Matched) -> None:
         request_id, response, reason = _read_answer(record, matched)
@@ -181,10 +192,10 @@ class Matcher:
         if waiting is None:
             store.responses.add(request_id, Waiting(deadline, record))
             return
-        policy = read_request(waiting.record).policy
+        request = read_request(waiting.record)
         store.requests.pop(request_id)
         store.decided.add(request_id, Decided.ANSWERED)
-        matched.cases.append(Case(request_id, policy, waiting.record, response, reason, record))
+        matched.cases.append(_case(request, waiting.record, response, reason, record))
 
     def _deadline(self, record: Record, now: int, *, caught_up: bool) -> int:
         """When a record that waits from now on times out.
@@ -224,8 +235,13 @@ class Matcher:
         store: PartitionStore, request_id: str, waiting: Waiting, reason: Reason, matched: Matched
     ) -> None:
         store.decided.add(request_id, Decided.TIMED_OUT)
-        policy = read_request(waiting.record).policy
-        matched.cases.append(Case(request_id, policy, waiting.record, None, reason))
+        matched.cases.append(_case(read_request(waiting.record), waiting.record, None, reason))
+
+
+def _case(
+    request: Request, record: Record, response: Response | None, reason: Reason | None, answer: Record | None = None
+) -> Case:
+    return Case(request.request_id, request.policy, record, response, reason, answer, request.tenant or UNREADABLE)
 
 
 def _read_answer(record: Record, matched: Matched) -> tuple[str, Response | None, Reason | None]:
@@ -252,13 +268,24 @@ def read_request(record: Record) -> Request:
     value = record.value or b""
     try:
         value.decode()  # msgspec does not look into strings that no field declares, and they travel on verbatim
-        request = _decode_request(value)
+        request = _decode_any_tenant(value)
     except msgspec.ValidationError as problem:
         code = DeadLetter.INVALID_REQUEST if value.lstrip()[:1] == b"{" else DeadLetter.NOT_A_RECORD
         raise Refused(code, f"{problem}: a request needs request_id and policy, non-empty strings") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise Refused(DeadLetter.NOT_A_RECORD, f"not a JSON object in UTF-8: {problem}") from None
     _check_key(record, request.request_id)
+    return request
+
+
+def _decode_any_tenant(value: bytes) -> Request:
+    try:
+        request = _decode_request(value)
+    except msgspec.ValidationError:  # of the tenant, which is no reason to set a request aside; or of another field
+        known = _decode_identified(value)
+        return Request(known.request_id, known.policy, UNREADABLE)
+    if request.tenant is None:
+        request.tenant = EVERY
     return request
 
 

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     PREDICTORS_MISSING = "predictors_missing"
     NO_THRESHOLD = "no_threshold"
     AUTOMATION_STOPPED = "automation_stopped"
+    TENANT_UNREADABLE = "tenant_unreadable"
     CONTROLS_NOT_HONOURED = "controls_not_honoured"
     MODEL_FAILED = "model_failed"
     STORE_FULL = "store_full"
@@ -52,6 +53,7 @@ class Refusal(StrEnum):
     EXPIRED = "expired"
     OTHER_MODEL = "other_model"
     NOT_STOPPED = "not_stopped"
+    NO_SHADOW = "no_shadow"
     UNKNOWN_VERSION = "unknown_version"
     UNSIGNED = "unsigned"
     BAD_SIGNATURE = "bad_signature"
@@ -60,8 +62,8 @@ class Refusal(StrEnum):
 
 
 REASONS: Final[dict[Reason, str]] = {
-    Reason.BELOW_THRESHOLD: "P(error) is below the policy's threshold: the LLM's verdict is acted on.",
-    Reason.ABOVE_THRESHOLD: "P(error) is at or above the policy's threshold.",
+    Reason.BELOW_THRESHOLD: "P(error) is below the threshold in force: the LLM's verdict is acted on.",
+    Reason.ABOVE_THRESHOLD: "P(error) is at or above the threshold in force.",
     Reason.EVIDENCE_DEFICIENCY: "The LLM answered 2: the content gives too little evidence.",
     Reason.POLICY_GAP: "The LLM answered 3: the policy does not define this case.",
     Reason.AUDIT: "Below the threshold, but drawn for a human check by the audit rate in force.",
@@ -71,7 +73,8 @@ REASONS: Final[dict[Reason, str]] = {
     Reason.PREDICTORS_MISSING: "The answer lacks predictors that the model has never seen missing (log-probabilities, mostly): `missing_predictors` names them.",
     Reason.NO_THRESHOLD: "No threshold covers this policy: `*` covers only the policies that the model was trained on, and a model that "
     "was swapped in has none until one is set for it.",
-    Reason.AUTOMATION_STOPPED: "Automation of this policy, or of all, is stopped by a control message.",
+    Reason.AUTOMATION_STOPPED: "Automation of this policy, tenant or outcome, or of all, is stopped by a control message.",
+    Reason.TENANT_UNREADABLE: "Controls are set by tenant, and the request's `tenant` is no text of 1 to 255 characters.",
     Reason.CONTROLS_NOT_HONOURED: "The worker cannot do what the controls in force say (it lacks their model, say); `/ready`, control-status "
     "and `secondlook control show` say why.",
     Reason.MODEL_FAILED: "The model gave no probability for this answer.",
@@ -102,6 +105,7 @@ REFUSALS: Final[dict[Refusal, str]] = {
     Refusal.EXPIRED: "The broker stamped it at its `expires_at` or later, or put no time on it.",
     Refusal.OTHER_MODEL: "A threshold made for another model than the one that the log names.",
     Refusal.NOT_STOPPED: "Automation was not stopped by that name, so it cannot be resumed by it.",
+    Refusal.NO_SHADOW: "There is no shadow that could be cleared.",
     Refusal.UNKNOWN_VERSION: "A rollback to a version that no message made, or more than 1,000 versions ago.",
     Refusal.UNSIGNED: "Only signed messages count (`control_keys`), and it is not, or lacks `issued_at` or `expires_at`.",
     Refusal.BAD_SIGNATURE: "Its signature is none of a trusted key over this message in this topic.",

@@ -1,8 +1,9 @@
 """Routing: scored cases and the controls in force give decisions. Pure."""
 
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 import numpy as np
 import orjson
@@ -12,12 +13,12 @@ from streams.pipeline.controls import Controls
 from streams.pipeline.matching import Case
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Output
+from streams.pipeline.scope import EVERY, OUTCOMES
 
 AUTO_ACTION: Final = "auto-action"
 HUMAN_REVIEW: Final = "human-review"
 
 _TOPICS: Final = {AUTO_ACTION: "auto_action", HUMAN_REVIEW: "human_review"}
-_ACTIONS: Final = {0: "allow", 1: "remove"}
 _INCONCLUSIVE: Final = {2: Reason.EVIDENCE_DEFICIENCY, 3: Reason.POLICY_GAP}
 _DRIVERS = 3
 
@@ -77,26 +78,38 @@ def top_drivers(scores: Scores, model: ErrorModel) -> list[list[Driver]]:
     ]
 
 
-def decide(case: Case, verdict: Verdict, controls: Controls) -> tuple[str, Reason, float | None]:
-    """Where a case goes, why, and the threshold that decided it (None when no threshold was asked)."""
+class Decision(NamedTuple):
+    """Where a case goes, why, the threshold that decided it (None when none was asked), and the chance of a human's look."""
+
+    route: str
+    reason: Reason
+    threshold: float | None = None
+    audit_probability: float = 1.0
+
+
+def decide(case: Case, verdict: Verdict, controls: Controls) -> Decision:
+    """Decide one case under the controls."""
+    outcome = verdict.outcome
     if verdict.reason is not None:
-        return HUMAN_REVIEW, verdict.reason, None
-    if verdict.outcome in _INCONCLUSIVE:
-        return HUMAN_REVIEW, _INCONCLUSIVE[verdict.outcome], None
+        return Decision(HUMAN_REVIEW, verdict.reason)
+    if outcome in _INCONCLUSIVE:
+        return Decision(HUMAN_REVIEW, _INCONCLUSIVE[outcome])
+    if outcome is None:
+        return Decision(HUMAN_REVIEW, Reason.OUTCOME_MISSING)
     if controls.problem is not None:
-        return HUMAN_REVIEW, Reason.CONTROLS_NOT_HONOURED, None
-    if controls.is_stopped(case.policy):
-        return HUMAN_REVIEW, Reason.AUTOMATION_STOPPED, None
+        return Decision(HUMAN_REVIEW, Reason.CONTROLS_NOT_HONOURED)
+    threshold, audit_rate, closed = controls.ruling(case.policy, case.tenant, outcome)
+    if closed is not None:
+        return Decision(HUMAN_REVIEW, closed)
     if verdict.error_probability is None:
-        return HUMAN_REVIEW, Reason.MODEL_FAILED, None
-    threshold = controls.threshold(case.policy)
+        return Decision(HUMAN_REVIEW, Reason.MODEL_FAILED)
     if threshold is None:
-        return HUMAN_REVIEW, Reason.NO_THRESHOLD, None
+        return Decision(HUMAN_REVIEW, Reason.NO_THRESHOLD)
     if verdict.error_probability >= threshold:
-        return HUMAN_REVIEW, Reason.ABOVE_THRESHOLD, threshold
-    if _drawn_for_audit(case.request_id, controls.audit_rate(case.policy)):
-        return HUMAN_REVIEW, Reason.AUDIT, threshold
-    return AUTO_ACTION, Reason.BELOW_THRESHOLD, threshold
+        return Decision(HUMAN_REVIEW, Reason.ABOVE_THRESHOLD, threshold)
+    if _drawn_for_audit(case.request_id, audit_rate):
+        return Decision(HUMAN_REVIEW, Reason.AUDIT, threshold, audit_rate)
+    return Decision(AUTO_ACTION, Reason.BELOW_THRESHOLD, threshold, audit_rate)
 
 
 def _drawn_for_audit(request_id: str, rate: float) -> bool:
@@ -104,17 +117,21 @@ def _drawn_for_audit(request_id: str, rate: float) -> bool:
     return rate > 0 and zlib.crc32(request_id.encode()) < rate * 2**32
 
 
-def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided_at: str) -> tuple[Output, str, Reason]:
-    """The decision record, with its route and reason. It keeps the request's key and headers."""
-    route, reason, threshold = decide(case, verdict, controls)
-    action = _ACTIONS[verdict.outcome] if route == AUTO_ACTION and verdict.outcome is not None else "review"
+def encode_decision(
+    case: Case, verdict: Verdict, controls: Controls, shadow: Mapping[str, object] | None = None, *, decided_at: str
+) -> tuple[Output, str, Reason]:
+    """The decision record, with its route and reason, and what the shadow says. It keeps the request's key and headers."""
+    route, reason, threshold, audit_probability = decide(case, verdict, controls)
+    action = OUTCOMES[verdict.outcome] if route == AUTO_ACTION and verdict.outcome is not None else "review"
     decision: dict[str, object] = {
         "request_id": case.request_id,
         "policy": case.policy,
+        "tenant": None if case.tenant == EVERY else case.tenant,
         "route": route,
         "action": action,
         "error_probability": verdict.error_probability,
         "threshold": threshold,
+        "audit_probability": audit_probability,
         "reasons": [reason],
         "drivers": verdict.drivers,
         "llm": {
@@ -133,6 +150,8 @@ def encode_decision(case: Case, verdict: Verdict, controls: Controls, *, decided
     }
     if verdict.missing:
         decision["missing_predictors"] = verdict.missing
+    if shadow is not None:
+        decision["shadow"] = shadow
     request = case.request
     if route == HUMAN_REVIEW:
         known = verdict.error_probability

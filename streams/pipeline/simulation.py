@@ -15,7 +15,8 @@ from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, Record
 from streams.pipeline.routing import AUTO_ACTION, decide
 from streams.pipeline.sampled_error import Measured, measure
-from streams.pipeline.stages import read_verdicts
+from streams.pipeline.scope import EVERY, EVERYTHING, OUTCOMES, Scope
+from streams.pipeline.verdicts import read_verdicts
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -32,6 +33,7 @@ class Answers:
 
     request_ids: Sequence[str]
     policies: Sequence[str]
+    tenants: Sequence[str]
     values: NDArray[np.float32]
     outcomes: NDArray[np.int8]
     chance: Floats
@@ -41,11 +43,18 @@ class Answers:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one review and of one mistake, in any one currency, and which reviews are charged."""
+    """Of one review and of one mistake of either kind, in any one currency, and which reviews are charged."""
 
     review: float
-    mistake: float
+    missed_violation: float
+    wrong_removal: float
     accounting: Accounting
+
+    def stated(self) -> dict[str, Any]:
+        """By name; one `mistake` where both kinds cost the same."""
+        by_outcome = {"missed_violation": self.missed_violation, "wrong_removal": self.wrong_removal}
+        mistakes = {"mistake": self.wrong_removal} if self.missed_violation == self.wrong_removal else by_outcome
+        return {"review": self.review, **mistakes, "accounting": self.accounting}
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,11 @@ class Outcome:
     unescalated: Bools
     probability: Floats
 
-    def costs(self, costs: Costs) -> Floats:
-        """The expected cost of each answer [n], by the model's own word; NaN where it has none."""
+    def costs(self, costs: Costs, outcomes: NDArray[np.int8]) -> Floats:
+        """The expected cost of each answer [n], of the LLM's outcome [n], by the model's own word; NaN where it has none."""
         right = 1 - self.probability if costs.accounting == "false-discovery" else np.ones(len(self.probability))
-        cost = np.where(self.automated, self.probability * costs.mistake, right * costs.review)
+        mistake = np.where(outcomes == 1, costs.wrong_removal, costs.missed_violation)
+        cost = np.where(self.automated, self.probability * mistake, right * costs.review)
         return np.where(np.isnan(self.probability), np.nan, cost)
 
 
@@ -74,11 +84,11 @@ def simulate(answers: Answers, controls: Controls) -> Outcome:
     vectors = Vectors(answers.values, answers.outcomes, unknown, unknown, unknown, [""] * count)
     verdicts = read_verdicts(vectors, scores, model)
     automated, audited = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-    for row, (request_id, policy, verdict) in enumerate(
-        zip(answers.request_ids, answers.policies, verdicts, strict=True)
-    ):
-        route, reason, _ = decide(Case(request_id, policy, _NO_RECORD, None, None), verdict, controls)
-        automated[row], audited[row] = route == AUTO_ACTION, reason == Reason.AUDIT
+    answered = zip(answers.request_ids, answers.policies, answers.tenants, verdicts, strict=True)
+    for row, (request_id, policy, tenant, verdict) in enumerate(answered):
+        case = Case(request_id, policy, _NO_RECORD, None, None, tenant=tenant)
+        decision = decide(case, verdict, controls)
+        automated[row], audited[row] = decision.route == AUTO_ACTION, decision.reason == Reason.AUDIT
     means_something = model is not None and is_calibrated(model)
     known = [one.error_probability if means_something else None for one in verdicts]
     return Outcome(
@@ -86,25 +96,38 @@ def simulate(answers: Answers, controls: Controls) -> Outcome:
     )
 
 
-def compare(answers: Answers, now: Outcome, then: Outcome, costs: Costs) -> Iterator[dict[str, Any]]:
-    """What would change: over all answers (policy `*`) first, then by policy."""
-    policies = np.array(answers.policies)
-    yield _row("*", np.ones(len(policies), dtype=bool), answers, now, then, costs)
-    for policy in sorted(set(answers.policies)):
-        yield _row(policy, policies == policy, answers, now, then, costs)
+def compare(
+    answers: Answers, now: Outcome, then: Outcome, costs: Costs, about: Scope = EVERYTHING
+) -> Iterator[dict[str, Any]]:
+    """What would change: over all answers, in the scope that it is about, by outcome where costs are, and by policy."""
+    policies = [Scope(policy) for policy in sorted(set(answers.policies))]
+    narrow = [] if about in policies else [about]
+    if about.outcome == EVERY and costs.missed_violation != costs.wrong_removal:
+        narrow += [about._replace(outcome=outcome) for outcome in OUTCOMES]
+    for scope in dict.fromkeys([EVERYTHING, *narrow, *policies]):
+        yield _row(scope, _within(scope, answers), answers, now, then, costs)
 
 
-def _row(policy: str, rows: Bools, answers: Answers, now: Outcome, then: Outcome, costs: Costs) -> dict[str, Any]:
+def _within(scope: Scope, answers: Answers) -> Bools:
+    """Which answers lie in a scope."""
+    within = np.ones(len(answers.policies), dtype=bool)
+    for named, has in ((scope.policy, answers.policies), (scope.tenant, answers.tenants)):
+        if named != EVERY:
+            within &= np.array(has) == named
+    return within if scope.outcome == EVERY else within & (answers.outcomes == OUTCOMES.index(scope.outcome))
+
+
+def _row(scope: Scope, rows: Bools, answers: Answers, now: Outcome, then: Outcome, costs: Costs) -> dict[str, Any]:
     return {
-        "policy": policy,
+        **scope._asdict(),
         "answers": int(rows.sum()),
         "to_humans": int((rows & now.automated & ~then.automated).sum()),
         "to_automation": int((rows & ~now.automated & then.automated).sum()),
         **{
             name: {
-                "escalation_rate": float(1 - one.automated[rows].mean()),
+                "escalation_rate": float(1 - one.automated[rows].mean()) if rows.any() else 0.0,
                 "automated": int(one.automated[rows].sum()),
-                "expected_cost": _mean(one.costs(costs)[rows]),
+                "expected_cost": _mean(one.costs(costs, answers.outcomes)[rows]),
                 "expected_error": _mean(one.probability[rows & one.automated]),
                 "measured_error": asdict(_measured(answers, rows & one.unescalated)),
             }

@@ -6,13 +6,12 @@ those go to a human, the others go on. Intake and routing take records one by on
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import TypeVar
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from featurizers import SCHEMA, OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
 from scoring import ErrorModel, ModelError, Scores
@@ -25,7 +24,10 @@ from streams.pipeline.ledger import closed_sides
 from streams.pipeline.matching import Arrivals, Case, Matched, Matcher
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Output
-from streams.pipeline.routing import Driver, Verdict, encode_decision, rfc3339, top_drivers
+from streams.pipeline.routing import Verdict, encode_decision, rfc3339
+from streams.pipeline.scope import EVERY
+from streams.pipeline.shadow import ShadowScores, Stamp, decide_shadow, score_shadow
+from streams.pipeline.verdicts import read_verdicts
 
 _T = TypeVar("_T")
 
@@ -72,12 +74,16 @@ class FeaturizedBatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """The batch with its scores (None when the model failed or is not there), and the controls that score and route it."""
+    """The batch with its scores (None when the model failed or is not there), and the controls that score and route it.
+
+    `shadow` are those of the shadow, where there is one.
+    """
 
     featurized: FeaturizedBatch
     controls: Controls
     scores: Scores | None
     problem: str | None = None
+    shadow: ShadowScores | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,8 @@ class Outbox:
 
     `touched` are the partitions whose store it changed; `deletable` the changelog offsets before which, by partition,
     nothing is needed once it is committed; `old` the records, by source, that came older than the response timeout.
-    `unread` counts, by provider, the answers whose log-probabilities are in no known shape.
+    `unread` counts, by provider, the answers whose log-probabilities are in no known shape. `shadow` counts the decisions by
+    route, what it would have been with the shadow, and policy; `shadow_problem` says why the shadow failed on the batch.
     """
 
     ticket: Ticket
@@ -100,6 +107,8 @@ class Outbox:
     incidents: list[Incident] = field(default_factory=list)
     old: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
+    shadow: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    shadow_problem: str | None = None
 
 
 class Pipeline:
@@ -141,8 +150,16 @@ class Pipeline:
         return FeaturizedBatch(batch.ticket, batch.matched, answered, vectors)
 
     def score(self, batch: FeaturizedBatch) -> ScoredBatch:
-        """P(error) of every answer. A model that fails costs its batch the automation, not the worker its life."""
-        controls = self._controls()
+        """P(error) of every answer, by the shadow's model too where there is a shadow."""
+        scored = self._score(batch, self._controls())
+        if scored.controls.shadow is None:
+            return scored
+        answered = scored.featurized
+        policies = [case.policy for case in answered.answered]
+        return replace(scored, shadow=score_shadow(answered.vectors, policies, scored.scores, scored.controls))
+
+    def _score(self, batch: FeaturizedBatch, controls: Controls) -> ScoredBatch:
+        """A model that fails costs its batch the automation, not the worker its life."""
         if controls.model is None:
             return ScoredBatch(batch, controls, None)
         policies = [case.policy for case in batch.answered]
@@ -177,14 +194,21 @@ class Pipeline:
         decisions: list[Output] = []
         vectors: list[Output] = []
         counts: Counter[tuple[str, str, str]] = Counter()
+        flips: Counter[tuple[str, str, str]] = Counter()
+        stamps: Iterable[Stamp | None] = repeat(None)
+        shadow_problem = None
+        if controls.shadow is not None and batch.shadow is not None:
+            stamps, shadow_problem = decide_shadow(matched.cases, featurized.vectors, batch.shadow, controls.shadow)
         row = 0
-        for case in matched.cases:
+        for case, stamp in zip(matched.cases, stamps, strict=False):
             verdict = Verdict(case.reason)
             try:
                 if case.response is not None:
                     verdict, row = next(verdicts), row + 1
                     vectors.append(_vector_output(case, featurized.vectors, row - 1))
-                decision = encode_decision(case, verdict, controls, decided_at=decided_at)
+                decision = encode_decision(case, verdict, controls, stamp, decided_at=decided_at)
+                if stamp is not None:
+                    flips[decision[1], stamp["route"], case.policy] += 1
             except Exception as problem:  # noqa: BLE001 - it concerns this case: the others go on
                 _set_aside(case, problem, matched, "route")
                 decision = encode_decision(case, Verdict(case.reason), controls, decided_at=decided_at)
@@ -204,6 +228,8 @@ class Pipeline:
             matched.incidents,
             matched.old,
             Counter(case.response.provider for case in matched.cases if case.response and case.response.tokens_unread),
+            flips,
+            shadow_problem,
         )
 
 
@@ -245,41 +271,6 @@ def _set_aside(case: Case, problem: Exception, matched: Matched, stage: str) -> 
     matched.incidents.append(incident(case.answer or case.request, stage, problem))
 
 
-def read_verdicts(vectors: Vectors, scores: Scores | None, model: ErrorModel | None) -> list[Verdict]:
-    """The verdict of every answer, in their order."""
-    rows = len(vectors.values)
-    outcomes = vectors.outcomes.tolist()
-    confidences = _or_none(vectors.values[:, SCHEMA.names.index("stated_confidence")])
-    probabilities: list[float | None] = [None] * rows
-    drivers: list[list[Driver]] = [[]] * rows
-    supported = [True] * rows
-    if scores is not None and model is not None:
-        probabilities = _or_none(scores.error_probability)
-        drivers = top_drivers(scores, model)
-        supported = scores.supported.tolist()
-    verdicts = []
-    for row in range(rows):
-        verdict = Verdict()
-        verdict.llm, verdict.confidence = shortened(vectors.llms[row]), confidences[row]
-        verdict.category, verdict.spec = shortened(vectors.categories[row]), vectors.specs[row]
-        if outcomes[row] < 0:
-            verdict.reason = Reason.OUTCOME_MISSING
-        else:
-            verdict.outcome = outcomes[row]
-            if outcomes[row] <= 1 and model is not None and not supported[row]:
-                verdict.reason = Reason.PREDICTORS_MISSING
-                verdict.missing = model.lacking(vectors.values[row])
-            elif outcomes[row] <= 1:
-                verdict.error_probability, verdict.drivers = probabilities[row], drivers[row]
-        verdicts.append(verdict)
-    return verdicts
-
-
-def _or_none(column: NDArray[np.float32]) -> list[float | None]:
-    """A float32 column as JSON numbers of seven decimals; NaN is None."""
-    return [None if value != value else value for value in np.round(column.astype(np.float64), 7).tolist()]  # noqa: PLR0124 - NaN
-
-
 def _vector_output(case: Case, vectors: Vectors, row: int) -> Output:
     vector = {
         "request_id": case.request_id,
@@ -287,6 +278,7 @@ def _vector_output(case: Case, vectors: Vectors, row: int) -> Output:
         "values": vectors.values[row],
         "llm": shortened(vectors.llms[row]),
         "policy": case.policy,
+        "tenant": None if case.tenant == EVERY else case.tenant,
         "spec": vectors.specs[row],
     }
     return Output("vectors", case.request.key, orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY))

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from streams.pipeline.controls import Controls
 from streams.pipeline.reasons import REFUSALS
+from streams.pipeline.scope import Scope
 
 
 class ControlMetrics:
@@ -32,7 +33,7 @@ class ControlMetrics:
         self.stopped = Gauge(
             "secondlook_automation_stopped",
             "1: a control message has stopped automation (* = of all).",
-            ["policy"],
+            Scope._fields,
             registry=registry,
         )
         self.age = Gauge(
@@ -40,8 +41,19 @@ class ControlMetrics:
             "Seconds since the control topic was last known to be read to its end.",
             registry=registry,
         )
-        self.threshold = Gauge("secondlook_threshold", "Threshold in force.", ["policy"], registry=registry)
+        self.threshold = Gauge(
+            "secondlook_threshold",
+            "Threshold in force; of all that a decision lies in, the most specific counts (* = every).",
+            Scope._fields,
+            registry=registry,
+        )
         self.model = Gauge("secondlook_model_info", "The model in force.", ["name", "sha256"], registry=registry)
+        self.shadow = Gauge("secondlook_shadow_info", "1: the shadow's model.", ["name", "sha256"], registry=registry)
+        self.shadow_honoured = Gauge(
+            "secondlook_shadow_honoured",
+            "0: a shadow is set that this worker leaves out, as it cannot honour it; what is in force is not touched by that.",
+            registry=registry,
+        )
         self.refused = Counter(
             "secondlook_control_messages_refused",
             "Control messages refused since the start, by reason.",
@@ -60,14 +72,18 @@ class ControlMetrics:
         self.honoured.set(controls.problem is None)
         self.age.set(age)
         self.stopped.clear()
-        for policy in controls.stopped:
-            self.stopped.labels(policy).set(1)
+        for scope in controls.stopped:
+            self.stopped.labels(*scope).set(1)
         self.threshold.clear()
-        for policy, threshold in controls.thresholds.items():
-            self.threshold.labels(policy).set(threshold)
+        for scope, threshold in controls.thresholds.items():
+            self.threshold.labels(*scope).set(threshold)
         self.model.clear()
         if controls.model is not None:
             self.model.labels(controls.model.name, controls.model.sha256).set(1)
+        self.shadow.clear()
+        if controls.shadow is not None and controls.shadow.model is not None:
+            self.shadow.labels(controls.shadow.model.name, controls.shadow.model.sha256).set(1)
+        self.shadow_honoured.set(controls.shadow_problem is None)
         for reason, count in refused.items():
             self.refused.labels(reason).inc(count - self._refused_told.get(reason, 0))
             self._refused_told[reason] = count

@@ -7,7 +7,6 @@ from math import nan
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from streams.pipeline.assignment import Place
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import Incident
 from streams.pipeline.ledger import Holdings
@@ -79,6 +78,17 @@ class Metrics:
             "secondlook_batch_seconds", "From a batch's poll to its commit.", buckets=_SECONDS, registry=registry
         )
         self.model_failures = Counter("secondlook_model_failures", "Batches the model failed on.", registry=registry)
+        self._shadow = Counter(
+            "secondlook_shadow_decisions",
+            "Decisions committed while there was a shadow: their route, and what it would have been with the shadow in force.",
+            ["live", "shadow", "policy"],
+            registry=registry,
+        )
+        self.shadow_failures = Counter(
+            "secondlook_shadow_failures",
+            "Batches the shadow failed on; they were decided all the same.",
+            registry=registry,
+        )
         self.human_decisions = Counter(
             "secondlook_human_decisions",
             "Human decisions by whether they agree with the LLM.",
@@ -176,6 +186,8 @@ class Metrics:
         self._last_commit.set_to_current_time()
         for (route, reason, policy), count in outbox.decisions.items():
             self._decisions.labels(route, reason, self.policy_label(policy, controls)).inc(count)
+        for (live, shadow, policy), count in outbox.shadow.items():
+            self._shadow.labels(live, shadow, self.policy_label(policy, controls)).inc(count)
         for code, count in outbox.dead.items():
             self._dead.labels(code).inc(count)
         for provider, count in outbox.unread.items():
@@ -186,7 +198,7 @@ class Metrics:
     def policy_label(self, policy: str, controls: Controls) -> str:
         """The policy's name when it is one of ours."""
         trained = controls.model is not None and policy in controls.model.policies
-        return policy if trained or (policy in controls.thresholds and policy != EVERY_POLICY) else OTHER_POLICY
+        return policy if trained or policy in controls.policies else OTHER_POLICY
 
     def incidents(self, incidents: Iterable[Incident]) -> None:
         """Count the records that a stage failed on."""

@@ -14,8 +14,8 @@ from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_LOADED = 4
-"""Models kept in memory: the one in force, and those that are compared with it or were before it."""
+_LOADED = 6
+"""Models kept in memory: the one in force, the shadow's, and those that are compared with them or were before them."""
 
 
 class ModelShelf:

@@ -46,6 +46,7 @@ class Sink:
         self._deletable = deletable
         self._line = Line("sink")
         self._aborted = 0
+        self._shadow_problem: str | None = None
         self._incidents = IncidentBudget()
         self.last_commit = time.monotonic()
 
@@ -133,6 +134,16 @@ class Sink:
         if outbox.problem is not None:
             self._metrics.model_failures.inc()
             log.error("the model failed, its batch went to humans: %s", outbox.problem)
+        self._report_shadow(outbox.shadow_problem)
+
+    def _report_shadow(self, problem: str | None) -> None:
+        """Count a batch that the shadow failed on; it is told only where it fails for another reason than before."""
+        if problem is None:
+            return
+        self._metrics.shadow_failures.inc()
+        if problem != self._shadow_problem:
+            log.warning("the shadow failed on a batch, which was decided without it: %s", problem)
+            self._shadow_problem = problem
 
     def _count_abort(self, problem: BatchAborted) -> None:
         self._aborted += 1

@@ -14,6 +14,8 @@ from streams.kafka.publishing import publish_control
 from streams.kafka.topics import Topic, topic_names
 from streams.pipeline.control_messages import SetThreshold, StopAutomation, encode_control
 from streams.pipeline.controls import Baseline
+from streams.pipeline.reasons import Reason
+from streams.pipeline.scope import EVERYTHING
 from streams.settings import Settings, load_settings
 from tests.streams.pipeline.test_controls import Model, Shelf
 
@@ -70,5 +72,5 @@ def test_what_an_open_transaction_hides_closes_automation(
 
     producer.abort_transaction()
     wait_until(lambda: reader.current.problem is None)
-    assert {"*": 0.2} == reader.current.thresholds
-    assert reader.current.is_stopped("hate")
+    assert {EVERYTHING: 0.2} == reader.current.thresholds
+    assert Reason.AUTOMATION_STOPPED == reader.current.ruling("hate", "*", 0).closed

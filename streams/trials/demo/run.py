@@ -22,8 +22,8 @@ from streams.errors import StreamError
 from streams.kafka.clients import Consumed, base_config
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics, topic_names
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import SetThreshold
+from streams.pipeline.scope import EVERY
 from streams.settings import Settings
 from streams.trials.brokers import EmbeddedBroker
 from streams.trials.demo.books import MISTAKE_COST, REVIEW_COST, Books
@@ -151,7 +151,7 @@ class _Demo:
         began = time.monotonic()
         self._wait(lambda: self._books.decisions.keys() >= answered)
         self._swapped = True
-        publish_control(self._settings, SetThreshold(policy=EVERY_POLICY, threshold=THRESHOLD_AFTER, issued_by="demo"))
+        publish_control(self._settings, SetThreshold(policy=EVERY, threshold=THRESHOLD_AFTER, issued_by="demo"))
         self._wait(self._in_force.is_set)
         return time.monotonic() - began
 

@@ -13,8 +13,8 @@ from streams.cli.main import main
 from streams.errors import BrokerError
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
-from streams.pipeline.control_content import EVERY_POLICY
 from streams.pipeline.control_messages import ControlMessage, parse_control
+from streams.pipeline.scope import EVERY
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
 
@@ -44,14 +44,17 @@ def last_message(broker: EmbeddedBroker) -> ControlMessage:
 @pytest.mark.parametrize(
     ("arguments", "policy", "reach"),
     [
-        (["set-threshold", "0.3", "--yes"], EVERY_POLICY, "for every policy, in place of their own settings"),
+        (["set-threshold", "0.3", "--yes"], EVERY, "for every policy, in place of their own settings"),
         (["set-threshold", "0.3", "--policy", "hate"], "hate", "for policy hate"),
-        (["set-costs", "--review", "1", "--mistake", "3", "--yes"], EVERY_POLICY, "for every policy, in place of"),
+        (["set-costs", "--review", "1", "--mistake", "3", "--yes"], EVERY, "for every policy, in place of"),
         (["set-audit-rate", "0.1", "--policy", "hate"], "hate", "for policy hate"),
         (["set-model", MODEL, "--yes"], None, "for every policy\n"),
-        (["stop"], EVERY_POLICY, "for every policy\n"),
+        (["set-threshold", "0.3", "--tenant", "acme"], EVERY, "for every policy, tenant acme\n"),
+        (["stop"], EVERY, "for every policy\n"),
+        (["stop", "--outcome", "remove"], EVERY, "for every policy, outcome remove\n"),
+        (["resume", "--outcome", "remove"], EVERY, "for every policy, outcome remove\n"),
         (["stop", "--policy", "hate"], "hate", "for policy hate"),
-        (["resume"], EVERY_POLICY, "for every policy\n"),
+        (["resume"], EVERY, "for every policy\n"),
         (["rollback", "0"], None, "for every policy\n"),
     ],
 )
@@ -79,7 +82,7 @@ def test_the_command_says_which_policies_it_reaches(
             "none of the models of the live workers and of secondlook.models begins with abcdef",
         ),
         (["stop", "--expires-at", "tomorrow"], "'tomorrow' is no time with its zone"),
-        (["resume", "--policy", "spam"], "automation of spam"),
+        (["resume", "--policy", "spam"], "automation of policy spam"),
         (["stop", "--expires-at", "2020-01-01T00:00:00Z"], "refused, nothing has changed: it expired at 2020-01-01"),
     ],
 )
@@ -98,6 +101,38 @@ def test_what_policies_have_of_their_own_is_not_taken_away_unasked(broker: Embed
     assert (4, True) == (result.exit_code, "takes away the audit rates that hate has" in result.output)
     assert before == messages(broker)
     assert 0 == control(broker, "set-audit-rate", "0.2", "--wait", "0", "--yes").exit_code
+
+
+def test_what_counts_before_a_setting_is_told(broker: EmbeddedBroker) -> None:
+    """A tenant's threshold does not count where a policy has its own; nor does it take that away."""
+    control(broker, "set-threshold", "0.3", "--wait", "0", "--yes")
+    control(broker, "set-threshold", "0.4", "--policy", "hate", "--wait", "0")
+    result = control(broker, "set-threshold", "0.1", "--tenant", "acme", "--wait", "0")
+    assert (0, True) == (result.exit_code, "what hate has of thresholds counts before it, there" in result.output)
+    result = control(broker, "set-threshold", "0.2", "--policy", "hate", "--tenant", "acme", "--wait", "0")
+    assert "counts before" not in result.output
+    result = control(broker, "set-threshold", "0.1", "--policy", "hate", "--wait", "0")
+    assert (4, True) == (result.exit_code, "thresholds that hate, tenant acme has" in result.output)
+
+
+def test_costs_by_outcome(broker: EmbeddedBroker) -> None:
+    """One message for both; said again, it takes nothing away from narrower scopes; shown and told apart."""
+    costs = ["set-costs", "--review", "1", "--missed-violation", "9", "--wrong-removal", "3", "--wait", "0"]
+    before = control(broker, *costs, "--yes").output.split()[1].rstrip(",")
+    assert 0 == control(broker, *costs).exit_code
+    assert "missed_violation=9.0 wrong_removal=3.0" in control(broker, "history", "--json").output
+    shown = orjson.loads(control(broker, "show", "--json").stdout)["thresholds"]
+    assert {"*, outcome allow": 0.1, "*, outcome remove": 0.25} == {name: one["value"] for name, one in shown.items()}
+    assert ("*", "*", "allow") == tuple(shown["*, outcome allow"][name] for name in ("policy", "tenant", "outcome"))
+    after = control(broker, *costs, "--policy", "hate", "--tenant", "acme", "--mistake", "2")
+    assert (2, True) == (after.exit_code, "give --mistake, or --missed-violation" in after.output)
+    audit = ["set-audit-rate", "0.2", "--floor", "0.1", "--tenant", "acme", "--wait", "0"]
+    after = control(broker, *audit).output.split()[1].rstrip(",")
+    difference = control(broker, "diff", before, after).output
+    assert "audit rate of *, tenant acme: none -> 0.2, at least 0.1" in difference
+    table = control(broker, "show").output
+    assert "none:" not in table.split()
+    assert {"narrower", "least"} <= set(table.split())
 
 
 def test_who_issued_it_is_flag_then_environment_then_user(broker: EmbeddedBroker) -> None:

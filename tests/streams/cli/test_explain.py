@@ -30,7 +30,7 @@ def said(*arguments: str | Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[EmbeddedBroker]:
-    """The topics hold one request with its answer, and the threshold 0."""
+    """The topics hold one request with its answer, the threshold 0, and a shadow with the threshold 1."""
     topics = load_topics()
     with EmbeddedBroker(topics.values()) as broker:
         producer = Producer({"bootstrap.servers": broker.bootstrap})
@@ -40,6 +40,8 @@ def broker() -> Iterator[EmbeddedBroker]:
         control = {"type": "set_threshold", "policy": "*", "threshold": 0.0, "version": 7}
         producer.produce(topics["control"].name, json.dumps(control).encode())
         producer.produce(topics["control"].name, b"no control message")
+        change = {"type": "set_threshold", "policy": "*", "threshold": 1.0}
+        producer.produce(topics["control"].name, json.dumps({"type": "set_shadow", "changes": [change]}).encode())
         assert 0 == producer.flush(20)
         yield broker
 
@@ -85,10 +87,12 @@ def test_which_predictors_a_score_lacks(models: Path, tmp_path: Path) -> None:
 
 
 def test_a_request_in_the_topics(broker: EmbeddedBroker, models: Path) -> None:
-    """It is found by its id, and decided under the controls in force."""
+    """It is found by its id, and decided under the controls in force; beside it stands what the shadow makes of it."""
     decision = said(ITEM.request_id, "--model", models, "--broker", broker.bootstrap)["decision"]
     assert (ITEM.request_id, ITEM.request["policy"]) == (decision["request_id"], decision["policy"])
-    assert (0.0, 1, ["above_threshold"]) == (decision["threshold"], decision["control_version"], decision["reasons"])
+    assert (0.0, 3, ["above_threshold"]) == (decision["threshold"], decision["control_version"], decision["reasons"])
+    shown = run(ITEM.request_id, "--model", models, "--broker", broker.bootstrap).output
+    assert "with the shadow: auto-action, as below_threshold" in shown
 
 
 @pytest.mark.parametrize("name", ["nofile.json", "./nofile", "../nofile", "~/nofile", "saved/nofile", "{}/nofile"])

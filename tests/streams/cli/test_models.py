@@ -1,6 +1,7 @@
 """`secondlook models` on the embedded broker, and the fetching that workers do with it."""
 
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,8 +121,7 @@ def test_a_mistake_is_one_line(
 def fetched(fetcher: ModelFetcher, sha256: str) -> str:
     """What the fetcher says once it has looked."""
     fetcher.want(sha256)
-    assert fetcher._thread is not None
-    fetcher._thread.join(20)
+    fetcher._threads[sha256].join(20)
     return fetcher._looks[sha256].problem if sha256 in fetcher._looks else ""
 
 
@@ -146,6 +146,22 @@ def test_the_topic_is_read_again_only_when_it_has_grown(
     push_model(settings, (ours / sha256 / "model.onnx").read_bytes())
     assert fetched(fetcher, sha256) == ""
     assert sha256 == load_model(theirs / sha256).sha256
+
+
+def test_no_model_waits_for_another_one(settings: Settings, theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shadow's that takes long to come must not hold up the one that is to be in force."""
+    may_end = threading.Event()
+
+    def slow(_settings: object, sha256: str, _directory: Path) -> None:
+        assert "a" * 64 != sha256 or may_end.wait(20)
+
+    monkeypatch.setattr(model_fetcher, "fetch_model", slow)
+    fetcher = ModelFetcher(settings, theirs)
+    fetcher.want("a" * 64)
+    assert fetched(fetcher, "b" * 64) == ""
+    assert fetcher.is_looking("a" * 64)
+    may_end.set()
+    assert fetched(fetcher, "a" * 64) == ""
 
 
 def test_what_cannot_be_used_or_written_is_said(settings: Settings, ours: Path, theirs: Path) -> None:
@@ -176,6 +192,5 @@ def test_a_damaged_model_is_fetched_anew(settings: Settings, ours: Path, tmp_pat
     shelf = ModelShelf(ours, own, fetcher)
     with pytest.raises(ModelError, match="is damaged; it is being looked for"):
         shelf.find(sha256)
-    assert fetcher._thread is not None
-    fetcher._thread.join(20)
+    fetcher._threads[sha256].join(20)
     assert sha256 == shelf.find(sha256).sha256

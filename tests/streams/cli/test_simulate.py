@@ -179,6 +179,37 @@ def test_what_was_simulated_is_what_is_issued(
     assert (1, 2, 0.3) == (model.expected_version, threshold.expected_version, threshold.threshold)
 
 
+def test_a_scope_is_simulated_and_issued(
+    broker: EmbeddedBroker, models: Path, settings: Settings, tmp_path: Path
+) -> None:
+    """Only the tenant's answers change, each outcome by its own cost; what is issued is about the tenant alone."""
+    vectors = [orjson.loads(one) for one in records()[0]]
+    for number, one in enumerate(vectors):
+        one["tenant"] = ("acme", "other", None, "")[number % 4]
+    file = tmp_path / "vectors.jsonl"
+    file.write_bytes(b"\n".join(orjson.dumps(one) for one in vectors))
+    costs = ["--review", "1", "--missed-violation", "100", "--wrong-removal", "1", "--tenant", "acme"]
+    given = [*costs, "--vectors", str(file), "--apply", "--yes", "--wait", "0"]
+    publish_control(settings, SetThreshold(policy="*", threshold=0.3))
+    result = run(broker, models, "--json", *given)
+    assert 0 == result.exit_code, result.output
+    document = orjson.loads(result.stdout[: result.stdout.rindex("}") + 1])
+    assert {"review": 1, "missed_violation": 100, "wrong_removal": 1, "accounting": "false-discovery"} == document[
+        "costs"
+    ]
+    rows = {tuple(row[name] for name in ("policy", "tenant", "outcome")): row for row in document["rows"]}
+    allowed, removed = (rows["*", "acme", outcome] for outcome in ("allow", "remove"))
+    assert (0, 0) == (allowed["to_automation"], removed["to_humans"])
+    assert allowed["to_humans"] > 0 < removed["to_automation"]
+    of_acme, every = rows["*", "acme", "*"], rows["*", "*", "*"]
+    unread = sum(one["tenant"] == "" for one in vectors)  # tenants are told apart now: those may be any
+    assert every["to_automation"] == of_acme["to_automation"]
+    assert of_acme["to_humans"] < every["to_humans"] <= of_acme["to_humans"] + unread
+    issued = parse_control(list(read_values(settings, TOPICS["control"].name, [0]))[-1])
+    assert isinstance(issued, SetCosts)
+    assert ("*", "acme", 100.0, 1.0) == (issued.policy, issued.tenant, issued.missed_violation, issued.wrong_removal)
+
+
 def test_a_stop_is_looked_behind(broker: EmbeddedBroker, models: Path, settings: Settings, files: list[str]) -> None:
     """What comes after it is what one wants to know while automation is stopped; that it is stopped is said."""
     before = simulated(broker, models, "--threshold", "0.2", *files)
@@ -227,8 +258,11 @@ def _kind(decision: bytes) -> int:
     ("arguments", "code", "line"),
     [
         ([], 2, "say what to try"),
-        (["--review", "1"], 2, "--review and --mistake go together"),
+        (["--review", "1"], 2, "give --mistake, or --missed-violation and --wrong-removal"),
         (["--threshold", "0.2", "--review", "1", "--mistake", "2"], 2, "not both"),
+        (["--mistake", "1"], 2, "--review goes with --mistake"),
+        (["--review", "1", "--missed-violation", "2"], 2, "give --mistake, or --missed-violation and --wrong-removal"),
+        (["--threshold", "0.2", "--tenant", "acme"], 4, "no answer of tenant 'acme' is among them"),
         (["--threshold", "0.2", "--keep-thresholds"], 2, "--keep-thresholds goes with --sha256"),
         (["--threshold", "0.2", "--since", "2026-01-31T09:00:00Z"], 2, "lines of a file have no time"),
         (

@@ -15,11 +15,13 @@ from streams.contracts import SCHEMAS, load_schema
 from streams.kafka.quality import UNREADABLE, agreement
 from streams.kafka.topics import load_topics
 from streams.pipeline import matching
+from streams.pipeline.control_content import AuditRate
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
+from streams.pipeline.scope import EVERYTHING, Scope
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from tests.rig import ROOMY, Desk
 from tests.streams.contracts.checking import NAMES_ALMOST, check, is_valid
@@ -38,8 +40,9 @@ def model(models: Path) -> ErrorModel:
 class FailingModel:
     """A model that looks like the real one and fails on every batch."""
 
-    def __init__(self, model: ErrorModel) -> None:
+    def __init__(self, model: ErrorModel, sha256: str | None = None) -> None:
         self.name, self.sha256, self.policies, self.terms = model.name, model.sha256, model.policies, model.terms
+        self.sha256 = sha256 or model.sha256
 
     def score(self, values: Any, policies: Any) -> Scores:
         """Fail, whatever the batch."""
@@ -79,8 +82,8 @@ def run(
 ) -> list[Output]:
     """All that the pipeline writes for one batch."""
     desk = Desk(limits=limits)
-    thresholds = {} if threshold is None else {"*": threshold}
-    controls = Controls(model=model, thresholds=thresholds, audit_rates={"*": audit_rate}, **more)
+    thresholds = {} if threshold is None else {EVERYTHING: threshold}
+    controls = Controls(model=model, thresholds=thresholds, audit_rates={EVERYTHING: AuditRate(audit_rate)}, **more)
     pipeline = Pipeline(desk.matcher, PRESETS["lpp"], lambda: controls, NAMES, lambda: 1_800_000_000_000)
     polled = Polled(Ticket(0, desk.assignment, {}, 0.0), Arrivals(list(records), {}, CAUGHT_UP))
     return pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled)))).outputs
@@ -108,7 +111,7 @@ PROVOKED: list[tuple[Reason, Any, dict[str, Any]]] = [
     (Reason.ABOVE_THRESHOLD, RECORDED, {"threshold": 0.0}),
     (Reason.AUDIT, RECORDED, {"threshold": 1.0, "audit_rate": 1.0}),
     (Reason.NO_THRESHOLD, RECORDED, {"threshold": None}),
-    (Reason.AUTOMATION_STOPPED, RECORDED, {"threshold": 1.0, "stopped": frozenset({"*"})}),
+    (Reason.AUTOMATION_STOPPED, RECORDED, {"threshold": 1.0, "stopped": frozenset({EVERYTHING})}),
     (Reason.CONTROLS_NOT_HONOURED, RECORDED, {"threshold": 1.0, "problem": "no model"}),
     (Reason.EVIDENCE_DEFICIENCY, saying('{"outcome": 2, "confidence": 60}'), {}),
     (Reason.POLICY_GAP, saying('{"outcome": 3}'), {}),
@@ -146,9 +149,54 @@ def test_a_decision_names_the_predictors_it_lacks(model: ErrorModel) -> None:
     assert set(lists["a"]) <= set(model.card["inputs"]["never_missing"])
 
 
+@pytest.mark.parametrize("tenant", [7, "", "x" * 256, ["acme"], True, {"name": "acme"}])
+def test_a_tenant_that_cannot_be_read_keeps_the_contract(tenant: Any, model: ErrorModel) -> None:
+    """It stops nothing, until tenants are told apart: then a human decides."""
+    unread = request("a", tenant=tenant)
+    before, after = (
+        decisions(run(model, unread, response("a", RECORDED), threshold=1.0, stopped=stopped))[0]
+        for stopped in (frozenset[Scope](), frozenset({Scope(tenant="other")}))
+    )
+    assert ([Reason.BELOW_THRESHOLD], "") == (before["reasons"], before["tenant"])
+    assert [Reason.TENANT_UNREADABLE] == after["reasons"]
+
+
+@pytest.mark.parametrize(("tenant", "told"), [({"tenant": "acme"}, "acme"), ({"tenant": None}, None), ({}, None)])
+def test_the_tenant_of_a_request_counts_and_is_told(tenant: Any, told: str | None, model: ErrorModel) -> None:
+    """On its decision and on its vector; nobody is asked for one."""
+    stop = frozenset({Scope(tenant="acme")})
+    written = run(model, request("a", **tenant), response("a", RECORDED), threshold=1.0, stopped=stop)
+    (decision,) = decisions(written)
+    assert told == decision["tenant"]
+    assert (Reason.BELOW_THRESHOLD if told is None else Reason.AUTOMATION_STOPPED) == decision["reasons"][0]
+    assert [told] == [check("vector", one.value)["tenant"] for one in written if one.topic == "vectors"]
+
+
+@pytest.mark.parametrize(
+    ("controls", "chance"),
+    [
+        ({"threshold": 1.0, "audit_rate": 0.25}, 0.25),
+        ({"threshold": 1.0, "audit_rate": 1.0}, 1.0),
+        ({"threshold": 1.0}, 0.0),
+        ({"threshold": 0.0, "audit_rate": 0.25}, 1.0),
+        ({"threshold": None}, 1.0),
+    ],
+)
+def test_a_decision_says_how_likely_a_human_was(controls: dict[str, Any], chance: float, model: ErrorModel) -> None:
+    """The audit rate, drawn for it or not; what is escalated is seen for certain."""
+    (decision,) = decisions(run(model, request("a", content="x"), response("a", RECORDED), **controls))
+    assert chance == decision["audit_probability"]
+
+
 def test_every_reason_has_a_decision_here() -> None:
-    """A new reason code needs its case, above or in the tests below."""
-    apart = {Reason.NO_RESPONSE, Reason.MODEL_FAILED, Reason.STORE_FULL, Reason.INTERNAL_ERROR}
+    """A new reason code needs its case, above or in the tests around."""
+    apart = {
+        Reason.TENANT_UNREADABLE,
+        Reason.NO_RESPONSE,
+        Reason.MODEL_FAILED,
+        Reason.STORE_FULL,
+        Reason.INTERNAL_ERROR,
+    }
     assert set(Reason) == {reason for reason, _, _ in PROVOKED} | apart
 
 
@@ -181,6 +229,20 @@ def test_a_failed_model_keeps_the_contract(model: ErrorModel) -> None:
     """The outcome is known, the probability is not."""
     (decision,) = decisions(run(FailingModel(model), request("a"), response("a", RECORDED)))
     assert ([Reason.MODEL_FAILED], None) == (decision["reasons"], decision["error_probability"])
+
+
+def test_a_decision_beside_a_shadow_keeps_the_contract(model: ErrorModel) -> None:
+    """Scored by it, not scored by it, and where it failed."""
+    names = ("a", "b", "c")
+    bodies = (RECORDED, without_logprobs(), saying("no verdict"))
+    records = [one for name, body in zip(names, bodies, strict=True) for one in (request(name), response(name, body))]
+    for shadow in (model, FailingModel(model, "a" * 64)):
+        outputs = run(model, *records, request("d", at=1), shadow=Controls(model=shadow, thresholds={EVERYTHING: 1.0}))  # type: ignore[arg-type]
+        found = {one["request_id"]: one["shadow"] for one in decisions(outputs)}
+        expected = Reason.BELOW_THRESHOLD if shadow is model else Reason.MODEL_FAILED
+        assert {"a": [expected], "c": [Reason.OUTCOME_MISSING], "d": [Reason.NO_RESPONSE]} == {
+            name: one["reasons"] for name, one in found.items() if name != "b"
+        }
 
 
 def test_missing_predictors_are_null_in_the_vector(model: ErrorModel) -> None:

@@ -23,13 +23,16 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.control_content import NOTHING_SAID
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import (
+    ClearShadow,
     Past,
     PrepareModel,
+    PrepareShadow,
     ResumeAutomation,
     Rollback,
     SetAuditRate,
     SetCosts,
     SetModel,
+    SetShadow,
     SetThreshold,
     Snapshot,
     StopAutomation,
@@ -53,11 +56,26 @@ CONTROL_TYPES = [
     "set_audit_rate",
     "prepare_model",
     "set_model",
+    "prepare_shadow",
+    "set_shadow",
+    "clear_shadow",
     "stop_automation",
     "resume_automation",
     "rollback",
     "snapshot",
 ]
+CHANGES_ALMOST = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["set_threshold", "set_costs", "set_model"]),
+            "policy": NAMES_ALMOST,
+            "threshold": NUMBERS_ALMOST,
+            "reason": st.just("why"),
+        },
+    ),
+    max_size=2,
+)
 CONTROL_FIELDS = {
     "type": st.sampled_from([*CONTROL_TYPES, *CONTROL_TYPES, "set_all", None, 1]),
     "policy": NAMES_ALMOST,
@@ -71,9 +89,14 @@ CONTROL_FIELDS = {
     "threshold": NUMBERS_ALMOST,
     "rate": NUMBERS_ALMOST,
     "review": NUMBERS_ALMOST,
-    "mistake": NUMBERS_ALMOST,
+    **dict.fromkeys(("mistake", "missed_violation", "wrong_removal", "floor"), NUMBERS_ALMOST),
+    "tenant": NAMES_ALMOST,
+    "outcome": st.sampled_from(["*", "allow", "remove", "review", 0, None]),
     "accounting": st.sampled_from(["false-discovery", "review-charged", "chow", None]),
     "sha256": st.sampled_from(["a" * 64, "0123456789abcdef" * 4, "A" * 64, "a" * 63, "a" * 65, "", None]),
+    "changes": st.one_of(
+        CHANGES_ALMOST, st.sampled_from([None, {}, 101 * [{"type": "set_model", "sha256": "a" * 64}]])
+    ),
     "unknown": st.just({}),
 }
 
@@ -105,6 +128,10 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
         StopAutomation(policy="*", expires_at=datetime(2026, 11, 1, tzinfo=UTC)),
         ResumeAutomation(policy="hate"),
         Rollback(to_version=3),
+        PrepareShadow(sha256="a" * 64),
+        SetShadow(sha256="a" * 64, keep_thresholds=True, changes=(SetThreshold(threshold=0.5, policy="hate"),)),
+        SetShadow(changes=(SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),)),
+        ClearShadow(),
         Snapshot(
             position=2,
             base=1,
@@ -128,7 +155,7 @@ def model(models: Path) -> ErrorModel:
 
 
 def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
-    """Started, applied, refused, ready for a model, unable and stopped, as a worker's control reader writes them."""
+    """Started, applied, refused, ready for a model, unable, with a shadow and stopped, as a worker's control reader writes them."""
     topics = [topic for key, topic in load_topics().items() if key in {"control", "control_status"}]
     with EmbeddedBroker(topics) as broker:
         ours, clock = load_settings({"broker": broker.bootstrap}, environ={}), BrokerClock()
@@ -147,11 +174,17 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
             log.take(offset, None, value)
         publish_control(ours, log.snapshot(4, {}, 10_000))
         wait_until(lambda: reader.log.position == 5)
+        publish_control(ours, PrepareShadow(sha256=model.sha256))
+        wait_until(lambda: reader.log.position == 6)
+        for position, sha256 in ((7, model.sha256), (8, "a" * 64)):
+            publish_control(ours, SetShadow(sha256=sha256))
+            wait_until(lambda position=position: reader.current.version == position)  # type: ignore[misc]
         publish_control(ours, SetModel(sha256="a" * 64))
         wait_until(lambda: reader.current.problem is not None)
         reader.close()
         said = [check("control-status", value) for value in read_values(ours, NAMES["control_status"], [0])]
     events = [one["event"] for one in said if one["event"] != "alive"]
+    shadows = ["prepared", "applied", "applied"]
     assert [
         "started",
         "applied",
@@ -159,11 +192,15 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
         "prepared",
         "prepared",
         "compacted",
+        *shadows,
         "not_honoured",
         "applied",
         "stopped",
     ] == events
-    ready, unable = (one["prepared"] for one in said if one["event"] == "prepared")
+    assert [{"model": model.sha256}, {"problem": f"no model {'a' * 64}"}] == [
+        one["shadow"] for one in said if one["event"] == "applied" and "shadow" in one
+    ]
+    ready, unable, _ = (one["prepared"] for one in said if one["event"] == "prepared")
     assert {"offset": 2, "sha256": model.sha256} == ready
     assert {"offset": 3, "sha256": "a" * 64, "problem": f"no model {'a' * 64}"} == unable
     assert 2 * [f"no model {'a' * 64}"] == [

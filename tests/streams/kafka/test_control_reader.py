@@ -12,13 +12,14 @@ from streams.errors import ControlError
 from streams.kafka import control_reader
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
-from streams.kafka.control_status import Prepared, StatusWriter, WorkerStatus, decode_status
+from streams.kafka.control_status import Prepared, ShadowStatus, StatusWriter, WorkerStatus, decode_status
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics, topic_names
-from streams.pipeline.control_messages import PrepareModel, SetModel, SetThreshold
+from streams.pipeline.control_messages import ClearShadow, PrepareModel, SetModel, SetShadow, SetThreshold
 from streams.pipeline.controls import Baseline
 from streams.pipeline.reasons import Refusal
+from streams.pipeline.scope import EVERYTHING
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
 from tests.streams.pipeline.test_controls import OTHER, Model, Shelf
@@ -42,8 +43,8 @@ def settings(broker: EmbeddedBroker) -> Settings:
 class Reader(ControlReader):
     """One whose models can be given to it, closed in the end."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.shelf = Shelf()
+    def __init__(self, settings: Settings, *has: str) -> None:
+        self.shelf = Shelf({sha256: Model(sha256) for sha256 in has})
         clock = BrokerClock()
         status = StatusWriter(settings, NAMES, "worker-1", clock)
         super().__init__(settings, NAMES, Baseline(Model(), 0.4), self.shelf, status, clock)  # type: ignore[arg-type]
@@ -97,10 +98,39 @@ def test_a_model_that_comes_later_is_taken_up(settings: Settings, monkeypatch: p
         assert "no model" in str(reader.current.problem)
         reader.shelf.has[OTHER] = Model(OTHER)
         wait_until(lambda: reader.current.problem is None)
-        assert {"*": 0.9} == reader.current.thresholds
+        assert {EVERYTHING: 0.9} == reader.current.thresholds
     first, *_, last = said(settings)
     assert ("started", False, "stopped", True) == (first.event, first.honoured, last.event, last.honoured)
     assert "honoured" in {one.event for one in said(settings)}
+
+
+def test_a_shadow_comes_with_its_model_and_nothing_else_changes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left out until then, which is said once; what is in force was honoured all along, and looked up no more for it."""
+    monkeypatch.setattr(control_reader, "_CHECK_EVERY", 0.1)
+    publish_control(settings, SetModel(sha256="d" * 64))
+    publish_control(settings, SetThreshold(policy="*", threshold=0.9))
+    publish_control(settings, SetShadow(sha256=OTHER, keep_thresholds=True))
+    with caplog.at_level("WARNING"), Reader(settings, "d" * 64) as reader:
+        assert (3, None, None) == (reader.current.version, reader.current.problem, reader.current.shadow)
+        del reader.shelf.has["d" * 64]
+        time.sleep(0.5)
+        assert f"no model {OTHER}" == reader.current.shadow_problem
+        reader.shelf.has |= {OTHER: Model(OTHER), "d" * 64: Model("d" * 64)}
+        wait_until(lambda: reader.current.shadow is not None)
+        assert ("d" * 64, None) == (reader.current.model and reader.current.model.sha256, reader.current.problem)
+        publish_control(settings, ClearShadow())
+        wait_until(lambda: reader.current.version == 4)
+        assert (None, None) == (reader.current.shadow, reader.current.shadow_problem)
+    assert [f"the shadow is left out: no model {OTHER}"] == caplog.messages
+    told = {one.event: (one.honoured, one.shadow) for one in said(settings)}
+    assert {
+        "started": (True, ShadowStatus(problem=f"no model {OTHER}")),
+        "shadow_honoured": (True, ShadowStatus(OTHER)),
+        "applied": (True, None),
+        "stopped": (True, None),
+    } == {event: word for event, word in told.items() if event != "alive"}
 
 
 def test_a_worker_says_when_it_is_ready_for_a_model(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

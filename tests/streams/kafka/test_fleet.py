@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 
 from streams.kafka.clock import BrokerClock
-from streams.kafka.control_status import StatusWriter, WorkerStatus
+from streams.kafka.control_status import ShadowStatus, StatusWriter, WorkerStatus
 from streams.kafka.fleet import GONE_FOR, LIVE_FOR, Fleet, is_split
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.routing import rfc3339
@@ -61,6 +61,17 @@ def test_who_read_as_far_and_has_a_lower_version_refused_it(settings: Settings) 
     with Fleet(settings) as fleet:
         standing = fleet.standing(5, 5)
         assert ({"took"}, {"refused"}, False) == (set(standing.in_force), set(standing.unable), standing.everywhere)
+
+
+def test_who_leaves_the_shadow_out_counts_where_it_is_the_shadow_that_is_waited_for(settings: Settings) -> None:
+    """Anything else is in force on it all the same."""
+    say(settings, "looks", shadow=ShadowStatus("a" * 64))
+    say(settings, "lacks", shadow=ShadowStatus(problem="no model"))
+    with Fleet(settings) as fleet:
+        assert fleet.standing(5, 5).everywhere
+        standing = fleet.standing(5, 5, of_shadow=True)
+        assert ({"looks"}, {"lacks"}) == (set(standing.in_force), set(standing.unable))
+        assert "no model" == standing.unable["lacks"].leaves_out
 
 
 def test_a_clock_that_is_wrong_hides_nobody_for_long(settings: Settings) -> None:

@@ -13,9 +13,10 @@ from immutables import Map
 from msgspec.structs import replace
 
 from streams.errors import ControlError
-from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Shadow, Threshold
 from streams.pipeline.control_log import REMEMBERED, ControlLog
 from streams.pipeline.control_messages import SetThreshold, encode_control, parse_control
+from streams.pipeline.scope import EVERYTHING, Scope, Scoped
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 MODEL = "a" * 64
@@ -48,7 +49,7 @@ def threshold(value: float = 0.3, policy: str = "hate", **more: Any) -> dict[str
 
 
 def values(log: ControlLog) -> dict[str, float | None]:
-    return {policy: one.value for policy, one in log.content.thresholds.items()}
+    return {str(scope): one.value for scope, one in log.content.thresholds.items()}
 
 
 def test_preparing_a_model_makes_no_version() -> None:
@@ -84,8 +85,38 @@ def test_a_threshold_knows_where_it_comes_from() -> None:
         threshold(),
         {"type": "set_costs", "policy": "spam", "accounting": "false-discovery", "review": 1, "mistake": 3},
     )
-    assert Threshold(0.3, "set", MODEL, since=2) == log.content.thresholds["hate"]
-    assert Threshold(0.25, "costs", MODEL, since=3) == log.content.thresholds["spam"]
+    assert Threshold(0.3, "set", MODEL, since=2) == log.content.thresholds[Scope("hate")]
+    assert Threshold(0.25, "costs", MODEL, since=3) == log.content.thresholds[Scope("spam")]
+
+
+def test_setting_a_scope_replaces_what_was_set_inside() -> None:
+    """And leaves what merely overlaps: which of two counts is a matter of their order."""
+    of_acme, removals = threshold(0.2, tenant="acme"), threshold(0.1, outcome="remove")
+    log = fold(of_acme, removals, threshold(0.4, "*", tenant="acme"))
+    assert {"*": None, "hate, outcome remove": 0.1, "*, tenant acme": 0.4} == values(log)
+    assert {"*": None, "hate": 0.5, "*, tenant acme": 0.4} == values(fold(of_acme, threshold(0.5), log=log))
+    assert {"*": 0.6} == values(fold(threshold(0.6, "*"), log=log))
+
+
+def test_costs_by_outcome_are_one_message() -> None:
+    """A missed violation is a wrong `allow`, a wrong removal a wrong `remove`; they stand in for what the scope had."""
+    costs = {"type": "set_costs", "policy": "hate", "accounting": "false-discovery", "review": 1}
+    by_outcome = {**costs, "missed_violation": 9, "wrong_removal": 3}
+    log = fold(threshold(0.5), threshold(0.4, tenant="acme"), by_outcome)
+    assert {"*": None, "hate, outcome allow": 0.1, "hate, outcome remove": 0.25} == values(log)
+    of_acme = fold({**by_outcome, "tenant": "acme"}, log=log)
+    assert 0.1 == values(of_acme)["hate, tenant acme, outcome allow"]
+    assert {"*": None, "hate": 0.25} == values(fold({**costs, "mistake": 3}, log=log))
+    for wrong in ({}, {"missed_violation": 9}, {"mistake": 3, "wrong_removal": 3}):
+        assert "invalid" == refused(log, {**costs, **wrong})
+    assert "invalid" == refused(log, {**by_outcome, "outcome": "remove"})
+
+
+def test_a_floor_is_no_higher_than_its_rate() -> None:
+    """It would be the rate then."""
+    rate = {"type": "set_audit_rate", "policy": "*", "rate": 0.1}
+    assert AuditRate(0.1, 1, 0.1) == fold({**rate, "floor": 0.1}).content.audit_rates[EVERYTHING]
+    assert "invalid" == refused(ControlLog(), {**rate, "floor": 0.2})
 
 
 def test_a_new_model_drops_thresholds_unless_they_were_made_for_it() -> None:
@@ -101,8 +132,8 @@ def test_kept_thresholds_remember_the_models_before() -> None:
     keep = [{"type": "set_model", "sha256": letter * 64, "keep_thresholds": True} for letter in "aba"]
     content = fold(threshold(), costs, *keep).content
     assert ((None, "a" * 64, "b" * 64), ()) == (
-        content.thresholds["hate"].kept_from,
-        content.thresholds["spam"].kept_from,
+        content.thresholds[Scope("hate")].kept_from,
+        content.thresholds[Scope("spam")].kept_from,
     )
 
 
@@ -111,9 +142,13 @@ def test_a_stop_is_taken_back_by_its_own_name() -> None:
     stop, resume = {"type": "stop_automation"}, {"type": "resume_automation"}
     log = fold({**stop, "policy": "hate"}, {**stop, "policy": "*"})
     assert "not_stopped" == refused(log, {**resume, "policy": "spam"})
-    assert {"hate"} == set(fold({**resume, "policy": "*"}, log=log).content.stops)
+    assert {Scope("hate")} == set(fold({**resume, "policy": "*"}, log=log).content.stops)
     assert "not_stopped" == refused(log, {**resume, "policy": "*"})
     assert not fold({**resume, "policy": "hate"}, log=log).content.stops
+    of_acme = {"policy": "*", "tenant": "acme"}
+    fold({**stop, **of_acme}, log=log)
+    assert "not_stopped" == refused(log, {**resume, "policy": "*"})
+    assert not fold({**resume, **of_acme}, log=log).content.stops
 
 
 def test_a_rollback_restores_what_was_in_force() -> None:
@@ -128,7 +163,7 @@ def test_a_rollback_restores_what_was_in_force() -> None:
 def test_a_rollback_lifts_no_stop() -> None:
     """Only resume does: a kill switch must not go off by the way."""
     log = fold(threshold(0.2), {"type": "stop_automation", "policy": "*"}, {"type": "rollback", "to_version": 1})
-    assert {"*"} == set(log.content.stops)
+    assert {EVERYTHING} == set(log.content.stops)
 
 
 def test_only_versions_that_were_in_force_can_be_restored() -> None:
@@ -214,9 +249,10 @@ def test_the_hash_tells_contents_apart_by_every_field() -> None:
     """A field that it left out could differ between workers and nobody would see it. When something was set is no content."""
     changed = {
         "model": MODEL,
-        "thresholds": Map({"*": Threshold(0.3, "set")}),
-        "audit_rates": Map({"*": AuditRate(0.1)}),
-        "stops": Map({"*": 1}),
+        "thresholds": Scoped({EVERYTHING: Threshold(0.3, "set")}),
+        "audit_rates": Scoped({EVERYTHING: AuditRate(0.1)}),
+        "stops": Map({EVERYTHING: 1}),
+        "shadow": Shadow(MODEL, keep_thresholds=False, changes=()),
     }
     assert changed.keys() == set(Content.__struct_fields__) - {"model_since"}
     others = [replace(NOTHING_SAID, **{name: value}).hash for name, value in changed.items()]
@@ -224,11 +260,31 @@ def test_the_hash_tells_contents_apart_by_every_field() -> None:
     assert NOTHING_SAID.hash == replace(NOTHING_SAID, model_since=7).hash
 
 
-def folding(policies: int, *, rollbacks: bool) -> float:
-    """Seconds that a log of 10,000 messages about so many policies takes; the best of three."""
-    messages = [
-        encode_control(SetThreshold(policy=f"policy-{number % policies}", threshold=0.3)) for number in range(10_000)
-    ]
+def test_the_hash_of_what_knows_policies_alone_stays() -> None:
+    """As it was before there were scopes: a fleet does not look split while it is upgraded."""
+    assert "3cab83c3367d1a7d" == NOTHING_SAID.hash
+    stop = {"type": "stop_automation", "policy": "spam"}
+    rate = {"type": "set_audit_rate", "policy": "hate", "rate": 0.1}
+    assert "fcb1f979bc28fa2e" == fold(threshold(), threshold(0.2, "*"), threshold(0.4), rate, stop).content.hash
+
+
+@pytest.mark.parametrize(
+    "narrow", [{"tenant": "acme"}, {"tenant": "other"}, {"outcome": "allow"}, {"tenant": "acme", "outcome": "remove"}]
+)
+def test_the_hash_tells_scopes_apart(narrow: dict[str, str]) -> None:
+    """Each of the three kinds of settings by each dimension."""
+    rate = {"type": "set_audit_rate", "policy": "hate", "rate": 0.1}
+    messages = [threshold(), rate, {**rate, "floor": 0.1}, {"type": "stop_automation", "policy": "hate"}]
+    narrowed = [{**message, **narrow} for message in messages]
+    others = [fold(message).content.hash for message in (*messages, *narrowed, {**threshold(), "outcome": "remove"})]
+    assert len(others) == len(set(others))
+
+
+def folding(policies: int, *, rollbacks: bool, tenants: bool) -> float:
+    """Seconds that a log of 10,000 messages about so many policies, or tenants of one, takes; the best of three."""
+    names = [str(number % policies) for number in range(10_000)]
+    scopes = [Scope("hate", name) if tenants else Scope(name) for name in names]
+    messages = [encode_control(SetThreshold(policy=of.policy, tenant=of.tenant, threshold=0.3)) for of in scopes]
     if rollbacks:
         messages[1::2] = [json.dumps({"type": "rollback", "to_version": number}).encode() for number in range(5_000)]
     taken = []
@@ -240,7 +296,8 @@ def folding(policies: int, *, rollbacks: bool) -> float:
     return min(taken)
 
 
-@pytest.mark.parametrize("rollbacks", [False, True])
-def test_what_a_message_costs_does_not_grow_with_the_policies(rollbacks: bool) -> None:
+@pytest.mark.parametrize(("rollbacks", "tenants"), [(False, False), (True, False), (False, True)])
+def test_what_a_message_costs_does_not_grow_with_the_policies(rollbacks: bool, tenants: bool) -> None:
     """A message that copied them all made the replay of a long log take eleven seconds: here a hundred times as many."""
-    assert folding(2_000, rollbacks=rollbacks) < 8 * folding(20, rollbacks=rollbacks)
+    many = folding(2_000, rollbacks=rollbacks, tenants=tenants)
+    assert many < 8 * folding(20, rollbacks=rollbacks, tenants=tenants)

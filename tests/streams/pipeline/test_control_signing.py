@@ -11,6 +11,7 @@ from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.control_messages import SetThreshold, StopAutomation, encode_control
 from streams.pipeline.control_signing import Trust, new_keys, read_key, sign, write_key
 from streams.pipeline.reasons import Refusal
+from streams.pipeline.scope import EVERYTHING
 
 TOPIC = "moderation.control"
 ANA, BEN, EVE = new_keys(), new_keys(), new_keys()
@@ -92,7 +93,7 @@ def test_what_stands_before_the_first_signed_offset_counts_as_it_is() -> None:
     log = ControlLog(Trust(TOPIC, TRUST.keys, signed_from=1))
     assert take(log, encode_control(StopAutomation(policy="*")), None).is_applied
     assert Refusal.UNSIGNED == code(take(log, value(), None))
-    assert ["*"] == list(log.content.stops)
+    assert [EVERYTHING] == list(log.content.stops)
 
 
 @settings(max_examples=60, deadline=None)

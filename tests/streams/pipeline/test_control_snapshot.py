@@ -8,12 +8,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from immutables import Map
 from msgspec.structs import replace
 
 from streams.errors import ControlError
 from streams.pipeline import control_snapshot
-from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Shadow, Threshold
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.control_messages import (
     Past,
@@ -27,6 +26,7 @@ from streams.pipeline.control_messages import (
 )
 from streams.pipeline.control_signing import Trust, new_keys, sign
 from streams.pipeline.control_snapshot import encode_content
+from streams.pipeline.scope import EVERYTHING, Scoped
 from tests.streams.pipeline.test_controls_model import ANA, EVE, POLICY, VALUES
 
 Record = tuple[int, bytes, bytes | None]
@@ -90,7 +90,7 @@ def forged(snapshot: Snapshot, how: str) -> Snapshot:
             return replace(snapshot, position=snapshot.position + 1)
         case "content":
             rates = msgspec.json.decode(snapshot.content)["audit_rates"]
-            other = [*rates, ["nobody's", {"rate": 0.5}]]
+            other = [*rates, [["nobody's", "*", "*"], {"rate": 0.5}]]
             stated = {**msgspec.json.decode(snapshot.content), "audit_rates": other}
             return replace(snapshot, content=msgspec.Raw(msgspec.json.encode(stated)))
         case "count":
@@ -257,7 +257,7 @@ def test_only_what_it_holds_can_be_rolled_back_to(monkeypatch: pytest.MonkeyPatc
     for start in (0, 4):
         log, made = topic.read(start, trusting=True)
         assert ["unknown_version", None] == [code for _, code, *_ in made[-2:]]
-        assert 0.2 == log.content.thresholds["*"].value
+        assert 0.2 == log.content.thresholds[EVERYTHING].value
 
 
 def test_it_holds_as_many_versions_as_fit() -> None:
@@ -296,7 +296,7 @@ def test_it_says_who_set_what_is_in_force() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"content": encode_content(Content(audit_rates=Map()))},
+        {"content": encode_content(Content(audit_rates=Scoped()))},
         {"content": msgspec.Raw(b'{"stops": [], "shadow": "a"}')},
         {"content": msgspec.Raw(b'{"stops": [["a"]]}')},
         {"base": 9},
@@ -328,5 +328,5 @@ def test_what_a_later_version_says_is_not_read_as_less() -> None:
     """No part of what is in force takes a field that it does not know: a worker that is too old stays closed instead."""
     parts = {Snapshot, Content, *(part for kind in get_type_hints(Content).values() for part in get_args(kind))}
     structs = [part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)]
-    assert {Snapshot, Content, Threshold, AuditRate} <= set(structs)
+    assert {Snapshot, Content, Threshold, AuditRate, Shadow} <= set(structs)
     assert [] == [part for part in structs if not part.__struct_config__.forbid_unknown_fields]

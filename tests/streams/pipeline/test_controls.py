@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from scoring import ModelError
+from streams.pipeline.control_content import AuditRate
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import PrepareModel, SetCosts, SetModel, SetThreshold, encode_control
-from streams.pipeline.controls import Baseline, Controls, by_settings, honour, try_model
+from streams.pipeline.controls import Baseline, Controls, by_settings, honour, try_out
+from streams.pipeline.scope import EVERYTHING, Scope
 
 OWN, OTHER, RAW = "0" * 64, "a" * 64, "b" * 64
 
@@ -69,8 +71,8 @@ def honoured(*messages: Any, own: Baseline | None = None, has: tuple[str, ...] =
 
 def test_without_a_message_the_settings_hold() -> None:
     """The model of the settings, the threshold of their costs; a model that is not calibrated has none."""
-    assert (None, {"*": 0.4}, 0) == (honoured().problem, honoured().thresholds, honoured().version)
-    assert {"*": 0.0} == by_settings(baseline(calibrated=False)).thresholds
+    assert (None, {EVERYTHING: 0.4}, 0) == (honoured().problem, honoured().thresholds, honoured().version)
+    assert {EVERYTHING: 0.0} == by_settings(baseline(calibrated=False)).thresholds
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_trying_a_model_says_what_putting_it_in_force_would(message: PrepareMode
     log.take(0, 0, encode_control(SetThreshold(policy="*", threshold=0.2)))
     before = log.content
     assert log.take(1, 0, encode_control(message)).refusal is None
-    problem = try_model(message, log.content, log.version, baseline(), shelf.find)
+    problem = try_out(message, log.content, log.version, baseline(), shelf.find)
     assert why is problem if why is None else why in str(problem)
     assert before is log.content
     step = SetModel(sha256=message.sha256, keep_thresholds=message.keep_thresholds)
@@ -103,21 +105,21 @@ def test_a_model_that_is_not_there_stops_automation() -> None:
     controls = honoured(SetModel(sha256=OTHER), SetThreshold(policy="*", threshold=0.9), has=())
     assert "no model" in str(controls.problem)
     assert (None, {}) == (controls.model, controls.thresholds)
-    assert controls.threshold("hate") is None
+    assert controls.ruling("hate", "*", 0).threshold is None
 
 
 def test_a_new_model_has_no_threshold_of_a_stranger() -> None:
     """It can be honoured, and everything goes to humans until it has its own."""
     swapped = (SetThreshold(policy="hate", threshold=0.7), SetModel(sha256=OTHER))
     assert (None, {}) == (honoured(*swapped).problem, honoured(*swapped).thresholds)
-    assert 0.2 == honoured(*swapped, SetThreshold(policy="*", threshold=0.2)).threshold("hate")
+    assert 0.2 == honoured(*swapped, SetThreshold(policy="*", threshold=0.2)).ruling("hate", "*", 0).threshold
 
 
 def test_thresholds_are_kept_between_calibrated_models_only() -> None:
     """Where one of the two is not, their scores are on no common scale."""
     by_hand = SetThreshold(policy="hate", threshold=0.7)
     kept = honoured(by_hand, SetModel(sha256=OTHER, keep_thresholds=True))
-    assert (None, {"hate": 0.7, "*": 0.4}) == (kept.problem, dict(kept.thresholds))
+    assert (None, {Scope("hate"): 0.7, EVERYTHING: 0.4}) == (kept.problem, dict(kept.thresholds))
     to_raw = honoured(by_hand, SetModel(sha256=RAW, keep_thresholds=True))
     assert "not calibrated" in str(to_raw.problem)
     from_raw = honoured(
@@ -134,7 +136,7 @@ def test_a_kept_threshold_needs_the_model_that_it_was_made_for() -> None:
     by_hand = honoured(swap[0], SetThreshold(policy="hate", threshold=0.7), swap[1], has=(OTHER,))
     assert f"no model {RAW}" in str(by_hand.problem)
     costs = SetCosts(policy="*", accounting="false-discovery", review=1, mistake=3)
-    assert {"*": 0.25} == honoured(swap[0], costs, swap[1], has=(OTHER,)).thresholds
+    assert {EVERYTHING: 0.25} == honoured(swap[0], costs, swap[1], has=(OTHER,)).thresholds
 
 
 def test_costs_need_a_calibrated_model() -> None:
@@ -148,7 +150,7 @@ def test_costs_need_a_calibrated_model() -> None:
 def test_a_threshold_made_for_another_model_of_the_settings_is_a_strangers() -> None:
     """The log names no model, so each worker has its own: only those that have the right one automate."""
     made_for_own = SetThreshold(policy="*", threshold=0.7, model=OWN)
-    assert {"*": 0.7} == honoured(made_for_own).thresholds
+    assert {EVERYTHING: 0.7} == honoured(made_for_own).thresholds
     assert "was made for model" in str(honoured(made_for_own, own=baseline(sha256=OTHER)).problem)
 
 
@@ -160,19 +162,21 @@ def test_a_threshold_made_for_another_model_of_the_settings_is_a_strangers() -> 
         ("new-policy", {"*": 0.4}, None),
         ("new-policy", {"*": 0.4, "new-policy": 0.2}, 0.2),
         ("hate", {}, None),
+        ("*", {"*": 0.4}, None),
     ],
 )
 def test_the_star_covers_only_policies_the_model_was_trained_on(
     policy: str, thresholds: dict[str, float], expected: float | None
 ) -> None:
     """A policy the model has never seen goes to humans until somebody sets a threshold for it by name."""
-    assert expected == Controls(Model(), thresholds).threshold(policy)  # type: ignore[arg-type]
+    scoped = {Scope(name): value for name, value in thresholds.items()}
+    assert expected == Controls(Model(), scoped).ruling(policy, "*", 0).threshold  # type: ignore[arg-type]
 
 
 def test_an_audit_rate_holds_for_its_policy() -> None:
     """The policy's own rate wins over that of `*`."""
-    controls = Controls(None, {}, {"*": 0.1, "hate": 0.5})
-    assert (0.5, 0.1) == (controls.audit_rate("hate"), controls.audit_rate("spam"))
+    controls = Controls(None, {}, {EVERYTHING: AuditRate(0.1), Scope("hate"): AuditRate(0.5)})
+    assert [0.5, 0.1] == [controls.ruling(policy, "*", 0).audit_rate for policy in ("hate", "spam")]
 
 
 def test_the_settings_of_workers_are_told_apart() -> None:

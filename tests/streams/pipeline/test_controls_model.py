@@ -1,18 +1,24 @@
 """Any log, read by workers that start whenever and have whichever models: one version, one content; no automation beside it."""
 
+import dataclasses
+from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from msgspec.structs import replace
 
 from scoring import ModelError
+from streams.pipeline.control_content import Threshold
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import encode_control
 from streams.pipeline.control_signing import Trust, new_keys, sign
 from streams.pipeline.controls import Baseline, Controls, honour, is_calibrated
 from streams.pipeline.matching import Case
 from streams.pipeline.routing import AUTO_ACTION, Verdict, decide
+from streams.pipeline.scope import Scope
 from tests.rig import request
 from tests.streams.pipeline.test_controls import Model
 
@@ -58,12 +64,29 @@ COMMON = {
     "issued_at": st.sampled_from([None, "1970-01-01T00:00:00Z", "1970-01-01T00:00:02Z", "2023-11-14T22:13:20Z"]),
 }
 POLICY = st.sampled_from(POLICIES)
+SCOPE: dict[str, Any] = {
+    "policy": POLICY,
+    "tenant": st.sampled_from(["*", "*", "acme"]),
+    "outcome": st.sampled_from(["*", "*", "allow", "remove"]),
+}
 SHA = st.sampled_from(SHAS)
+CHANGES = st.one_of(
+    st.fixed_dictionaries({"type": st.just("set_threshold"), **SCOPE, "threshold": st.floats(0, 1)}),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("set_costs"),
+            **SCOPE,
+            "accounting": st.just("false-discovery"),
+            "review": st.floats(0.1, 2),
+            "mistake": st.floats(0.1, 2),
+        }
+    ),
+)
 MESSAGES = st.one_of(
     st.fixed_dictionaries(
         {
             "type": st.just("set_threshold"),
-            "policy": POLICY,
+            **SCOPE,
             "threshold": st.floats(0, 1),
             "model": st.none() | SHA,
             **COMMON,
@@ -72,14 +95,22 @@ MESSAGES = st.one_of(
     st.fixed_dictionaries(
         {
             "type": st.just("set_costs"),
-            "policy": POLICY,
+            **SCOPE,
             "accounting": st.just("review-charged"),
             "review": st.floats(0.1, 2),
-            "mistake": st.floats(0.1, 2),
+            **{name: st.none() | st.floats(0.1, 2) for name in ("mistake", "missed_violation", "wrong_removal")},
             **COMMON,
         }
     ),
-    st.fixed_dictionaries({"type": st.just("set_audit_rate"), "policy": POLICY, "rate": st.floats(0, 1), **COMMON}),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("set_audit_rate"),
+            **SCOPE,
+            "rate": st.floats(0, 1),
+            "floor": st.just(0.0) | st.floats(0, 1),
+            **COMMON,
+        }
+    ),
     st.fixed_dictionaries(
         {
             "type": st.sampled_from(["set_model", "prepare_model"]),
@@ -88,10 +119,18 @@ MESSAGES = st.one_of(
             **COMMON,
         }
     ),
-    st.fixed_dictionaries(
-        {"type": st.sampled_from(["stop_automation", "resume_automation"]), "policy": POLICY, **COMMON}
-    ),
+    st.fixed_dictionaries({"type": st.sampled_from(["stop_automation", "resume_automation"]), **SCOPE, **COMMON}),
     st.fixed_dictionaries({"type": st.just("rollback"), "to_version": st.integers(0, 12), **COMMON}),
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["set_shadow", "prepare_shadow"]),
+            "keep_thresholds": st.booleans(),
+            "changes": st.lists(CHANGES, max_size=2),
+            **COMMON,
+        },
+        optional={"sha256": SHA},
+    ),
+    st.fixed_dictionaries({"type": st.just("clear_shadow"), **COMMON}),
 )
 VALUES = st.one_of(MESSAGES.map(encode_control), st.binary(max_size=20), st.just(b'{"type": "set_everything"}'))
 
@@ -165,23 +204,43 @@ class OneLogManyWorkers(RuleBasedStateMachine):
                 assert len(signatures) == len(set(signatures))
 
     @invariant()
+    def nothing_in_force_hangs_on_the_shadow(self) -> None:
+        for worker in self.running:
+            controls, content = worker.controls, worker.log.content
+            without = honour(replace(content, shadow=None), controls.version, worker.baseline, worker.find)
+            assert without == dataclasses.replace(controls, shadow=None, shadow_problem=None)
+            if controls.shadow is None:
+                assert (content.shadow is None) == (controls.shadow_problem is None)
+                continue
+            assert content.shadow is not None
+            looking = controls.shadow.model
+            assert looking is not None
+            assert looking.sha256 == (content.shadow.model or content.model or worker.baseline.model.sha256)
+            assert looking.sha256 in worker.has
+            assert (None, frozenset()) == (controls.shadow.problem, controls.shadow.stopped)
+
+    @invariant()
     def what_is_automated_is_in_force(self) -> None:
         for worker in self.running:
-            for policy in POLICIES[1:]:
-                self._check(worker, policy)
+            for policy, tenant, outcome in product(POLICIES[1:], ("*", "acme", "other"), (0, 1)):
+                self._check(worker, policy, tenant, outcome)
 
-    def _check(self, worker: Worker, policy: str) -> None:
+    def _check(self, worker: Worker, policy: str, tenant: str, outcome: int) -> None:
         content, controls = worker.log.content, worker.controls
         verdict = Verdict()
-        verdict.outcome, verdict.error_probability = 0, 0.05
-        route, _, threshold = decide(Case("a", policy, request(), None, None), verdict, controls)
+        verdict.outcome, verdict.error_probability = outcome, 0.05
+        case = Case("a", policy, request(), None, None, tenant=tenant)
+        route, _, threshold, audited = decide(case, verdict, controls)
         if not worker.log.position:
             assert (route == AUTO_ACTION) == (worker.baseline.model.sha256 != RAW)
         if route != AUTO_ACTION:
             return
         assert controls.problem is None
-        assert {policy, "*"}.isdisjoint(content.stops)
-        asked = content.thresholds.get(policy) or content.thresholds["*"]
+        lies_in = (policy, tenant, ("allow", "remove")[outcome])
+        assert not any(lies(lies_in, scope) for scope in content.stops)
+        asked = first_of(content.thresholds, lies_in)
+        assert asked is not None
+        assert audited >= max(one.floor for scope, one in content.audit_rates.items() if lies(lies_in, scope))
         used = controls.model
         assert used is not None
         assert used.sha256 == (content.model or worker.baseline.model.sha256)
@@ -192,6 +251,17 @@ class OneLogManyWorkers(RuleBasedStateMachine):
             assert not asked.kept_from or is_calibrated(used)
         else:
             assert is_calibrated(used)
+
+
+def lies(decision: tuple[str, str, str], scope: Scope) -> bool:
+    """The rule again, in other words: what a scope names is what the decision has."""
+    return all(named in ("*", has) for named, has in zip(scope, decision, strict=True))
+
+
+def first_of(settings: Mapping[Scope, Threshold], decision: tuple[str, str, str]) -> Threshold | None:
+    """By brute force: of all that the decision lies in, what names the policy comes first, then the tenant, then the outcome."""
+    found = [scope for scope in settings if lies(decision, scope)]
+    return settings[min(found, key=lambda scope: tuple(name == "*" for name in scope))] if found else None
 
 
 TestOneLogManyWorkers = OneLogManyWorkers.TestCase

@@ -1,7 +1,6 @@
 """The intake gate: nothing that it lets in can cause an output that is too large to be written."""
 
 import json
-from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from streams.pipeline.gate import ENVELOPE, LETTER, MAX_NAME, Gate, Refused, sho
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record, headers_size, size
+from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import Outbox, Pipeline, Polled, Ticket
 from tests.rig import NOW, Desk, request
 
@@ -34,7 +34,7 @@ class AbsentModel:
 
 def through(desk: Desk, *records: Record, now: int = NOW) -> Outbox:
     model: Any = AbsentModel()
-    controls = Controls(model=model, thresholds=MappingProxyType({"*": 0.5}))
+    controls = Controls(model=model, thresholds={EVERYTHING: 0.5})
     names = topic_names(load_topics())
     pipeline = Pipeline(desk.matcher, PRESETS["lpp"], lambda: controls, names, lambda: now)
     places = [(role, 0) for role in (REQUESTS, RESPONSES)]
@@ -58,6 +58,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=M
 @given(
     name=NAMES,
     policy=NAMES,
+    tenant=NAMES,
     content=st.integers(0, MAX),
     headers=HEADERS,
     many=COUNTS,
@@ -65,11 +66,11 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=M
     pad=st.integers(0, MAX),
 )
 def test_what_is_let_in_can_be_written(
-    name: str, policy: str, content: int, headers: Any, many: int, model: int, pad: int
+    name: str, policy: str, tenant: str, content: int, headers: Any, many: int, model: int, pad: int
 ) -> None:
     """Whatever names, headers and sizes come: decision, vector, dead letter and changelog stay below the limit."""
     key = name.encode()
-    asked = {"request_id": name, "policy": policy, "content": "x" * content}
+    asked = {"request_id": name, "policy": policy, "tenant": tenant, "content": "x" * content}
     body = {
         "request_id": name,
         "body": {"model": "\x01" * model, "pad": "y" * pad, "choices": [{"message": {"content": '{"outcome": 2}'}}]},

@@ -1,6 +1,5 @@
 """A record that makes a stage fail is found in its batch and set aside; the others are decided as usual."""
 
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from streams.pipeline import stages
 from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import IncidentBudget
 from streams.pipeline.matching import Arrivals
+from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import Outbox, Pipeline, Polled, Ticket
 from tests.rig import NOW, Desk, request, response
 
@@ -38,7 +38,7 @@ class Model:
 
 def decided(poison: int, policy: str = "hate") -> tuple[dict[str, str], Outbox]:
     model: Any = Model()
-    controls = Controls(model=model, thresholds=MappingProxyType({"*": 0.5}))
+    controls = Controls(model=model, thresholds={EVERYTHING: 0.5})
     desk = Desk()
     pipeline = Pipeline(desk.matcher, PRESETS["lpp"], lambda: controls, topic_names(load_topics()), lambda: NOW)
     records = []
@@ -89,10 +89,10 @@ def test_a_case_that_cannot_be_written_down_stands_alone(monkeypatch: pytest.Mon
     """Its decision is written without what failed."""
     real = stages.encode_decision
 
-    def failing(case: Any, verdict: Any, controls: Any, *, decided_at: str) -> Any:
+    def failing(case: Any, verdict: Any, controls: Any, shadow: Any = None, *, decided_at: str) -> Any:
         if case.request_id == IDS[poison] and verdict.reason is None:
             raise KeyError(case.request_id)
-        return real(case, verdict, controls, decided_at=decided_at)
+        return real(case, verdict, controls, shadow, decided_at=decided_at)
 
     monkeypatch.setattr(stages, "encode_decision", failing)
     reasons, outbox = decided(poison)

@@ -9,9 +9,10 @@ import pytest
 from scoring import RECORDING, load_model
 from scoring.data import load
 from streams.pipeline.controls import Controls
+from streams.pipeline.scope import EVERYTHING, Scope
 from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
 
-COSTS = Costs(1.0, 4.0, "false-discovery")
+COSTS = Costs(1.0, 4.0, 4.0, "false-discovery")
 
 
 def answers(count: int, **more: object) -> Answers:
@@ -20,6 +21,7 @@ def answers(count: int, **more: object) -> Answers:
     given = Answers(
         [str(n) for n in range(count)],
         policies,
+        ["*"] * count,
         np.zeros((count, 1), np.float32),
         np.zeros(count, np.int8),
         np.zeros(count),
@@ -38,12 +40,14 @@ def test_decisions_are_those_of_the_threshold(models: Path) -> None:
     data, model = load([RECORDING]), load_model(models)
     nobody = np.zeros(len(data), dtype=bool)
     ids = [origin.request_id for origin in data.origins]
-    given = Answers(ids, data.policies, data.values, data.outcomes, np.zeros(len(data)), nobody, nobody)
+    given = Answers(
+        ids, data.policies, ["*"] * len(data), data.values, data.outcomes, np.zeros(len(data)), nobody, nobody
+    )
     scores = model.score(data.values, data.policies)
     of_hate = np.array([policy == "hate" for policy in data.policies])
     below = scores.error_probability < np.where(of_hate, 0.6, 0.3)
     expected = below & data.decided & scores.supported
-    found = simulate(given, Controls(model, {"*": 0.3, "hate": 0.6}))
+    found = simulate(given, Controls(model, {EVERYTHING: 0.3, Scope("hate"): 0.6}))
     assert expected.tolist() == found.automated.tolist()
     assert 0 < expected.sum() < len(data)
     scored = data.decided & scores.supported
@@ -59,7 +63,7 @@ def test_costs_are_those_that_the_model_expects(accounting: str, now: float, the
     """Of an escalated answer its review, charged in full or where the LLM is right; of an automated one its P(error) times the mistake."""
     before = outcome([True, False, False], [0.2, 0.4, np.nan])
     after = outcome([True, True, False], [0.2, 0.4, np.nan])
-    costs = Costs(1.0, 4.0, accounting)  # type: ignore[arg-type]
+    costs = Costs(1.0, 4.0, 4.0, accounting)  # type: ignore[arg-type]
     row, only = compare(answers(3), before, after, costs)
     assert (pytest.approx(now), pytest.approx(then)) == (row["now"]["expected_cost"], row["then"]["expected_cost"])
     assert (pytest.approx(0.2), pytest.approx(0.3)) == (row["now"]["expected_error"], row["then"]["expected_error"])
@@ -80,6 +84,26 @@ def test_each_policy_has_its_row() -> None:
     assert rows[2]["then"]["expected_error"] is None
 
 
+def test_a_mistake_costs_what_its_outcome_costs() -> None:
+    """Then each outcome has a row of its own."""
+    given = answers(2, outcomes=np.array([0, 1], np.int8))
+    both = outcome([True, True], [0.1, 0.1])
+    rows = list(compare(given, both, both, Costs(1.0, 10.0, 4.0, "false-discovery")))
+    assert [("*", "*", 0.7), ("*", "allow", 1.0), ("*", "remove", 0.4), ("hate", "*", 0.7)] == [
+        (row["policy"], row["outcome"], round(row["now"]["expected_cost"], 9)) for row in rows
+    ]
+
+
+def test_a_scope_has_its_row() -> None:
+    """That of a tenant, among all and beside the policies."""
+    before, after = outcome([True] * 3, [0.1] * 3), outcome([True, False, False], [0.1] * 3)
+    given = answers(3, tenants=["*", "acme", "other"])
+    rows = list(compare(given, before, after, COSTS, Scope("hate", "acme")))
+    assert [("*", "*", 2), ("hate", "acme", 1), ("hate", "*", 2)] == [
+        (row["policy"], row["tenant"], row["to_humans"]) for row in rows
+    ]
+
+
 def test_what_humans_found_counts_where_they_judged() -> None:
     """Among what is automated only, each by the chance with which it came to them."""
     judged, wrong = np.array([True, True, True, False]), np.array([False, True, True, False])
@@ -96,7 +120,9 @@ def test_audits_are_what_speaks_for_the_automated(models: Path) -> None:
     data, model = load([RECORDING]), load_model(models)
     nobody = np.zeros(len(data), dtype=bool)
     ids = [origin.request_id for origin in data.origins]
-    given = Answers(ids, data.policies, data.values, data.outcomes, np.zeros(len(data)), nobody, nobody)
+    given = Answers(
+        ids, data.policies, ["*"] * len(data), data.values, data.outcomes, np.zeros(len(data)), nobody, nobody
+    )
     plain = simulate(given, Controls(model, {"*": 0.3}))
     audited = simulate(given, Controls(model, {"*": 0.3}, {"*": 0.5}))
     assert plain.automated.tolist() == plain.unescalated.tolist() == audited.unescalated.tolist()

@@ -1,7 +1,6 @@
 """Outcome specs in the stream: chosen answer by answer, stamped on what is written."""
 
 import json
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from scoring import Scores
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.controls import Controls
 from streams.pipeline.matching import Arrivals
+from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import Outbox, Pipeline, Polled, Ticket
 from tests.rig import NOW, Desk, request, response
 
@@ -34,7 +34,7 @@ class Sure:
 def run(*answers: tuple[Any, Any]) -> Outbox:
     """The outbox of some answers, each a body and its headers."""
     model: Any = Sure()
-    controls = Controls(model=model, thresholds=MappingProxyType({"*": 0.5}))
+    controls = Controls(model=model, thresholds={EVERYTHING: 0.5})
     desk = Desk()
     pipeline = Pipeline(desk.matcher, BOOK, lambda: controls, topic_names(load_topics()), lambda: NOW)
     records = []

@@ -260,6 +260,7 @@ def test_what_looks_like_a_mistake_is_not_written(broker: EmbeddedBroker, own_mo
         assert 0 == control(broker, "set-threshold", "0.3", "--policy", "hate").exit_code
         slips = {
             ("stop", "--policy", "hte"): "is 'hate' meant?",
+            ("set-shadow", "--threshold", "0.3", "--policy", "hte"): "is 'hate' meant?",
             ("set-threshold", "0.3"): "takes away the thresholds that hate has of their own: say --yes",
             ("set-model", "f" * 64, "--keep-thresholds"): "worker-1 cannot do it: No model at",
             ("set-model", sha256, "--keep-thresholds", "--wait", "0"): "leaves worker-1 no time to get ready",

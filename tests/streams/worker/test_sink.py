@@ -1,6 +1,7 @@
 """The sink: what it does when a batch is taken back, comes too late, or cannot be delivered at all."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,24 @@ def test_old_changelog_records_may_go_once_their_batch_is_committed(models: Path
     bench = Bench(models, [BatchAborted("not now")])
     asyncio.run(scenario(bench))
     assert {0: 80} == bench.deletable
+
+
+def test_a_shadow_that_fails_is_counted_and_told_once(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its batches are committed all the same, and are no failures of the model; the log is not flooded."""
+
+    async def scenario(bench: Bench) -> None:
+        for problem in ("no rows", "no rows", None, "no rows", "no columns"):
+            await bench.put(shadow_problem=problem, shadow=Counter({("auto-action", "human-review", "hate"): 2}))
+        await bench.put(shadow=Counter({("auto-action", "human-review", "hate"): 7}))
+
+    bench = Bench(models, [None] * 5 + [BatchAborted("not now")])
+    asyncio.run(scenario(bench))
+    value = bench.metrics.registry.get_sample_value
+    assert (4, 0) == (value("secondlook_shadow_failures_total"), value("secondlook_model_failures_total"))
+    labels = {"live": "auto-action", "shadow": "human-review", "policy": "hate"}
+    assert 10 == value("secondlook_shadow_decisions_total", labels)
+    told = [message for message in caplog.messages if "shadow" in message]
+    assert ["no rows", "no columns"] == [one.rsplit(": ", 1)[1] for one in told]
 
 
 def test_ten_records_in_a_minute_that_make_a_stage_fail_stop_the_worker(models: Path) -> None:

@@ -1,0 +1,45 @@
+"""What the LLM said in each case, with the scores of a model: the same reading for what decides and for what only looks on. Pure."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featurizers import SCHEMA, Vectors
+from scoring import ErrorModel, Scores
+from streams.pipeline.gate import shortened
+from streams.pipeline.reasons import Reason
+from streams.pipeline.routing import Driver, Verdict, top_drivers
+
+
+def read_verdicts(vectors: Vectors, scores: Scores | None, model: ErrorModel | None) -> list[Verdict]:
+    """The verdict of every answer, in their order."""
+    rows = len(vectors.values)
+    outcomes = vectors.outcomes.tolist()
+    confidences = _or_none(vectors.values[:, SCHEMA.names.index("stated_confidence")])
+    probabilities: list[float | None] = [None] * rows
+    drivers: list[list[Driver]] = [[]] * rows
+    supported = [True] * rows
+    if scores is not None and model is not None:
+        probabilities = _or_none(scores.error_probability)
+        drivers = top_drivers(scores, model)
+        supported = scores.supported.tolist()
+    verdicts = []
+    for row in range(rows):
+        verdict = Verdict()
+        verdict.llm, verdict.confidence = shortened(vectors.llms[row]), confidences[row]
+        verdict.category, verdict.spec = shortened(vectors.categories[row]), vectors.specs[row]
+        if outcomes[row] < 0:
+            verdict.reason = Reason.OUTCOME_MISSING
+        else:
+            verdict.outcome = outcomes[row]
+            if outcomes[row] <= 1 and model is not None and not supported[row]:
+                verdict.reason = Reason.PREDICTORS_MISSING
+                verdict.missing = model.lacking(vectors.values[row])
+            elif outcomes[row] <= 1:
+                verdict.error_probability, verdict.drivers = probabilities[row], drivers[row]
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _or_none(column: NDArray[np.float32]) -> list[float | None]:
+    """A float32 column as JSON numbers of seven decimals; NaN is None."""
+    return [None if value != value else value for value in np.round(column.astype(np.float64), 7).tolist()]  # noqa: PLR0124 - NaN
