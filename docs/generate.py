@@ -48,7 +48,7 @@ def generate() -> dict[Path, str]:
 def control_schema() -> dict[str, Any]:
     """The JSON Schema of control messages, from their structs."""
     schema = msgspec.json.schema(ControlMessage)
-    for message in schema["$defs"].values():
+    for message in _messages(schema):
         message["description"] = cleandoc(message["description"])  # from Python 3.13 on the compiler does it
         message["properties"]["type"]["description"] = "What to change."  # the one field that the structs do not state
     return {
@@ -61,6 +61,11 @@ def control_schema() -> dict[str, Any]:
         "anyOf": schema["anyOf"],
         "$defs": schema["$defs"],
     }
+
+
+def _messages(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The kinds of control messages, without what they are made of."""
+    return [schema["$defs"][one["$ref"].removeprefix("#/$defs/")] for one in schema["anyOf"]]
 
 
 def reference_markdown() -> str:
@@ -175,7 +180,7 @@ def _contracts() -> str:
         schema = control_schema() if name == "control" else load_schema(name)
         link = f"[{name}.v1.json](../streams/contracts/schemas/{name}.v1.json)"
         parts.append(f"\n### {schema['title']}\n\n{schema['description']} Schema: {link}.\n")
-        variants = schema["$defs"].values() if name == "control" else [schema]
+        variants = _messages(schema) if name == "control" else [schema]
         for variant in variants:
             if variant is not schema:
                 parts.append(f"\n`{variant['properties']['type']['enum'][0]}`: {variant['description']}\n")

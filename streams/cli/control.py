@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from streams.cli import control_shadow
-from streams.cli.control_issue import Issue, issue, model_of_workers, wait_for_fleet
+from streams.cli.control_compact import compact_log
+from streams.cli.control_issue import Issue, issue, model_of_workers, undoing, wait_for_fleet
 from streams.cli.control_limits import set_review_budget, set_risk_bound
 from streams.cli.control_options import (
     FILE,
@@ -24,6 +25,7 @@ from streams.cli.control_options import (
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import COSTS, Proposal, check_costs
 from streams.cli.control_show import show_diff, show_history, show_in_force
+from streams.cli.control_watch import watch_in_force
 from streams.cli.main import ResultFile, settings_from
 from streams.cli.printable import printable
 from streams.kafka.control_history import read_history
@@ -47,10 +49,16 @@ from streams.pipeline.scope import EVERY, Scope
 def control() -> None:
     """See what is in force, and change it while the stream runs.
 
+    \b
+    stop all automation          secondlook control stop --reason "wrong removals"
+    what is in force, by whom    secondlook control show
+    what would 0.2 do            secondlook control simulate --threshold 0.2
+    undo the last change         secondlook control rollback
+
     What changes something writes one message to the control topic and waits for the live workers. Exit codes: 0 it is in force
     on all of them; 3 not on all (those are named: silent, or unable and why); 4 refused, nothing has changed; 5 written, but no
     worker is live; 2 wrong usage; 1 no broker, or another failure.
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
 
 
 def _issue(message: ControlMessage, options: dict[str, Any]) -> None:
@@ -64,7 +72,7 @@ def _issue(message: ControlMessage, options: dict[str, Any]) -> None:
 @of_setting
 @issuing
 def set_threshold(value: float, **options: Any) -> None:
-    """Escalate where P(error) is at or above VALUE. VALUE is 0 to 1.
+    """Escalate where P(error) is at or above VALUE. VALUE is 0 to 1; the lower, the more goes to humans.
 
     What was set inside of the policy, tenant and outcome named is replaced. Of what then holds for a decision, the most specific counts:
     the policy weighs more than the tenant, the tenant more than the outcome.
@@ -150,12 +158,18 @@ def set_model(sha256: str, keep_thresholds: bool, force: bool, **options: Any) -
 @click.option("--since", type=Moment(), metavar="TIME", help="Only answers from this time on.")
 @click.option("--vectors", type=FILE, metavar="FILE", help="JSONL of vectors (.xz, .gz), in place of their topic.")
 @click.option("--decisions", type=FILE, metavar="FILE", help="With --vectors: JSONL of human decisions.")
+@click.option(
+    "--routed",
+    type=FILE,
+    metavar="FILE",
+    help="With --decisions: JSONL of the decisions that went to auto-action and human-review, audits among them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option("--plot", type=ResultFile(), metavar="FILE", help="Write escalation and error over thresholds, as SVG.")
 @click.option("--apply", "apply", is_flag=True, help="Issue exactly what was simulated.")
 @issuing_by("model", "cost_review", "cost_mistake", "cost_accounting")
 def simulate(**options: Any) -> None:
-    """Show what a change would do. Recent answers, decided anew by a threshold, costs or a model; by policy.
+    """Show what a change would do, before it is made. Recent answers, decided anew by a threshold, costs or a model; by policy.
 
     Thresholds and models that are in force now are those of the control log, and of this machine's settings where the log says nothing.
     """
@@ -164,7 +178,8 @@ def simulate(**options: Any) -> None:
     asked = Issue.of(options)
     proposal = Proposal.of(options)
     sources = {
-        name: options.pop(name) for name in ("last", "since", "vectors", "decisions", "as_json", "plot", "apply")
+        name: options.pop(name)
+        for name in ("last", "since", "vectors", "decisions", "routed", "as_json", "plot", "apply")
     }
     run_simulation(proposal, asked, settings_from(options), **sources)
 
@@ -204,7 +219,7 @@ def show_shadow(last: int, as_json: bool, **options: Any) -> None:
 @of_stop
 @issuing
 def stop(**options: Any) -> None:
-    """Stop automation. Every verdict, or those of a policy, tenant or outcome, goes to a human until `resume`."""
+    """Stop automation, all of it or a part. Every verdict, or those of a policy, tenant or outcome, goes to a human until `resume`."""
     message = StopAutomation(**taken(options, *Scope._fields))
     if message.policy == EVERY:  # there is nothing to check, and nothing may come before it
         issue(message, Issue.of(options), settings_from(options), None)
@@ -216,16 +231,35 @@ def stop(**options: Any) -> None:
 @of_stop
 @issuing
 def resume(**options: Any) -> None:
-    """Take back a `stop`. By the names that it was stopped by: what has a stop of its own stays stopped when all is resumed."""
+    """Take back a `stop`, and automate again. By the names that it was stopped by: what has a stop of its own stays stopped when all is resumed."""
     _issue(ResumeAutomation(**taken(options, *Scope._fields)), options)
 
 
 @control.command()
-@click.argument("version", type=click.IntRange(0))
+@click.argument("version", type=click.IntRange(0), required=False)
 @issuing
-def rollback(version: int, **options: Any) -> None:
-    """Undo, back to VERSION. What was in force then is put in force again; a `stop` stays until `resume`."""
-    _issue(Rollback(to_version=version), options)
+def rollback(version: int | None, **options: Any) -> None:
+    """Undo the last change, or all since VERSION. What was in force before is put in force again; a `stop` stays until `resume`."""
+    if version is not None:
+        _issue(Rollback(to_version=version), options)
+        return
+    asked, settings = Issue.of(options), settings_from(options)
+    with Fleet(settings) as fleet:
+        history = read_history(settings)
+        message, asked = undoing(history, asked)
+        issue(message, asked, settings, fleet, history)
+
+
+@control.command()
+@issuing
+def compact(**options: Any) -> None:
+    """Shorten the control log, so that starts are quick. A snapshot stands for all before it, which is deleted: a start then reads no further back.
+
+    What is in force stays. Of the versions before it, only the last can still be rolled back to, and the history keeps only their
+    messages and those that set what is in force. It says which, and asks.
+    """
+    asked = Issue.of(options)
+    compact_log(asked, settings_from(options))
 
 
 @control.command()
@@ -237,11 +271,16 @@ def keygen(file: Path, name: str) -> None:
 
 
 @control.command()
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON; with --watch, a line at each change.")
+@click.option("--watch", is_flag=True, help="Keep it on the screen, renewed every second, until Ctrl-C.")
 @reading
-def show(as_json: bool, **options: Any) -> None:
-    """Show what is in force. By policy, with who set it, when and why, and what each live worker makes of it."""
-    show_in_force(settings_from(options), as_json=as_json)
+def show(as_json: bool, watch: bool, **options: Any) -> None:
+    """Show what is in force, who set it, and which workers have it. By policy, with when and why, and what each live worker makes of it."""
+    settings = settings_from(options)
+    if watch:
+        watch_in_force(settings, as_json=as_json)
+    else:
+        show_in_force(settings, as_json=as_json)
 
 
 @control.command()
@@ -249,7 +288,7 @@ def show(as_json: bool, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON lines.")
 @reading
 def history(last: int, as_json: bool, **options: Any) -> None:
-    """List the last control messages. Who issued which, when and why, and what became of them."""
+    """List the last changes, and who made them. Every control message, when and why, and what became of it."""
     show_history(settings_from(options), last=last, as_json=as_json)
 
 
@@ -266,7 +305,7 @@ def diff(before: int, after: int, **options: Any) -> None:
 @click.option("--wait", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds to wait at most.")
 @reading
 def wait(wait: float, **options: Any) -> None:
-    """Wait until every live worker has it in force. What the control log says by now."""
+    """Wait until every live worker has in force what the control log says by now."""
     settings = settings_from(options)
     with Fleet(settings) as fleet:
         log = read_history(settings).log

@@ -1,10 +1,11 @@
 """Issuing a control message: checked before it is written, then followed until every live worker has it in force."""
 
 import getpass
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +15,7 @@ import click
 from msgspec import structs
 
 from streams.cli.printable import printable
-from streams.errors import ControlError
+from streams.errors import BrokerError, ControlError
 from streams.kafka.control_history import History, read_history
 from streams.kafka.control_keys import load_private_key
 from streams.kafka.fleet import LISTEN, Fleet, Standing
@@ -26,11 +27,13 @@ from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import (
     ClearShadow,
     ControlMessage,
+    Rollback,
     SetAuditRate,
     SetCosts,
     SetModel,
     SetShadow,
     SetThreshold,
+    StopAutomation,
 )
 from streams.pipeline.scope import EVERY, EVERYTHING, Scope
 from streams.settings import Settings
@@ -114,12 +117,15 @@ def issue(
 
 
 def write(message: ControlMessage, asked: Issue, settings: Settings, history: History | None = None) -> Taken:
-    """Write a message, and read back what the log made of it. Raises ControlError when it was refused."""
+    """Write a message, and read back what the log made of it. Raises ControlError when it was refused, BrokerError."""
     private_key = None if asked.sign_with is None else load_private_key(asked.sign_with)
     if private_key is None and settings.control_keys is not None:
         raise ControlError("only signed messages count (control_keys): give --sign-with FILE. Nothing was written")
     offset = publish_control(settings, asked.stamped(message), private_key)
-    taken = read_history(settings, on=history, at_least=offset + 1).taken[offset]
+    try:
+        taken = read_history(settings, on=history, at_least=offset + 1).taken[offset]
+    except BrokerError as problem:
+        raise BrokerError(f"it is written, at offset {offset}; what became of it is not known: {problem}") from None
     if taken.refusal is not None:
         raise ControlError(f"refused, nothing has changed: {taken.refusal}", taken.refusal.code)
     return taken
@@ -168,6 +174,23 @@ def _told(standing: Standing, fleet: Fleet) -> Iterator[str]:
     for name, one in fleet.gone.items():
         if name not in standing.silent:
             yield f"{printable(name)}: not counted, last heard {printable(one.at)}: it ended badly, or hangs"
+
+
+def undoing(history: History, asked: Issue) -> tuple[Rollback, Issue]:
+    """The message that takes back the last change, if no other comes first. Raises ControlError where `rollback` is not what does that."""
+    versions = history.log.versions
+    last = history.of_version(history.log.version)
+    if last is None or len(versions) < 2:  # noqa: PLR2004 - one before the last
+        raise ControlError("there is no change that could be undone: no earlier version is known. Nothing was written")
+    if isinstance(last.message, StopAutomation):
+        named = last.message.scope._asdict().items()
+        which = "".join(f" --{name} {shlex.quote(value)}" for name, value in named if value != EVERY)
+        raise ControlError(
+            f"the last change is a stop, which only secondlook control resume{printable(which)} takes back. Nothing was written"
+        )
+    if asked.expected_version is None:
+        asked = replace(asked, expected_version=history.log.version)
+    return Rollback(to_version=versions[-2][0]), asked
 
 
 def model_of_workers(fleet: Fleet) -> str | None:

@@ -85,7 +85,7 @@ def _recent(settings: Settings, last: int) -> list[Decision]:
     found: list[Decision] = []
     begin = ""
     for key, topic in wanted.items():
-        values = read_recent(settings, topic.name, partitions[key], last=last)
+        values = [value for _, value in read_recent(settings, topic.name, partitions[key], last=last)]
         decisions = [one for one in map(_decoded, values) if one is not None]
         if len(values) >= last:
             begin = max(begin, min((one.decided_at for one in decisions), default=""))

@@ -18,11 +18,14 @@ from streams.kafka.fleet import LISTEN, Fleet, is_split
 from streams.pipeline.budget import STATES, UNMET
 from streams.pipeline.control_content import Content, Shadow, Threshold
 from streams.pipeline.control_log import Taken
+from streams.pipeline.control_messages import Snapshot, encode_control
 from streams.pipeline.routing import rfc3339
 from streams.pipeline.scope import EVERYTHING, Scope, by_specificity
 from streams.settings import Settings
 
 _STATES: Final[Mapping[str, str]] = {state.value: text for state, text in STATES.items()}
+_MANY = 10_000
+"""Messages that are a second's reading where they are signed."""
 _FOR_THE_RECORD = frozenset({"type", "issued_by", "reason", "expected_version", "expires_at", "issued_at", "version"})
 
 
@@ -36,7 +39,9 @@ def show_in_force(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        _render(document, Console())
+        console = Console()
+        render_controls(document, console)
+        render_workers(document, console)
 
 
 def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
@@ -49,6 +54,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
         "version": log.version,
         "hash": content.hash,
         "last": _record(history.taken[log.version - 1]) if log.version else None,
+        "whole": log.is_whole,
         "messages": len(history.taken),
         "refused": sum(one.refusal is not None for one in history.taken.values()),
         "model": None if content.model is None else {"sha256": content.model, **_origin(history, content.model_since)},
@@ -181,7 +187,9 @@ def _origin(history: History, version: int) -> dict[str, Any]:
 
 def _record(one: Taken) -> dict[str, Any]:
     """One message as the history tells it."""
-    said: Mapping[str, Any] = {} if one.message is None else msgspec.to_builtins(one.message)
+    said: Mapping[str, Any] = {} if one.message is None else orjson.loads(encode_control(one.message))
+    if isinstance(one.message, Snapshot):
+        said = {name: value for name, value in said.items() if name in _FOR_THE_RECORD or name == "base"}
     return {
         "version": one.version,
         "offset": one.offset,
@@ -209,13 +217,25 @@ def _time(stamp: int) -> str:
         return str(stamp)
 
 
-def _render(document: Mapping[str, Any], console: Console) -> None:
+def render_controls(document: Mapping[str, Any], console: Console) -> None:
+    """Print what is in force."""
     console.print(Text(f"controls version {document['version']}, hash {document['hash']}", style="bold"))
     if document["last"] is not None:
         console.print(
             Text(
                 f"last change: {printable(document['last']['what'])}, {_who({**document['last'], 'since': document['version']})}"
             )
+        )
+    if not document["whole"]:
+        console.print(
+            Text(
+                "NOT KNOWN: the log's beginning is gone, and no snapshot stands for it. Workers that start send everything to humans",
+                style="bold red",
+            )
+        )
+    if document["messages"] > _MANY:
+        console.print(
+            Text(f"{document['messages']:,} messages: a start reads them all. secondlook control compact", style="dim")
         )
     for scope, stop in _by_scope(document["stops"]).items():
         console.print(Text(f"AUTOMATION STOPPED for {printable(scope.words)}: {_who(stop)}", style="bold red"))
@@ -247,7 +267,6 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
         )
     console.print(table)
     _render_budgets(document, console)
-    _render_workers(document, console)
 
 
 def _render_budgets(document: Mapping[str, Any], console: Console) -> None:
@@ -267,7 +286,8 @@ def _render_budgets(document: Mapping[str, Any], console: Console) -> None:
         console.print(Text(printable(f"{told}{share}{_STATES.get(state['state'], state['state'])}"), style=style))
 
 
-def _render_workers(document: Mapping[str, Any], console: Console) -> None:
+def render_workers(document: Mapping[str, Any], console: Console) -> None:
+    """Print what each worker makes of it."""
     if not document["workers"]:
         console.print(Text("no worker is live", style="bold red"))
     table = _table("worker", "in force", "version", "hash", "model", "shadow", "heard")

@@ -1,6 +1,6 @@
 """`secondlook control simulate`: what a change would do to the answers that have been, before it is issued."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,21 +28,32 @@ from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import Fleet
 from streams.kafka.model_topic import read_models
 from streams.kafka.reading import read_values
-from streams.kafka.recent import read_recent
+from streams.kafka.recent import read_recent, read_since
 from streams.kafka.topics import existing_partitions, load_topics
+from streams.pipeline.chances import Draw, draws, read_decisions, versions_needed
 from streams.pipeline.control_content import Content
 from streams.pipeline.control_messages import ControlMessage, SetModel
 from streams.pipeline.controls import Controls, honour, is_calibrated
+from streams.pipeline.sampled_error import NO_AUDITS, NO_AUDITS_JUDGED, NO_REVIEWS_JUDGED, NOTHING_AUTOMATED
 from streams.pipeline.scope import EVERY, UNREADABLE, Scope
-from streams.pipeline.simulation import Answers, Costs, Interval, Outcome, compare, over_thresholds, simulate
+from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
 from streams.settings import Settings
 from streams.worker.models import ModelShelf, baseline
 
+_DECISIONS = ("auto_action", "human_review")
+_EARLIER = 60_000
+"""Milliseconds by which a decision may have an older stamp than its vector; they are written together."""
+_WHY = {
+    NOTHING_AUTOMATED: "nothing is automated",
+    NO_AUDITS: "what is automated had no chance of being seen by a human when it was decided, or its decision is gone: set-audit-rate",
+    NO_AUDITS_JUDGED: "humans have decided none of its audits yet: the errors among what nobody saw cannot be known without",
+    NO_REVIEWS_JUDGED: "what of it was escalated when it was decided is not judged yet, and the rest had no chance of an audit",
+}
 _THRESHOLDS = tuple(round(0.01 * step, 2) for step in range(101))
 _EXPECTED = "expected error: mean P(error) among what is automated: the model's own word, as true as it is calibrated"
 _MEASURED = (
-    "measured error: what humans found wrong among what is automated, with its 95 % interval; of that they see only audits and what was "
-    "escalated when it was decided, which is riskier than the rest"
+    "measured error: what humans found wrong, weighted by the chance with which each answer came to them, so that audits stand for what "
+    "nobody saw; with its 95 % interval. It takes for granted that what humans have not got to yet is like what they have"
 )
 
 
@@ -63,13 +74,14 @@ def run_simulation(
     since: datetime | None,
     vectors: Path | None,
     decisions: Path | None,
+    routed: Path | None,
     as_json: bool,
     plot: Path | None,
     apply: bool,
 ) -> None:
     """Simulate, show, and issue it if that was asked. Raises ControlError where it cannot be honoured with this machine's models."""
-    if decisions is not None and vectors is None:
-        raise click.UsageError("--decisions goes with --vectors")
+    if vectors is None and (decisions is not None or routed is not None):
+        raise click.UsageError("--decisions and --routed go with --vectors")
     given = baseline(settings)
     find = partial(find_model, settings, ModelShelf(settings.model, given.model))
     history = read_history(settings)
@@ -85,7 +97,9 @@ def run_simulation(
         if then.problem is not None:
             raise ControlError(f"it could not be honoured: {then.problem}")
         answers = (
-            _from_topics(settings, last, since) if vectors is None else _from_files(vectors, decisions, last, since)
+            _from_topics(settings, last, since)
+            if vectors is None
+            else _from_files(settings, vectors, decisions, routed, last, since)
         )
         _check_scope(proposal.scope, answers)
         sides = [Side(one, simulate(answers, replace(one, stopped=frozenset()))) for one in (now, then)]
@@ -136,35 +150,56 @@ def find_model(settings: Settings, shelf: ModelShelf, sha256: str) -> ErrorModel
 
 def _from_topics(settings: Settings, last: int, since: datetime | None) -> Answers:
     every = load_topics(settings.topic_prefix)
-    wanted = {key: every[key] for key in ("vectors", "human_decisions")}
+    wanted = {key: every[key] for key in ("vectors", "human_decisions", *_DECISIONS)}
     partitions = existing_partitions(base_config(settings), wanted)
     stamp = None if since is None else int(since.timestamp() * 1000)
     vectors = read_recent(settings, wanted["vectors"].name, partitions["vectors"], last=last, since=stamp)
-    return _answers(vectors, read_values(settings, wanted["human_decisions"].name, partitions["human_decisions"]))
+    oldest = min((at for at, _ in vectors), default=0) - _EARLIER
+    routed = (
+        value for key in _DECISIONS for value in read_since(settings, wanted[key].name, partitions[key], max(oldest, 0))
+    )
+    judged = read_values(settings, wanted["human_decisions"].name, partitions["human_decisions"])
+    return _answers(settings, [value for _, value in vectors], judged, routed)
 
 
-def _from_files(vectors: Path, decisions: Path | None, last: int, since: datetime | None) -> Answers:
+def _from_files(
+    settings: Settings,
+    vectors: Path,
+    decisions: Path | None,
+    routed: Path | None,
+    last: int,
+    since: datetime | None,
+) -> Answers:
     if since is not None:
         raise click.UsageError("lines of a file have no time: leave out --since, or take them from the topic")
-    return _answers(list(lines_of(vectors))[-last:], () if decisions is None else lines_of(decisions))
+    judged, sent = (() if file is None else lines_of(file) for file in (decisions, routed))
+    return _answers(settings, list(lines_of(vectors))[-last:], judged, sent)
 
 
-def _answers(vectors: Iterable[bytes], decisions: Iterable[bytes]) -> Answers:
-    joined = join_decisions(vectors, decisions, keep_unlabelled=True)
+def _answers(settings: Settings, vectors: Iterable[bytes], judged: Iterable[bytes], routed: Iterable[bytes]) -> Answers:
+    joined = join_decisions(vectors, judged, keep_unlabelled=True)
     for reason, count in sorted(joined.left_out.items()):
         click.echo(f"left out: {count} {reason}", err=True)
     data = joined.data.in_canonical_order()
-    judged = (data.labels != NO_LABEL) & data.decided
+    decided = read_decisions(routed)
+    versions = versions_needed(decided)
+    drawn = draws(decided, read_history(settings, versions).at_version.get if versions else lambda _: None)
     ids = [origin.request_id for origin in data.origins]
     tenants = [EVERY if origin.tenant is None else origin.tenant for origin in data.origins]
-    return Answers(ids, data.policies, tenants, data.values, data.outcomes, judged, judged & data.errors)
+    of = [drawn.get(about, Draw(came=False, chance=None)) for about in zip(ids, data.policies, strict=True)]
+    chance = np.array([np.nan if one.chance is None else one.chance for one in of], dtype=np.float64)
+    # What a human decided without having been asked (an appeal, say) was chosen by somebody, and stands for nothing else.
+    came = np.array([one.came for one in of], dtype=bool)
+    known = (data.labels != NO_LABEL) & data.decided & came
+    return Answers(ids, data.policies, tenants, data.values, data.outcomes, chance, known, known & data.errors)
 
 
 def _document(
     messages: list[ControlMessage], answers: Answers, sides: list[Side], costs: Costs, version: int, scope: Scope
 ) -> dict[str, Any]:
     now, then = sides
-    interval, notes = _interval(answers)
+    rows = list(compare(answers, now.outcome, then.outcome, costs, scope))
+    notes = [_EXPECTED, *_of_measured(rows[0])]
     for name, side in (("now", now), ("then", then)):
         model = side.controls.model
         if model is not None and not is_calibrated(model):
@@ -181,23 +216,23 @@ def _document(
         "messages": [{"type": type(one).__struct_config__.tag, **_fields(one)} for one in messages],
         "costs": costs.stated(),
         "judged": int(answers.judged.sum()),
-        "rows": list(compare(answers, now.outcome, then.outcome, costs, interval, scope)),
+        "rows": rows,
         "notes": notes,
     }
 
 
-def _interval(answers: Answers) -> tuple[Interval | None, list[str]]:
-    """How sure a measured error is, where there is one; and what is to be known of expected and measured errors."""
-    notes = [_EXPECTED]
-    if not answers.judged.any():
-        return None, notes
-    notes.append(_MEASURED)
-    try:
-        with training_extra():
-            from scoring.evaluation import clopper_pearson
-    except click.ClickException as missing:
-        return None, [*notes, f"no intervals: {missing.message}"]
-    return clopper_pearson, notes
+def _of_measured(every: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be known of the measured errors of all answers."""
+    yield _MEASURED
+    for name in ("now", "then"):
+        one = every[name]["measured_error"]
+        if one["problem"] is not None:
+            yield f"{name}: no measured error, {_WHY[one['problem']]}"
+        elif one["unseen"]:
+            yield (
+                f"{name}: of {one['unseen']} of {one['unseen'] + one['of']} automated answers nothing is measured: they had no chance of "
+                "an audit when they were decided, their decision is gone, or they were escalated and none such is judged yet"
+            )
 
 
 def _fields(message: ControlMessage) -> dict[str, Any]:
@@ -205,36 +240,28 @@ def _fields(message: ControlMessage) -> dict[str, Any]:
 
 
 def _render(document: Mapping[str, Any], console: Console) -> None:
-    costs = dict(document["costs"])
+    costs, every = dict(document["costs"]), document["rows"][0]
+    what = ", ".join(" ".join(_headline(one)) for one in document["messages"])
+    console.print(
+        Text(
+            f"{printable(what)}: of {every['answers']:,} answers {every['to_humans']:,} more would go to humans, {every['to_automation']:,} more "
+            "would be automated",
+            style="bold",
+        )
+    )
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in (
-        "policy",
-        "answers",
-        "to humans",
-        "would go to humans",
-        "would be automated",
-        "expected cost",
-        "expected error",
-        "measured error",
-    ):
+    for name in ("policy", "", "answers", "to humans", "flips", "cost", "expected error", "measured error"):
         table.add_column(name, overflow="fold")
     for row in document["rows"]:
-        now, then = row["now"], row["then"]
-        cells = (
-            str(Scope(row["policy"], row["tenant"], row["outcome"])),
-            f"{row['answers']}",
-            f"{now['escalation_rate']:.1%} -> {then['escalation_rate']:.1%}",
-            f"{row['to_humans']}",
-            f"{row['to_automation']}",
-            _arrow(now["expected_cost"], then["expected_cost"], "{:.4g}"),
-            _arrow(now["expected_error"], then["expected_error"], "{:.2%}"),
-            f"{_stated(now['measured_error'])} -> {_stated(then['measured_error'])}",
+        flips = f"+{row['to_humans']} -{row['to_automation']}"
+        _add_side(
+            table, row["now"], str(Scope(row["policy"], row["tenant"], row["outcome"])), "now", f"{row['answers']}", ""
         )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+        _add_side(table, row["then"], "", "then", "", flips)
     console.print(table)
     console.print(
         Text(
-            f"cost per answer with a score, {costs.pop('accounting')}: "
+            f"flips: more to humans, fewer. Cost: expected, per answer with a score, {costs.pop('accounting')}: "
             + ", ".join(f"a {name.replace('_', ' ')} {cost:g}" for name, cost in costs.items()),
             style="dim",
         )
@@ -243,15 +270,36 @@ def _render(document: Mapping[str, Any], console: Console) -> None:
         console.print(Text(printable(note), style="dim"))
 
 
-def _arrow(now: float | None, then: float | None, form: str) -> str:
-    return " -> ".join("none" if one is None else form.format(one) for one in (now, then))
+def _headline(message: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in message.items():
+        if name == "sha256":
+            yield value[:12]
+        elif name != "model":  # that in force, or that of the settings
+            yield f"{value}"
 
 
-def _stated(measured: Mapping[str, Any] | None) -> str:
-    if measured is None:
-        return "not judged"
-    said = f"{measured['errors']} of {measured['judged']}"
-    return said if measured["low"] is None else f"{said} [{measured['low']:.1%}, {measured['high']:.1%}]"
+def _add_side(table: Table, side: Mapping[str, Any], policy: str, when: str, answers: str, flips: str) -> None:
+    cells = (
+        policy,
+        when,
+        answers,
+        f"{side['escalation_rate']:.1%}",
+        flips,
+        _or_none(side["expected_cost"], "{:.4g}"),
+        _or_none(side["expected_error"], "{:.2%}"),
+        _stated(side["measured_error"]),
+    )
+    table.add_row(*(Text(printable(cell)) for cell in cells))
+
+
+def _or_none(value: float | None, form: str) -> str:
+    return "none" if value is None else form.format(value)
+
+
+def _stated(measured: Mapping[str, Any]) -> str:
+    if measured["rate"] is None:
+        return str(measured["problem"])
+    return f"{measured['rate']:.1%} [{measured['low']:.1%}, {measured['high']:.1%}]"
 
 
 def _plot(outcome: Outcome, proposal: Proposal) -> str:

@@ -50,20 +50,27 @@ def topic_ids(admin: AdminClient, names: Iterable[str]) -> dict[str, str]:
 
 def delete_records(admin: AdminClient, before: Mapping[TopicPartition, int]) -> bool:
     """Delete the records of each partition before an offset; whether the brokers did. Only disk and time are at stake."""
+    problems = records_kept(admin, before)
+    for partition, problem in problems.items():
+        log.warning(
+            "the changelog's old records in partition %d of %s could not be deleted, a restart will take longer: %s",
+            partition.partition,
+            partition.topic,
+            problem.str(),
+        )
+    return not problems
+
+
+def records_kept(admin: AdminClient, before: Mapping[TopicPartition, int]) -> dict[TopicPartition, KafkaError]:
+    """Delete the records of each partition before an offset; returns the partitions where the brokers did not, and why."""
     wanted = [TopicPartition(one.topic, one.partition, offset) for one, offset in before.items()]
-    done = True
+    problems = {}
     for partition, answer in admin.delete_records(wanted, request_timeout=_TIMEOUT).items():
         try:
             _given(answer)
         except KafkaException as problem:
-            done = False
-            log.warning(
-                "the changelog's old records in partition %d of %s could not be deleted, a restart will take longer: %s",
-                partition.partition,
-                partition.topic,
-                kafka_error(problem).str(),
-            )
-    return done
+            problems[partition] = kafka_error(problem)
+    return problems
 
 
 def group_members(admin: AdminClient, group: str) -> int:

@@ -194,6 +194,11 @@ def reader_config(settings: Settings, *, isolation: str = "read_committed") -> C
     }
 
 
+def control_reader_config(settings: Settings) -> ClientConfig:
+    """A reader that fails where the records that it wants are gone, instead of passing them by: what they said would be missed."""
+    return {**reader_config(settings), "auto.offset.reset": "error"}
+
+
 def producer_config(settings: Settings, **more: object) -> ClientConfig:
     """A producer that neither loses nor reorders; the partitioner is the Java clients' own, for those downstream."""
     return {

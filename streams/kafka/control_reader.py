@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from scoring import ErrorModel
 from streams.errors import ControlError
-from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
+from streams.kafka.clients import Consumed, consume, control_reader_config, kafka_error, reader_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_keys import load_trust
 from streams.kafka.control_status import (
@@ -34,7 +34,7 @@ from streams.kafka.control_status import (
 from streams.kafka.cut_off import discard
 from streams.kafka.reading import broker_stamp, read_to_end, signature, watermarks
 from streams.pipeline.control_log import ControlLog, Taken
-from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, SetShadow
+from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, SetShadow, Snapshot
 from streams.pipeline.controls import Baseline, Controls, honour, try_out, with_shadow
 from streams.pipeline.reasons import REFUSALS
 from streams.pipeline.routing import rfc3339
@@ -97,6 +97,7 @@ class ControlReader:
         self._preparing: tuple[int, PrepareModel | PrepareShadow, float] | None = None
         """The last `prepare_model` or `prepare_shadow` that is not settled: its offset, itself, and until when it is tried."""
         self._prepared: Prepared | None = None
+        self._snapshot = -1
         self._status, self._clock = status, clock
         self._failure: Exception | None = None
         self._unknown_before: str | None = None
@@ -112,7 +113,7 @@ class ControlReader:
 
         What stands behind an open transaction cannot be read and may be a stop: the end is that of all records.
         """
-        return Consumer(reader_config(self._settings)), Consumer(
+        return Consumer(control_reader_config(self._settings)), Consumer(
             reader_config(self._settings, isolation="read_uncommitted")
         )
 
@@ -124,16 +125,20 @@ class ControlReader:
     def start(self) -> None:
         """Read to the end, so that the first decision is made under the controls in force; then follow. Blocking."""
         low, high = watermarks(self._settings, self._topic, [0])[0]
-        if low > 0:
-            self._unknown_before = (
-                f"{self._topic} begins at offset {low}: what was set before is gone. Make the topic anew (delete it, secondlook "
-                "topics create), restart the workers, and set what is to hold"
-            )
+        self.log = ControlLog(load_trust(self._settings), low)
         old: Counter[str] = Counter()
+        first = "and not with a snapshot"
         for message in read_to_end(self._consumer, self._topic, {0: high}, {0: low}):
-            refusal = self._take(message).refusal
-            if refusal is not None:
-                old[refusal.code] += 1
+            one = self._take(message)
+            if one.refusal is not None:
+                old[one.refusal.code] += 1
+                if one.offset == low and isinstance(one.message, Snapshot):
+                    first = f"with a snapshot that does not count here ({one.refusal})"
+        if not self.log.is_whole:
+            self._unknown_before = (
+                f"{self._topic} begins at offset {low}, {first}: what was set before is not known. Mend that, or make the topic anew "
+                "(delete it, secondlook topics create), restart the workers, and set what is to hold"
+            )
         self.log.position = max(self.log.position, high)
         log.info(
             "controls read",
@@ -193,6 +198,8 @@ class ControlReader:
                 taken.append(self._take(message))
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 self.log.position = max(self.log.position, message.offset())
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
+                raise ControlError(self._made_anew("elsewhere"))
             else:
                 log.warning("controls: %s", error.str(), extra={"code": error.name()})
         if not taken:
@@ -202,15 +209,19 @@ class ControlReader:
             self._tell(one)
         if any(one.is_applied for one in taken):
             self._say("applied", offset=self.log.version - 1)
+        if any(one.offset == self._snapshot for one in taken):
+            self._say("compacted", offset=self._snapshot)
 
     def _take(self, message: Consumed) -> Taken:
         offset = message.offset()
         if offset < self.log.position:
-            raise ControlError(self._made_anew(offset))
+            raise ControlError(self._made_anew(f"at {offset}"))
         one = self.log.take(offset, broker_stamp(message), message.value(), signature(message))
         if one.refusal is None and isinstance(one.message, PrepareModel | PrepareShadow):
             self._preparing = offset, one.message, time.monotonic() + _PREPARE_FOR
             self._models.look_again(one.message.sha256)
+        elif one.refusal is None and isinstance(one.message, Snapshot):
+            self._snapshot = offset
         elif one.is_applied and isinstance(one.message, SetModel | SetShadow):
             self._preparing = None
         return one
@@ -235,7 +246,7 @@ class ControlReader:
             self._read_at = time.monotonic()
         self._shorter = self._shorter + 1 if end < self.log.position else 0
         if self._shorter > 1:  # once may be a new leader that does not know the end yet
-            raise ControlError(self._made_anew(end))
+            raise ControlError(self._made_anew(f"at {end}"))
 
     def _renew(self) -> None:
         """Have other clients try, when the end has not been reached for a while: these may be cut off."""
@@ -247,9 +258,9 @@ class ControlReader:
         self._consumer, self._asking = self._clients()
         self._consumer.assign([TopicPartition(self._topic, 0, self.log.position)])
 
-    def _made_anew(self, offset: int) -> str:
+    def _made_anew(self, where: str) -> str:
         return (
-            f"{self._topic} was read up to offset {self.log.position} and now goes on at {offset}: it was cut or made anew. "
+            f"{self._topic} was read up to offset {self.log.position} and now goes on {where}: it was cut or made anew. "
             "The worker stops; a restart goes by what the topic holds then"
         )
 
@@ -336,6 +347,7 @@ class ControlReader:
                 shadow=None if self.log.content.shadow is None else _shadow_status(controls),
                 policies=[] if controls.model is None else sorted(controls.model.policies)[:MOST_POLICIES],
                 budgets=self.budgets()[:MOST_BUDGETS],
+                snapshot=self._snapshot,
             )
         )
 

@@ -85,6 +85,8 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     shadow: ShadowStatus | None = None
     policies: Sequence[str] = ()
     budgets: Sequence[BudgetStatus] = ()
+    snapshot: int = -1
+    """The offset of the last snapshot in the control log that it agrees with; -1: none yet."""
 
     @property
     def cannot(self) -> str | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError
 
 from streams.kafka.clients import Consumed, consume, reader_config
 from streams.kafka.control_status import ALIVE_EVERY, STOPPED, WorkerStatus, decode_status
-from streams.kafka.reading import read_to_end, watermarks
+from streams.kafka.reading import read_to_end, unreadable, watermarks
 from streams.kafka.topics import load_topics, topic_names
 from streams.settings import Settings
 
@@ -43,7 +43,7 @@ class Fleet:
     """Follows control-status. A worker is live if it has spoken in the last few seconds and did not say that it stops."""
 
     def __init__(self, settings: Settings, *, now: Callable[[], float] = time.time) -> None:
-        topic = topic_names(load_topics(settings.topic_prefix))["control_status"]
+        topic = self._topic = topic_names(load_topics(settings.topic_prefix))["control_status"]
         self._now = now
         self.said: dict[str, WorkerStatus] = {}
         self._heard: dict[str, float] = {}
@@ -60,12 +60,15 @@ class Fleet:
         self._consumer.close()
 
     def listen(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Hear what the workers say, for so long or until the condition holds."""
+        """Hear what the workers say, for so long or until the condition holds. Raises BrokerError where that may not be read."""
         deadline = time.monotonic() + seconds
         while not until() and time.monotonic() < deadline:
             for message in consume(self._consumer, 100, 0.1):
-                if message.error() is None:
+                error = message.error()
+                if error is None:
                     self._hear(message, at_once=True)
+                elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:  # their silence would mean nothing
+                    raise unreadable(self._topic, error)
 
     @property
     def live(self) -> dict[str, WorkerStatus]:

@@ -4,7 +4,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from streams.errors import BrokerError
 from streams.kafka.clients import base_config
-from streams.kafka.topics import load_topics, topic_names
+from streams.kafka.topics import existing_partitions, load_topics, topic_names
 from streams.pipeline.control_messages import ControlMessage, encode_control, parse_control
 from streams.pipeline.control_signing import HEADER, sign
 from streams.settings import Settings
@@ -15,7 +15,7 @@ _TIMEOUT = 10.0
 def publish_control(settings: Settings, message: ControlMessage, private_key: bytes | None = None) -> int:
     """Write a control message, signed if there is a raw private key to sign it with; returns its offset.
 
-    Raises ControlError on a message that no worker would take, BrokerError when it can't be written.
+    Raises ControlError on a message that no worker would take, BrokerError or TopicError when it can't be written.
     """
     value = encode_control(message)
     parse_control(value)
@@ -24,7 +24,8 @@ def publish_control(settings: Settings, message: ControlMessage, private_key: by
     def on_delivery(error: KafkaError | None, record: Message) -> None:
         delivered.append(error or record.offset() or 0)
 
-    producer = Producer(base_config(settings))
+    limits = {"message.max.bytes": settings.max_record_bytes, "compression.type": "lz4"}  # a snapshot may be large
+    producer = Producer({**base_config(settings), **limits})
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
     headers: dict[str, str | bytes | None] = {}
     if private_key is not None:
@@ -34,5 +35,17 @@ def publish_control(settings: Settings, message: ControlMessage, private_key: by
     answer = delivered[0] if delivered else None
     if isinstance(answer, int):
         return answer
-    why = f"no answer within {_TIMEOUT:g} s" if answer is None else answer.str()
-    raise BrokerError(f"the control message could not be written to {topic} on {settings.broker}: {why}")
+    raise BrokerError(
+        f"the control message could not be written to {topic} on {settings.broker}: {_why(answer, settings)}"
+    )
+
+
+def _why(error: KafkaError | None, settings: Settings) -> str:
+    if error is None:  # the client waits for a topic that is not there as for a broker
+        existing_partitions(base_config(settings), {"control": load_topics(settings.topic_prefix)["control"]})
+        return f"no answer within {_TIMEOUT:g} s"
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return "this user lacks the right to Write to it (docs/brokers.md: give it to few)"
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return "it is larger than the topic takes: raise its max.message.bytes"
+    return error.str()

@@ -17,6 +17,7 @@ from confluent_kafka import (
 
 from streams.errors import BrokerError
 from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
+from streams.kafka.topics import create_command
 from streams.pipeline.control_signing import HEADER
 from streams.settings import Settings
 
@@ -28,6 +29,9 @@ _AT_ONCE = 100
 _SAY_EVERY = 5.0
 _MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 """A topic that was just made, or a partition that changes its broker."""
+_MISSING = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001 - public names
+)
 _FROM_THE_BEGINNING: Mapping[int, int] = MappingProxyType({})
 
 
@@ -50,7 +54,7 @@ def watermarks(
     try:
         return {partition: _watermarks(consumer, TopicPartition(topic, partition)) for partition in partitions}
     except KafkaException as problem:
-        raise BrokerError(f"cannot find the end of {topic}: {kafka_error(problem).str()}") from problem
+        raise BrokerError(f"cannot find the end of {topic}: {refusal(kafka_error(problem), settings)}") from problem
     finally:
         consumer.close()
 
@@ -112,7 +116,7 @@ def read_to_end(
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 reached[partition] = message.offset()
             elif not mends_itself(error):
-                raise BrokerError(f"cannot read {topic}: {error.str()}")
+                raise unreadable(topic, error)
             if reached[partition] >= until[partition]:
                 missing.discard(partition)
         progress.check({partition: (reached[partition], until[partition]) for partition in missing})
@@ -149,6 +153,22 @@ def holds_records(
 def mends_itself(error: KafkaError) -> bool:
     """Whether a consumer that meets this error reads on by itself once the brokers are well."""
     return error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)  # noqa: SLF001
+
+
+def unreadable(topic: str, error: KafkaError) -> BrokerError:
+    """An error that waiting does not mend, and what to do."""
+    right = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    return BrokerError(f"cannot read {topic}: {'this user lacks the right to Read it' if right else error.str()}")
+
+
+def refusal(error: KafkaError, settings: Settings) -> str:
+    """Why a topic cannot be used, and what to do; what is missing looks the same as what may not be described."""
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return "this user lacks the right to do that"
+    if error.code() in _MISSING:
+        command = create_command(settings.broker, settings.topic_prefix)
+        return f"it is missing on {settings.broker}, or this user lacks the right to Describe it. Mend it: {command}, or give that right"
+    return error.str()
 
 
 class _Progress:

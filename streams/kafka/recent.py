@@ -1,7 +1,7 @@
 """The last records of a topic, for commands that look back a little."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -16,8 +16,11 @@ _TIMEOUT = 10.0
 
 def read_recent(
     settings: Settings, topic: str, partitions: Iterable[int], *, last: int, since: int | None = None
-) -> list[bytes]:
-    """The values of the last committed records, the oldest first: at most `last`, none from before `since` (ms). Raises BrokerError."""
+) -> list[tuple[int, bytes]]:
+    """The last committed records, the oldest first, each its time (ms) and value: at most `last`, none from before `since` (ms).
+
+    Raises BrokerError.
+    """
     bounds = watermarks(settings, topic, partitions)
     consumer = Consumer(reader_config(settings))
     try:
@@ -37,7 +40,24 @@ def read_recent(
         newest = heapq.nlargest(last, found, key=itemgetter(0, 1))
     finally:
         consumer.close()
-    return [value for stamp, _, value in reversed(newest) if since is None or stamp >= since]
+    return [(stamp, value) for stamp, _, value in reversed(newest) if since is None or stamp >= since]
+
+
+def read_since(settings: Settings, topic: str, partitions: Iterable[int], since: int) -> Iterator[bytes]:
+    """The values of the committed records from a time (ms) on, one at a time: they may be large. Raises BrokerError."""
+    bounds = watermarks(settings, topic, partitions)
+    consumer = Consumer(reader_config(settings))
+    try:
+        start = {
+            partition: offset if offset >= 0 else bounds[partition][1]
+            for partition, offset in _offsets_at(consumer, topic, bounds, since).items()
+        }
+        until = {partition: high for partition, (_, high) in bounds.items()}
+        for message in read_to_end(consumer, topic, until, start):
+            if (broker_stamp(message) or 0) >= since:  # a transaction's marker has the time at which it ended
+                yield message.value() or b""
+    finally:
+        consumer.close()
 
 
 def _offsets_at(consumer: Consumer, topic: str, partitions: Iterable[int], stamp: int) -> dict[int, int]:

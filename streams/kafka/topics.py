@@ -322,8 +322,13 @@ def _missing(topics: list[Topic], bootstrap: str) -> list[str]:
     if not topics:
         return []
     prefix = topics[0].name.removesuffix(_definition()[topics[0].key].name)
-    command = f"secondlook topics create --broker {bootstrap}" + (f" --topic-prefix {prefix}" if prefix else "")
-    return [f"missing on {bootstrap}: {', '.join(topic.name for topic in topics)}. Mend it: {command}"]
+    listed = ", ".join(topic.name for topic in topics)
+    return [f"missing on {bootstrap}: {listed}. Mend it: {create_command(bootstrap, prefix)}"]
+
+
+def create_command(bootstrap: str, prefix: str) -> str:
+    """The command that creates what is missing."""
+    return f"secondlook topics create --broker {bootstrap}" + (f" --topic-prefix {prefix}" if prefix else "")
 
 
 def _unequal(names: list[str], counts: Mapping[str, int], bootstrap: str) -> list[str]:

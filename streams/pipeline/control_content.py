@@ -34,7 +34,7 @@ class Bound(msgspec.Struct, frozen=True):
     confidence: float
 
 
-class Threshold(msgspec.Struct, frozen=True):
+class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """P(error) from which a human decides, and what it stands on.
 
     `value` is None where the costs in each worker's settings give it. `model` is the one whose scores it was made for (None: the
@@ -51,7 +51,7 @@ class Threshold(msgspec.Struct, frozen=True):
     bound: Bound | None = None
 
 
-class AuditRate(msgspec.Struct, frozen=True):
+class AuditRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The share of automatic decisions that a human sees all the same.
 
     `floor` is the least share of all that lies in the scope, whatever narrower scopes have.
@@ -62,7 +62,7 @@ class AuditRate(msgspec.Struct, frozen=True):
     floor: float = 0.0
 
 
-class Shadow(msgspec.Struct, frozen=True):
+class Shadow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is looked at beside what is in force, and has no effect: what would be in force with these changes.
 
     `model` is another one (None: the one in force), which `keep_thresholds` has those in force; `changes` are messages that
@@ -75,7 +75,7 @@ class Shadow(msgspec.Struct, frozen=True):
     since: int = 0
 
 
-class Content(msgspec.Struct, frozen=True):
+class Content(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is in force after a message; the default is what is in force before the first one.
 
     By scope: `thresholds`, `audit_rates`, and `stops`, the versions that stopped automation. `model` is None while no

@@ -5,13 +5,18 @@ refused and changes nothing; which ones are is decided by the log alone.
 """
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from immutables import Map
+from msgspec import Raw
+
 from streams.errors import ControlError
 from streams.pipeline.control_content import NOTHING_SAID, Content
-from streams.pipeline.control_messages import ControlMessage, parse_control
-from streams.pipeline.control_signing import Trust
+from streams.pipeline.control_messages import ControlMessage, Past, Snapshot, encode_control, parse_control
+from streams.pipeline.control_signing import Trust, id_of
+from streams.pipeline.control_snapshot import Versions, make_snapshot, versions_in
 from streams.pipeline.reasons import Refusal
 
 _AHEAD: Final = 300
@@ -39,16 +44,26 @@ class Taken:
         return self.offset + 1
 
 
+def taken_before(past: Past) -> Taken:
+    """What became of a message that a snapshot holds: it was applied."""
+    return Taken(
+        past.offset, past.timestamp, parse_control(bytes(past.message)), is_applied=True, signed_by=past.signed_by
+    )
+
+
 class ControlLog:
     """What is in force (`content`, `version`) after the messages taken so far; `position` is the next offset to take.
 
-    With `trust`, only messages signed by its keys count. Whoever trusts the same keys arrives at the same.
+    With `trust`, only messages signed by its keys count. Whoever trusts the same keys arrives at the same, from the beginning or from any
+    snapshot on. `start` is the first offset that the log still holds: if that is not its beginning, a snapshot must stand there.
     """
 
-    def __init__(self, trust: Trust | None = None) -> None:
-        self._trust = trust
-        self._last_issued: dict[str, float] = {}
-        """By key, the `issued_at` (s) of its last message, applied or not: a copy of a refused one could fit later."""
+    def __init__(self, trust: Trust | None = None, start: int = 0) -> None:
+        self._trust, self._start = trust, start
+        self.is_whole = start == 0
+        """Whether what is in force is known: nothing is missing before what was taken, or a snapshot stands for it."""
+        self._last_issued: Map[str, float] = Map()
+        """By key id, the `issued_at` (s) of its last message, applied or not: a copy of a refused one could fit later."""
         self.content = NOTHING_SAID
         self.version = 0
         self.position = 0
@@ -63,8 +78,11 @@ class ControlLog:
         signed_by: str | None = None
         try:
             message = parse_control(value)
+            issued = self._last_issued
             signed_by = self._authenticate(offset, timestamp, message, value, signature)
             self._check(message, timestamp)
+            if isinstance(message, Snapshot):
+                self._meet(message, offset, issued)
             content = message.apply(self.content, offset + 1, self._restore)
         except ControlError as problem:
             return Taken(offset, timestamp, message, problem.with_traceback(None), signed_by=signed_by)
@@ -92,8 +110,8 @@ class ControlLog:
                 "it is signed but lacks issued_at or expires_at, without which a copy of it would count again",
                 Refusal.UNSIGNED,
             )
-        issued = message.issued_at.timestamp()
-        if issued <= self._last_issued.get(name, float("-inf")):
+        issued, key = message.issued_at.timestamp(), id_of(self._trust.keys[name])
+        if issued <= self._last_issued.get(key, float("-inf")):
             raise ControlError(
                 f"it was issued at {message.issued_at.isoformat()}, and key {name} has signed one as young or younger before it: it is a "
                 "copy, or came out of order",
@@ -104,7 +122,7 @@ class ControlLog:
                 f"it was issued at {message.issued_at.isoformat()}, {_AHEAD} s and more ahead of the broker's clock: set the issuer's",
                 Refusal.REPLAYED,
             )
-        self._last_issued[name] = issued
+        self._last_issued = self._last_issued.set(key, issued)
         return name
 
     def _check(self, message: ControlMessage, timestamp: int | None) -> None:
@@ -131,11 +149,75 @@ class ControlLog:
                 Refusal.EXPIRED,
             )
 
+    def _meet(self, snapshot: Snapshot, offset: int, issued: Mapping[str, float]) -> None:
+        """Hold a snapshot against what is known, or begin with it; from here on only its versions can be rolled back to.
+
+        `issued` is by key what was signed before it. Raises ControlError where it counts for nothing, and then nothing has changed.
+        """
+        if snapshot.position != offset:
+            raise ControlError(
+                f"the snapshot was made for offset {snapshot.position}, and stands at {offset}: something came between. Make another one",
+                Refusal.STALE,
+            )
+        if snapshot.expected_version is not None or snapshot.version is not None:
+            raise ControlError("a snapshot states its offset, and no version that it expects")
+        versions = versions_in(snapshot)
+        if self.is_whole:
+            self._hold_against(snapshot, versions, issued)
+        elif offset != self._start:
+            raise ControlError(
+                f"the log begins at offset {self._start} with no snapshot: this one cannot be held against what stood before",
+                Refusal.DIFFERS,
+            )
+        else:
+            self._begin_with(snapshot)
+        self._versions = deque(versions, maxlen=REMEMBERED)
+        self.version, self.content = self._versions[-1]
+
+    def _hold_against(self, snapshot: Snapshot, versions: Versions, issued: Mapping[str, float]) -> None:
+        mine = list(self._versions)[-len(versions) :]
+        # Without keys nobody looks at who has signed what.
+        same = self._trust is None or dict(issued) == snapshot.issued
+        if not (same and mine == list(versions) and snapshot.counted == self._counted):
+            raise ControlError("the snapshot says otherwise than the messages before it", Refusal.DIFFERS)
+
+    def _begin_with(self, snapshot: Snapshot) -> None:
+        for key, issued in self._last_issued.items():  # of the one who signed the snapshot
+            if issued <= snapshot.issued.get(key, float("-inf")):
+                raise ControlError("the snapshot is older than what its own key has signed before it", Refusal.REPLAYED)
+        self._last_issued = Map(snapshot.issued).update(self._last_issued)
+        self._counted = snapshot.counted
+        self.is_whole = True
+
+    def snapshot(self, position: int, taken: Mapping[int, Taken], most_bytes: int) -> Snapshot:
+        """The snapshot that may be written at `position` next, in at most so many bytes. `taken` are the messages by their offset.
+
+        Raises ControlError where it would be too large.
+        """
+        messages = {
+            one.version: Past(one.offset, Raw(encode_control(one.message)), one.timestamp, one.signed_by)
+            for one in taken.values()
+            if one.is_applied
+        }
+        return make_snapshot(
+            self.versions,
+            messages,
+            position=position,
+            counted=self._counted,
+            issued=self._last_issued,
+            most_bytes=most_bytes,
+        )
+
+    @property
+    def versions(self) -> Versions:
+        """The versions that can be rolled back to with what was in force at each, the last one now."""
+        return list(self._versions)
+
     def _restore(self, version: int) -> Content:
         for known, content in reversed(self._versions):
             if known == version:
                 return content
         raise ControlError(
-            f"version {version} cannot be restored: no message made it, or {REMEMBERED:,} have come since",
+            f"version {version} cannot be restored: no message made it, {REMEMBERED:,} have come since, or a snapshot",
             Refusal.UNKNOWN_VERSION,
         )

@@ -269,6 +269,45 @@ class Rollback(Message, tag="rollback"):
         return msgspec.structs.replace(before, stops=before.stops.update(content.stops))
 
 
+class Past(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A message that was applied before a snapshot, as it stood in the log."""
+
+    offset: Annotated[int, msgspec.Meta(ge=0, le=MOST_EXACT)]
+    message: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+    timestamp: int | None = None
+    signed_by: str | None = None
+
+
+class Snapshot(Message, tag="snapshot"):
+    """All that stands before it in the log, for a reader who begins here; changes nothing in force. `secondlook control compact`."""
+
+    position: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=MOST_EXACT, description="The offset that it must stand at; refused at any other."),
+    ]
+    base: Annotated[
+        int, msgspec.Meta(ge=0, le=MOST_EXACT, description="The oldest version that can be rolled back to.")
+    ]
+    content: Annotated[
+        msgspec.Raw,
+        msgspec.Meta(extra_json_schema={"type": "object", "description": "What was in force at that version."}),
+    ]
+    counted: Annotated[int, msgspec.Meta(ge=0, le=MOST_EXACT, description="The count of the old form's `version`.")]
+    issued: Annotated[
+        dict[str, float], msgspec.Meta(description="By key id, the last `issued_at` (seconds) that it has signed.")
+    ]
+    messages: Annotated[
+        list[Past],
+        msgspec.Meta(
+            description="Those since `base`, which give the later versions; before them those that set what was in force, for the record."
+        ),
+    ]
+
+    def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
+        """What is in force stays, to the letter; the fold holds it against what the snapshot says."""
+        return content
+
+
 ControlMessage: TypeAlias = (
     SetThreshold
     | SetCosts
@@ -284,6 +323,7 @@ ControlMessage: TypeAlias = (
     | StopAutomation
     | ResumeAutomation
     | Rollback
+    | Snapshot
 )
 
 _decoder: msgspec.json.Decoder[ControlMessage] = msgspec.json.Decoder(ControlMessage)

@@ -59,6 +59,7 @@ class Refusal(StrEnum):
     UNSIGNED = "unsigned"
     BAD_SIGNATURE = "bad_signature"
     REPLAYED = "replayed"
+    DIFFERS = "differs"
 
 
 REASONS: Final[dict[Reason, str]] = {
@@ -112,4 +113,5 @@ REFUSALS: Final[dict[Refusal, str]] = {
     Refusal.BAD_SIGNATURE: "Its signature is none of a trusted key over this message in this topic.",
     Refusal.REPLAYED: "Its key has signed a message as young or younger before it: it is a copy, or came out of order. Or its issuer's "
     "clock is five minutes ahead of the broker's.",
+    Refusal.DIFFERS: "A snapshot that says otherwise than the messages before it.",
 }

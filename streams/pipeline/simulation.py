@@ -1,7 +1,7 @@
 """What other controls would have made of answers that have been: the same verdicts and the same routing, over recorded vectors. Pure."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,15 @@ from featurizers import Vectors
 from scoring import Accounting
 from streams.pipeline.controls import Controls, is_calibrated
 from streams.pipeline.matching import Case
+from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, Record
 from streams.pipeline.routing import AUTO_ACTION, decide
+from streams.pipeline.sampled_error import Measured, measure
 from streams.pipeline.scope import EVERY, EVERYTHING, OUTCOMES, Scope
 from streams.pipeline.verdicts import read_verdicts
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
-Interval = Callable[[int, int], tuple[float, float]]
 _NO_RECORD = Record(REQUESTS, 0, 0, 0, None, None, None)
 
 
@@ -26,7 +27,8 @@ _NO_RECORD = Record(REQUESTS, 0, 0, 0, None, None, None)
 class Answers:
     """n recorded answers: `values` float32 [n, d], `outcomes` [n] (-1: none found).
 
-    `judged` [n] are those that a human has decided, `wrong` [n] those of them where the LLM was found wrong.
+    `chance` [n] is that with which each came to a human when it was decided: 1 where it was escalated, the audit rate else; NaN: unknown.
+    `judged` [n] are those that came to one so and are decided by now, `wrong` [n] those of them where the LLM was found wrong.
     """
 
     request_ids: Sequence[str]
@@ -34,6 +36,7 @@ class Answers:
     tenants: Sequence[str]
     values: NDArray[np.float32]
     outcomes: NDArray[np.int8]
+    chance: Floats
     judged: Bools
     wrong: Bools
 
@@ -56,9 +59,13 @@ class Costs:
 
 @dataclass(frozen=True)
 class Outcome:
-    """For n answers under some controls: which would be automated, and P(error), NaN where it is none or no probability."""
+    """For n answers under some controls: which would be automated, and P(error), NaN where it is none or no probability.
+
+    `unescalated` are those and the audits, which are a random part of what would be automated without them.
+    """
 
     automated: Bools
+    unescalated: Bools
     probability: Floats
 
     def costs(self, costs: Costs, outcomes: NDArray[np.int8]) -> Floats:
@@ -76,29 +83,29 @@ def simulate(answers: Answers, controls: Controls) -> Outcome:
     unknown: list[Any] = [None] * count
     vectors = Vectors(answers.values, answers.outcomes, unknown, unknown, unknown, [""] * count)
     verdicts = read_verdicts(vectors, scores, model)
-    automated = np.zeros(count, dtype=bool)
+    automated, audited = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
     answered = zip(answers.request_ids, answers.policies, answers.tenants, verdicts, strict=True)
     for row, (request_id, policy, tenant, verdict) in enumerate(answered):
         case = Case(request_id, policy, _NO_RECORD, None, None, tenant=tenant)
-        automated[row] = decide(case, verdict, controls).route == AUTO_ACTION
+        decision = decide(case, verdict, controls)
+        automated[row], audited[row] = decision.route == AUTO_ACTION, decision.reason == Reason.AUDIT
     means_something = model is not None and is_calibrated(model)
     known = [one.error_probability if means_something else None for one in verdicts]
-    return Outcome(automated, np.array([np.nan if one is None else one for one in known], dtype=np.float64))
+    return Outcome(
+        automated, automated | audited, np.array([np.nan if one is None else one for one in known], dtype=np.float64)
+    )
 
 
 def compare(
-    answers: Answers, now: Outcome, then: Outcome, costs: Costs, interval: Interval | None, about: Scope = EVERYTHING
+    answers: Answers, now: Outcome, then: Outcome, costs: Costs, about: Scope = EVERYTHING
 ) -> Iterator[dict[str, Any]]:
-    """What would change: over all answers, in the scope that it is about, by outcome where costs are, and by policy.
-
-    `interval` of errors and count, if it can be had.
-    """
+    """What would change: over all answers, in the scope that it is about, by outcome where costs are, and by policy."""
     policies = [Scope(policy) for policy in sorted(set(answers.policies))]
     narrow = [] if about in policies else [about]
     if about.outcome == EVERY and costs.missed_violation != costs.wrong_removal:
         narrow += [about._replace(outcome=outcome) for outcome in OUTCOMES]
     for scope in dict.fromkeys([EVERYTHING, *narrow, *policies]):
-        yield _row(scope, _within(scope, answers), answers, now, then, costs, interval)
+        yield _row(scope, _within(scope, answers), answers, now, then, costs)
 
 
 def _within(scope: Scope, answers: Answers) -> Bools:
@@ -110,9 +117,7 @@ def _within(scope: Scope, answers: Answers) -> Bools:
     return within if scope.outcome == EVERY else within & (answers.outcomes == OUTCOMES.index(scope.outcome))
 
 
-def _row(
-    scope: Scope, rows: Bools, answers: Answers, now: Outcome, then: Outcome, costs: Costs, interval: Interval | None
-) -> dict[str, Any]:
+def _row(scope: Scope, rows: Bools, answers: Answers, now: Outcome, then: Outcome, costs: Costs) -> dict[str, Any]:
     return {
         **scope._asdict(),
         "answers": int(rows.sum()),
@@ -124,21 +129,15 @@ def _row(
                 "automated": int(one.automated[rows].sum()),
                 "expected_cost": _mean(one.costs(costs, answers.outcomes)[rows]),
                 "expected_error": _mean(one.probability[rows & one.automated]),
-                "measured_error": _measured(answers, rows & one.automated, interval),
+                "measured_error": asdict(_measured(answers, rows & one.unescalated)),
             }
             for name, one in (("now", now), ("then", then))
         },
     }
 
 
-def _measured(answers: Answers, rows: Bools, interval: Interval | None) -> dict[str, Any] | None:
-    """The errors that humans found among these answers; None where they judged none of them."""
-    count = int((rows & answers.judged).sum())
-    if not count:
-        return None
-    errors = int((rows & answers.wrong).sum())
-    low, high = (None, None) if interval is None else interval(errors, count)
-    return {"judged": count, "errors": errors, "rate": errors / count, "low": low, "high": high}
+def _measured(answers: Answers, rows: Bools) -> Measured:
+    return measure(answers.chance[rows], answers.judged[rows], answers.wrong[rows])
 
 
 def _mean(values: Floats) -> float | None:

@@ -4,9 +4,9 @@ from confluent_kafka import Producer
 
 from streams.kafka.clients import base_config
 from streams.kafka.reading import read_values
-from streams.kafka.recent import read_recent
+from streams.kafka.recent import read_recent, read_since
 from streams.kafka.topics import Topic, existing_partitions
-from streams.settings import load_settings
+from streams.settings import Settings, load_settings
 
 
 def test_the_last_records_are_the_newest_of_all_partitions(kafka: str, topics: dict[str, Topic]) -> None:
@@ -20,11 +20,17 @@ def test_the_last_records_are_the_newest_of_all_partitions(kafka: str, topics: d
         producer.produce(topic.name, value, partition=0 if number < 9 else number % 4, timestamp=stamp)
         producer.commit_transaction(20)
     every = range(topic.partitions)
-    assert [b"7", b"8", b"9", b"10", b"11"] == read_recent(settings, topic.name, every, last=5)
+    assert [b"7", b"8", b"9", b"10", b"11"] == values(settings, topic.name, every, last=5)
     since = 1_700_000_008_500
-    assert [b"9", b"10", b"11"] == read_recent(settings, topic.name, every, last=5, since=since)
-    assert [b"11"] == read_recent(settings, topic.name, every, last=1, since=since)
-    assert [] == read_recent(settings, topic.name, every, last=5, since=1_700_000_060_000)
+    assert [b"9", b"10", b"11"] == values(settings, topic.name, every, last=5, since=since)
+    assert [b"11"] == values(settings, topic.name, every, last=1, since=since)
+    assert [] == values(settings, topic.name, every, last=5, since=1_700_000_060_000)
+    assert [b"10", b"11", b"9"] == sorted(read_since(settings, topic.name, every, since))
+    assert [(1_700_000_011_000, b"11")] == read_recent(settings, topic.name, every, last=1)
+
+
+def values(settings: Settings, topic: str, partitions: range, *, last: int, since: int | None = None) -> list[bytes]:
+    return [value for _, value in read_recent(settings, topic, partitions, last=last, since=since)]
 
 
 def test_what_a_transaction_took_back_is_not_read(kafka: str, topics: dict[str, Topic]) -> None:

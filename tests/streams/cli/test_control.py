@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from streams.cli import control_issue
+from streams.cli import control_issue, control_show
 from streams.cli.main import main
 from streams.errors import BrokerError
 from streams.kafka.reading import read_values
@@ -183,6 +183,76 @@ def test_what_others_wrote_cannot_drive_the_terminal(broker: EmbeddedBroker) -> 
         assert output
         assert {"\x1b", "\x07", "\u202e"}.isdisjoint(output)
     assert "refused" in control(broker, "history").output
+
+
+def test_undo_is_one_command(broker: EmbeddedBroker) -> None:
+    """It takes back the last change, whatever its version, unless another came first; twice, and it is as it was."""
+    for value in ("0.11", "0.22"):
+        control(broker, "set-threshold", value, "--policy", "undone", "--wait", "0", "--yes")
+    for value in (0.11, 0.22):
+        result = control(broker, "rollback", "--wait", "0")
+        assert 0 == result.exit_code, result.output
+        shown = orjson.loads(control(broker, "show", "--json").stdout)
+        assert (value, shown["version"] - 1) == (shown["thresholds"]["undone"]["value"], _expected(broker))
+
+
+def _expected(broker: EmbeddedBroker) -> int | None:
+    return last_message(broker).expected_version
+
+
+def test_a_stop_is_not_undone_in_passing(broker: EmbeddedBroker) -> None:
+    """It says what lifts it, and writes nothing."""
+    control(broker, "stop", "--policy", "hate speech", "--wait", "0", "--yes")
+    before = messages(broker)
+    result = control(broker, "rollback")
+    assert (4, True) == (
+        result.exit_code,
+        "only secondlook control resume --policy 'hate speech' takes" in result.output,
+    )
+    assert before == messages(broker)
+
+
+def test_the_help_alone_says_what_to_do_at_night() -> None:
+    """Four questions, one command each, on the first screen."""
+    lines = CliRunner().invoke(main, ["control", "--help"]).output.splitlines()[:9]
+    for question, command in (
+        ("stop all automation", "control stop"),
+        ("what is in force", "control show"),
+        ("what would 0.2 do", "control simulate --threshold 0.2"),
+        ("undo", "control rollback"),
+    ):
+        assert any(question in line and command in line for line in lines)
+
+
+def test_what_is_written_but_cannot_be_followed_is_said_so(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop that counts must not look like one that failed."""
+
+    def unreadable(_settings: object, **_more: object) -> None:
+        raise BrokerError("cannot read it")
+
+    monkeypatch.setattr(control_issue, "read_history", unreadable)
+    result = control(broker, "stop")
+    assert (1, True) == (result.exit_code, "it is written, at offset" in result.output)
+
+
+def test_a_log_that_grows_long_is_said_with_what_shortens_it(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks at what is in force need not know of it."""
+    control(broker, "stop", "--wait", "0")
+    assert "control compact" not in control(broker, "show").output
+    monkeypatch.setattr(control_show, "_MANY", 0)
+    assert "a start reads them all. secondlook control compact" in control(broker, "show").output
+
+
+def test_a_log_that_cannot_be_cut_is_not_compacted(broker: EmbeddedBroker) -> None:
+    """The embedded broker cannot delete records; nothing is written then."""
+    before = messages(broker)
+    result = control(broker, "compact", "--yes")
+    assert (1, True) == (result.exit_code, "cannot delete records: nothing was written" in result.output)
+    assert before == messages(broker)
 
 
 def test_a_version_that_no_message_made_has_no_difference(broker: EmbeddedBroker) -> None:

@@ -1,7 +1,7 @@
 """`secondlook control simulate`, over files and topics, without workers."""
 
 import json
-import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,24 @@ from scoring.data import load
 from scoring.store import add_model
 from scoring.training.cold_start import single_estimator_model
 from streams.cli.main import main
+from streams.kafka import recent
 from streams.kafka.model_topic import push_model
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
-from streams.pipeline.control_messages import SetCosts, SetModel, SetThreshold, StopAutomation, parse_control
+from streams.pipeline.control_messages import (
+    SetAuditRate,
+    SetCosts,
+    SetModel,
+    SetThreshold,
+    StopAutomation,
+    parse_control,
+)
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
 
 TOPICS = load_topics()
-ROLES = ("control", "control_status", "models", "vectors", "human_decisions")
+ROLES = ("control", "control_status", "models", "vectors", "human_decisions", "auto_action", "human_review")
 DATA = load([RECORDING])
 
 
@@ -43,23 +51,36 @@ def settings(broker: EmbeddedBroker) -> Settings:
     return load_settings({"broker": broker.bootstrap}, environ={})
 
 
-def records() -> tuple[list[bytes], list[bytes]]:
-    """The recording's vectors, and what humans decided on every third."""
-    vectors, decisions = [], []
+RATE = 0.4
+
+
+def records() -> dict[str, list[bytes]]:
+    """The recording's vectors, how each was decided, and what humans decided on those that came to them: escalated, or audits."""
+    found: dict[str, list[bytes]] = {"vectors": [], "human_decisions": [], "auto_action": [], "human_review": []}
     for row, (origin, values, label) in enumerate(zip(DATA.origins, DATA.values, DATA.labels, strict=True)):
         about = {"request_id": origin.request_id, "policy": origin.policy}
         known = [None if np.isnan(value) else float(value) for value in values]
-        vectors.append(json.dumps({**about, "schema": SCHEMA.id, "values": known}).encode())
-        if row % 3 == 0:
-            decisions.append(json.dumps({**about, "outcome": int(label)}).encode())
-    return vectors, decisions
+        found["vectors"].append(json.dumps({**about, "schema": SCHEMA.id, "values": known}).encode())
+        reason = ("below_threshold", "audit", "above_threshold")[row % 3]
+        role, route = ("auto_action", "auto-action") if row % 3 == 0 else ("human_review", "human-review")
+        decision = {**about, "route": route, "reasons": [reason], "control_version": 1}
+        found[role].append(json.dumps(decision).encode())
+        if row % 3:
+            found["human_decisions"].append(json.dumps({**about, "outcome": int(label)}).encode())
+    return found
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[str]:
     """Options that read them from files."""
+    found = records()
+    named = {
+        "vectors": found["vectors"],
+        "decisions": found["human_decisions"],
+        "routed": found["auto_action"] + found["human_review"],
+    }
     options = []
-    for name, values in zip(("vectors", "decisions"), records(), strict=True):
+    for name, values in named.items():
         file = tmp_path / f"{name}.jsonl"
         file.write_bytes(b"\n".join(values))
         options += [f"--{name}", str(file)]
@@ -79,11 +100,14 @@ def simulated(broker: EmbeddedBroker, models: Path, *arguments: str) -> dict[str
 
 
 def test_a_threshold_over_files_and_over_topics_is_the_same(
-    broker: EmbeddedBroker, models: Path, files: list[str]
+    broker: EmbeddedBroker, models: Path, files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What 0.2 would do, by policy, beside what 0.5 does now; the last so many count."""
+    # The embedded broker does not know where a topic was at a time.
+    monkeypatch.setattr(recent, "_offsets_at", lambda _client, _topic, every, _stamp: dict.fromkeys(every, 0))
     producer = Producer({"bootstrap.servers": broker.bootstrap})
-    for role, values in zip(("vectors", "human_decisions"), records(), strict=True):
+    publish_control(load_settings({"broker": broker.bootstrap}, environ={}), SetAuditRate(policy="*", rate=RATE))
+    for role, values in records().items():
         for value in values:
             producer.produce(TOPICS[role].name, value, orjson.loads(value)["request_id"].encode())
     assert 0 == producer.flush(20)
@@ -95,15 +119,24 @@ def test_a_threshold_over_files_and_over_topics_is_the_same(
     every = found["rows"][0]
     for side, threshold in (("now", 0.5), ("then", 0.2)):
         automated = usable & (scores.error_probability < threshold)
-        third = automated & (np.arange(len(DATA)) % 3 == 0)
         measured = every[side]["measured_error"]
-        assert automated.sum() == every[side]["automated"]
-        assert (third.sum(), (third & DATA.errors).sum()) == (measured["judged"], measured["errors"])
+        assert automated.sum() == measured["of"] > every[side]["automated"]  # the rest would be audits
+        audited, escalated = (automated & (np.arange(len(DATA)) % 3 == kind) for kind in (1, 2))
+        assert (audited.sum(), (audited | escalated).sum()) == (measured["audits"], measured["judged"])
+        # What was escalated speaks for itself; the audits for themselves and for what was automated.
+        expected = escalated.sum() * DATA.errors[escalated].mean()
+        expected += (automated.sum() - escalated.sum()) * DATA.errors[audited].mean()
+        assert measured["rate"] == pytest.approx(expected / automated.sum())
         assert measured["low"] < measured["rate"] < measured["high"]
-        assert every[side]["expected_error"] == pytest.approx(scores.error_probability[automated].mean(), abs=1e-5)
+        drawn = np.array([zlib.crc32(origin.request_id.encode()) < RATE * 2**32 for origin in DATA.origins])
+        assert every[side]["expected_error"] == pytest.approx(
+            scores.error_probability[automated & ~drawn].mean(), abs=1e-5
+        )
     assert sorted(set(DATA.policies)) == [row["policy"] for row in found["rows"][1:]]
     assert 100 == simulated(broker, models, "--threshold", "0.2", "--last", "100")["rows"][0]["answers"]
-    assert "model's own word" in run(broker, models, "--threshold", "0.2").output
+    shown = " ".join(run(broker, models, "--threshold", "0.2").output.split())
+    assert "model's own word" in shown
+    assert f"of 840 answers {every['to_humans']} more would go to humans, 0 more would be automated" in shown
 
 
 def test_a_model_of_the_topic_with_costs(
@@ -150,7 +183,7 @@ def test_a_scope_is_simulated_and_issued(
     broker: EmbeddedBroker, models: Path, settings: Settings, tmp_path: Path
 ) -> None:
     """Only the tenant's answers change, each outcome by its own cost; what is issued is about the tenant alone."""
-    vectors = [orjson.loads(one) for one in records()[0]]
+    vectors = [orjson.loads(one) for one in records()["vectors"]]
     for number, one in enumerate(vectors):
         one["tenant"] = ("acme", "other", None, "")[number % 4]
     file = tmp_path / "vectors.jsonl"
@@ -200,16 +233,25 @@ def test_the_plot_is_svg(broker: EmbeddedBroker, models: Path, tmp_path: Path, f
     assert "the threshold tried, 0.2" in texts
 
 
-def test_without_the_extra_there_are_no_intervals(
-    broker: EmbeddedBroker, models: Path, files: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was measured is said all the same, and what to install."""
-    for name in [name for name in sys.modules if name.startswith("scoring.evaluation")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    found = simulated(broker, models, "--threshold", "0.2", *files)
-    assert found["rows"][0]["then"]["measured_error"]["low"] is None
-    assert any("pip install 'secondlook[train]'" in note for note in found["notes"])
+def test_without_audits_there_is_no_measured_error(broker: EmbeddedBroker, models: Path, files: list[str]) -> None:
+    """It is said instead: neither what was escalated nor what nobody asked for speaks for what is automated."""
+    for given, problem in ((files, "no audits judged"), (files[:4], "no audits")):
+        if given is files:
+            publish_control(
+                load_settings({"broker": broker.bootstrap}, environ={}), SetAuditRate(policy="*", rate=RATE)
+            )
+            decisions = Path(files[3])
+            decided = [line for line in decisions.read_bytes().splitlines() if _kind(line) == 2]
+            decisions.write_bytes(b"\n".join(decided))
+        found = simulated(broker, models, "--threshold", "0.2", *given)
+        measured = found["rows"][0]["then"]["measured_error"]
+        assert (None, problem) == (measured["rate"], measured["problem"])
+        assert any(note.startswith("then: no measured error, ") for note in found["notes"])
+
+
+def _kind(decision: bytes) -> int:
+    ids = [origin.request_id for origin in DATA.origins]
+    return ids.index(orjson.loads(decision)["request_id"]) % 3
 
 
 @pytest.mark.parametrize(

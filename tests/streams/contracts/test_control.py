@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -21,9 +22,12 @@ from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.budget import BudgetState, Finding
+from streams.pipeline.control_content import NOTHING_SAID
 from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
+from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import (
     ClearShadow,
+    Past,
     PrepareModel,
     PrepareShadow,
     ResumeAutomation,
@@ -33,10 +37,12 @@ from streams.pipeline.control_messages import (
     SetModel,
     SetShadow,
     SetThreshold,
+    Snapshot,
     StopAutomation,
     encode_control,
     parse_control,
 )
+from streams.pipeline.control_snapshot import encode_content
 from streams.pipeline.controls import Baseline
 from streams.pipeline.scope import Scope
 from streams.settings import load_settings
@@ -63,6 +69,7 @@ CONTROL_TYPES = [
     "stop_automation",
     "resume_automation",
     "rollback",
+    "snapshot",
 ]
 CHANGES_ALMOST = st.lists(
     st.fixed_dictionaries(
@@ -158,6 +165,14 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
         SetShadow(sha256="a" * 64, keep_thresholds=True, changes=(SetThreshold(threshold=0.5, policy="hate"),)),
         SetShadow(changes=(SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),)),
         ClearShadow(),
+        Snapshot(
+            position=2,
+            base=1,
+            content=encode_content(NOTHING_SAID),
+            counted=1,
+            issued={"0123456789abcdef": 1_800_000_000.5},
+            messages=[Past(0, msgspec.Raw(b'{"type":"stop_automation","policy":"*"}'), 1_800_000_000_000, "ana")],
+        ),
     ],
 )
 def test_control_messages_as_written_keep_the_contract(message: Any) -> None:
@@ -187,9 +202,14 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
         for position, sha256 in ((3, model.sha256), (4, "a" * 64)):
             publish_control(ours, PrepareModel(sha256=sha256))
             wait_until(lambda position=position: reader.log.position == position)  # type: ignore[misc]
-        publish_control(ours, PrepareShadow(sha256=model.sha256))
+        log = ControlLog()
+        for offset, value in enumerate(read_values(ours, NAMES["control"], [0])):
+            log.take(offset, None, value)
+        publish_control(ours, log.snapshot(4, {}, 10_000))
         wait_until(lambda: reader.log.position == 5)
-        for position, sha256 in ((6, model.sha256), (7, "a" * 64)):
+        publish_control(ours, PrepareShadow(sha256=model.sha256))
+        wait_until(lambda: reader.log.position == 6)
+        for position, sha256 in ((7, model.sha256), (8, "a" * 64)):
             publish_control(ours, SetShadow(sha256=sha256))
             wait_until(lambda position=position: reader.current.version == position)  # type: ignore[misc]
         publish_control(ours, SetModel(sha256="a" * 64))
@@ -204,6 +224,7 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
         "refused",
         "prepared",
         "prepared",
+        "compacted",
         *shadows,
         "not_honoured",
         "applied",

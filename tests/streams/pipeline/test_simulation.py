@@ -8,6 +8,7 @@ import pytest
 
 from scoring import RECORDING, load_model
 from scoring.data import load
+from streams.pipeline.control_content import AuditRate
 from streams.pipeline.controls import Controls
 from streams.pipeline.scope import EVERYTHING, Scope
 from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
@@ -24,6 +25,7 @@ def answers(count: int, **more: object) -> Answers:
         ["*"] * count,
         np.zeros((count, 1), np.float32),
         np.zeros(count, np.int8),
+        np.zeros(count),
         nobody,
         nobody,
     )
@@ -31,7 +33,7 @@ def answers(count: int, **more: object) -> Answers:
 
 
 def outcome(automated: list[bool], probability: list[float]) -> Outcome:
-    return Outcome(np.array(automated), np.array(probability))
+    return Outcome(np.array(automated), np.array(automated), np.array(probability))
 
 
 def test_decisions_are_those_of_the_threshold(models: Path) -> None:
@@ -39,7 +41,9 @@ def test_decisions_are_those_of_the_threshold(models: Path) -> None:
     data, model = load([RECORDING]), load_model(models)
     nobody = np.zeros(len(data), dtype=bool)
     ids = [origin.request_id for origin in data.origins]
-    given = Answers(ids, data.policies, ["*"] * len(data), data.values, data.outcomes, nobody, nobody)
+    given = Answers(
+        ids, data.policies, ["*"] * len(data), data.values, data.outcomes, np.zeros(len(data)), nobody, nobody
+    )
     scores = model.score(data.values, data.policies)
     of_hate = np.array([policy == "hate" for policy in data.policies])
     below = scores.error_probability < np.where(of_hate, 0.6, 0.3)
@@ -61,7 +65,7 @@ def test_costs_are_those_that_the_model_expects(accounting: str, now: float, the
     before = outcome([True, False, False], [0.2, 0.4, np.nan])
     after = outcome([True, True, False], [0.2, 0.4, np.nan])
     costs = Costs(1.0, 4.0, 4.0, accounting)  # type: ignore[arg-type]
-    row, only = compare(answers(3), before, after, costs, None)
+    row, only = compare(answers(3), before, after, costs)
     assert (pytest.approx(now), pytest.approx(then)) == (row["now"]["expected_cost"], row["then"]["expected_cost"])
     assert (pytest.approx(0.2), pytest.approx(0.3)) == (row["now"]["expected_error"], row["then"]["expected_error"])
     assert (0, 1, 3) == (row["to_humans"], row["to_automation"], row["answers"])
@@ -75,7 +79,7 @@ def test_costs_are_those_that_the_model_expects(accounting: str, now: float, the
 def test_each_policy_has_its_row() -> None:
     """And all together come first; nothing is said where nothing is automated."""
     before, after = outcome([True, True], [0.1, 0.2]), outcome([True, False], [0.1, 0.2])
-    rows = list(compare(answers(2, policies=["hate", "spam"]), before, after, COSTS, None))
+    rows = list(compare(answers(2, policies=["hate", "spam"]), before, after, COSTS))
     assert ["*", "hate", "spam"] == [row["policy"] for row in rows]
     assert [1, 0, 1] == [row["to_humans"] for row in rows]
     assert rows[2]["then"]["expected_error"] is None
@@ -85,7 +89,7 @@ def test_a_mistake_costs_what_its_outcome_costs() -> None:
     """Then each outcome has a row of its own."""
     given = answers(2, outcomes=np.array([0, 1], np.int8))
     both = outcome([True, True], [0.1, 0.1])
-    rows = list(compare(given, both, both, Costs(1.0, 10.0, 4.0, "false-discovery"), None))
+    rows = list(compare(given, both, both, Costs(1.0, 10.0, 4.0, "false-discovery")))
     assert [("*", "*", 0.7), ("*", "allow", 1.0), ("*", "remove", 0.4), ("hate", "*", 0.7)] == [
         (row["policy"], row["outcome"], round(row["now"]["expected_cost"], 9)) for row in rows
     ]
@@ -95,22 +99,35 @@ def test_a_scope_has_its_row() -> None:
     """That of a tenant, among all and beside the policies."""
     before, after = outcome([True] * 3, [0.1] * 3), outcome([True, False, False], [0.1] * 3)
     given = answers(3, tenants=["*", "acme", "other"])
-    rows = list(compare(given, before, after, COSTS, None, Scope("hate", "acme")))
+    rows = list(compare(given, before, after, COSTS, Scope("hate", "acme")))
     assert [("*", "*", 2), ("hate", "acme", 1), ("hate", "*", 2)] == [
         (row["policy"], row["tenant"], row["to_humans"]) for row in rows
     ]
 
 
 def test_what_humans_found_counts_where_they_judged() -> None:
-    """Among what is automated only; with an interval where that can be had; none where they judged nothing of it."""
+    """Among what is automated only, each by the chance with which it came to them."""
     judged, wrong = np.array([True, True, True, False]), np.array([False, True, True, False])
-    given = answers(4, judged=judged, wrong=wrong)
+    given = answers(4, judged=judged, wrong=wrong, chance=np.array([0.5, 0.5, 1.0, 0.5]))
     before, after = outcome([True, True, False, True], [0.1] * 4), outcome([False, False, False, True], [0.1] * 4)
-    row, _ = compare(given, before, after, COSTS, lambda errors, count: (errors / 10, count / 10))
-    assert {"judged": 2, "errors": 1, "rate": 0.5, "low": 0.1, "high": 0.2} == row["now"]["measured_error"]
-    assert row["then"]["measured_error"] is None
-    row, _ = compare(given, before, after, COSTS, None)
-    assert (None, None) == (row["now"]["measured_error"]["low"], row["now"]["measured_error"]["high"])
+    row, _ = compare(given, before, after, COSTS)
+    measured = row["now"]["measured_error"]
+    assert (3, 2, 2, 1, 0.5) == tuple(measured[name] for name in ("of", "judged", "audits", "errors", "rate"))
+    assert ("no audits judged", None) == tuple(row["then"]["measured_error"][name] for name in ("problem", "rate"))
+
+
+def test_audits_are_what_speaks_for_the_automated(models: Path) -> None:
+    """Those that would be drawn anew are no less a part of what would be automated without them."""
+    data, model = load([RECORDING]), load_model(models)
+    nobody = np.zeros(len(data), dtype=bool)
+    ids = [origin.request_id for origin in data.origins]
+    given = Answers(
+        ids, data.policies, ["*"] * len(data), data.values, data.outcomes, np.zeros(len(data)), nobody, nobody
+    )
+    plain = simulate(given, Controls(model, {EVERYTHING: 0.3}))
+    audited = simulate(given, Controls(model, {EVERYTHING: 0.3}, {EVERYTHING: AuditRate(0.5)}))
+    assert plain.automated.tolist() == plain.unescalated.tolist() == audited.unescalated.tolist()
+    assert 0 < audited.automated.sum() < plain.automated.sum()
 
 
 def test_over_thresholds() -> None:
