@@ -18,7 +18,7 @@ Origin = Literal["settings", "set", "costs", "budget", "bound"]
 """Where a threshold comes from."""
 
 
-class Budget(msgspec.Struct, frozen=True):
+class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The share of a scope's decisions that is to go to humans, and the limits within which its threshold may move for that."""
 
     share: float
@@ -27,7 +27,7 @@ class Budget(msgspec.Struct, frozen=True):
     since: int = 0
 
 
-class Bound(msgspec.Struct, frozen=True):
+class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a threshold was certified for: at most `max_risk` wrong verdicts among the automated, with `confidence`."""
 
     max_risk: float

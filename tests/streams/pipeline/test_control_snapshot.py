@@ -12,12 +12,15 @@ from msgspec.structs import replace
 
 from streams.errors import ControlError
 from streams.pipeline import control_snapshot
-from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Shadow, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Bound, Budget, Content, Shadow, Threshold
+from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.control_messages import (
     Past,
     ResumeAutomation,
     Rollback,
+    SetModel,
+    SetShadow,
     SetThreshold,
     Snapshot,
     StopAutomation,
@@ -26,7 +29,7 @@ from streams.pipeline.control_messages import (
 )
 from streams.pipeline.control_signing import Trust, new_keys, sign
 from streams.pipeline.control_snapshot import encode_content
-from streams.pipeline.scope import EVERYTHING, Scoped
+from streams.pipeline.scope import EVERYTHING, Scope, Scoped
 from tests.streams.pipeline.test_controls_model import ANA, EVE, POLICY, VALUES
 
 Record = tuple[int, bytes, bytes | None]
@@ -326,7 +329,42 @@ def test_a_snapshot_that_makes_no_sense_is_nothing_to_begin_with(wrong: dict[str
 
 def test_what_a_later_version_says_is_not_read_as_less() -> None:
     """No part of what is in force takes a field that it does not know: a worker that is too old stays closed instead."""
-    parts = {Snapshot, Content, *(part for kind in get_type_hints(Content).values() for part in get_args(kind))}
+    inner = (Content, Threshold)
+    parts = {
+        Snapshot,
+        Content,
+        *(part for one in inner for kind in get_type_hints(one).values() for part in get_args(kind)),
+    }
     structs = [part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)]
-    assert {Snapshot, Content, Threshold, AuditRate, Shadow} <= set(structs)
+    assert {Snapshot, Content, Threshold, AuditRate, Shadow, Budget, Bound} <= set(structs)
     assert [] == [part for part in structs if not part.__struct_config__.forbid_unknown_fields]
+
+
+def test_budgets_bounds_and_shadows_are_in_it() -> None:
+    """Whoever begins there moves what a budget moves, and knows what a bound was certified on."""
+    topic = Topic()
+    topic.write_message(SetModel(sha256="a" * 64))
+    topic.write_message(SetReviewBudget(policy="hate", share=0.3, lowest=0.1, highest=0.6))
+    topic.write_message(AdjustThreshold(policy="hate", threshold=0.2, expected_version=topic.all[True].version))
+    topic.write_message(
+        SetRiskBound(
+            policy="spam",
+            tenant="acme",
+            max_risk=0.2,
+            confidence=0.95,
+            threshold=0.3,
+            labels=300,
+            automated=200,
+            errors=10,
+            labels_sha256="b" * 64,
+            sample="audits",
+            model="a" * 64,
+        )
+    )
+    topic.write_message(SetShadow(changes=(SetThreshold(policy="*", threshold=0.5),)))
+    assert topic.all[True].version == 5
+    topic.compact(trusting=True)
+    topic.write_message(AdjustThreshold(policy="hate", threshold=0.3, expected_version=5))
+    begun_there, _ = topic.read(5, trusting=True)
+    assert begun_there.content.hash == topic.all[True].content.hash
+    assert 0.3 == begun_there.content.thresholds[Scope("hate")].value
