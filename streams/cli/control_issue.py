@@ -224,7 +224,7 @@ def _check_policy(message: ControlMessage, content: Content, fleet: Fleet) -> No
     close = get_close_matches(policy, known, n=1)
     meant = f"is {close[0]!r} meant? " if close else ""
     raise ControlError(
-        f"no model of a live worker knows policy {printable(policy)!r}: {meant}{listed('They know', known)} (--yes to write it all the same)"
+        f"no model of a live worker knows policy {printable(policy)!r}: {meant}{listed('They know' if close else 'they know', known)} (--yes to write it all the same)"
     )
 
 
