@@ -39,7 +39,7 @@ class Setup:
     prefix: str
     group: str
     model: str
-    batch_size: str = "500"
+    batch_size: str = "2000"
 
     @classmethod
     def from_environment(cls) -> Self:

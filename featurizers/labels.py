@@ -80,13 +80,13 @@ def label_masses(
     for row, (start, end, base) in enumerate(bounds):
         if start == end or not located[row].spelled:
             continue
-        tokens, outcome, first, size = answers[row], located[row].outcome, start - base, end - start
-        emitted = tokens.texts(first, first + size)
+        tokens, outcome, first = answers[row], located[row].outcome, start - base
+        emitted = tokens.texts(first, end - base)
         texts = tokens.alternative_texts(first)
-        if size == 1 and emitted[0] in texts and known_labels[emitted[0]] == outcome:
+        if len(emitted) == 1 and emitted[0] in texts and known_labels[emitted[0]] == outcome:
             rows.append(row)
             own.append(texts.index(emitted[0]))
-            codes += [known_labels[text] for text in texts]
+            codes += map(known_labels.__getitem__, texts)
         else:
             before = int(table.char_offsets[base]) + located[row].outcome_span[0]
             lead = emitted[0][: max(before - int(table.char_offsets[start]), 0)]

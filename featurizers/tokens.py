@@ -9,7 +9,8 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
+from struct import unpack_from
 from typing import Any, Final
 
 from msgspec import Struct
@@ -57,17 +58,17 @@ class Tokens(Struct, gc=False):
 
     def texts(self, first: int, stop: int) -> list[str]:
         """The strings of the tokens `first` to `stop`, in the answer's own spelling."""
-        sizes = memoryview(self.sizes).cast(INT32)
-        ends = list(accumulate(sizes[first:stop], initial=sum(sizes[:first])))
-        return [self.text[begin:end] for begin, end in pairwise(ends)]
+        sizes = _head(self.sizes, stop)
+        end = sum(sizes[:first])
+        return [self.text[end : (end := end + size)] for size in sizes[first:]]
 
     def alternative_texts(self, token: int) -> list[str]:
         """The strings of one token's alternatives; none for a token whose strings were not kept."""
         if not self.first <= token < self.stop:
             return []
-        counts = memoryview(self.counts).cast(INT32)
-        start = sum(counts[self.first : token])
-        stop = start + counts[token]
+        counts = _head(self.counts, token + 1)
+        stop = sum(counts[self.first :])
+        start = stop - counts[token]
         return self.joined_alternatives.split(_SEPARATOR, stop)[start:stop]
 
     def for_label(self, label: Span) -> "Tokens":
@@ -127,6 +128,11 @@ def _overlapping(lengths: Sequence[int], label: Span) -> tuple[int, int]:
     """The tokens that overlap a character range, [first, stop)."""
     ends = list(accumulate(lengths))
     return bisect_right(ends, label[0]), bisect_left(ends, label[1]) + 1
+
+
+def _head(column: bytes, count: int) -> tuple[int, ...]:
+    """The first numbers of a column."""
+    return unpack_from(f"{count}{INT32}", column)
 
 
 def _column(numbers: list[int]) -> bytes:

@@ -193,7 +193,9 @@ class Settings:
         "ids",
         "Most decided requests that are remembered (about 130 bytes each); beyond it the oldest are forgotten early.",
     )
-    batch_size: int = _setting(500, _batch_size, "records", "Most records in one batch (and transaction).")
+    batch_size: int = _setting(
+        2000, _batch_size, "records", "Most records in one batch (and transaction), which 4 MiB fill too."
+    )
     batch_linger: float = _setting(0.01, _positive, "s", "How long a batch may wait to fill.")
     max_record_bytes: int = _setting(2 * 2**20, _count, "bytes", "Largest record produced.")
     transaction_timeout: float = _setting(

@@ -71,6 +71,9 @@ class Message:
     def __getattr__(self, name: str) -> Callable[[], Any]:
         return lambda: getattr(self._entry, name)  # key, value, headers
 
+    def __len__(self) -> int:
+        return len((self._entry and self._entry.value) or b"")
+
     def error(self) -> KafkaError | None:
         return self._error
 

@@ -21,6 +21,9 @@ ClientConfig: TypeAlias = dict[str, object]
 class Consumed(Protocol):
     """A consumed `confluent_kafka.Message`, whose own type hints call optional what such a record always has."""
 
+    def __len__(self) -> int:
+        """Bytes of its value."""
+
     def topic(self) -> str:
         """Its topic, by its name on the broker."""
 

@@ -5,6 +5,7 @@ is for the caller to let them go. A new assignment brings nothing before `read_f
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,6 +24,10 @@ log = logging.getLogger(__name__)
 
 _IDLE_WAIT = 0.1
 """Seconds to wait for the first record of a batch: how soon a stop or a timeout is noticed in silence."""
+_AT_ONCE = 200
+"""Records taken from the client in one call, between two looks at their bytes."""
+_BATCH_BYTES = 4 * 2**20
+"""Of values in a batch, after which it is full, whatever `batch_size` says: two of them, and what they write, are in memory at a time."""
 
 
 class Members(Protocol):
@@ -79,13 +84,18 @@ class GroupConsumer:
         Raises MembershipError when this client can be no member any more, TopicError or BrokerError on what else waiting does
         not mend.
         """
-        messages = consume(self._client, 1, _IDLE_WAIT)
-        more = self._settings.batch_size - len(messages)
-        if messages and more:
-            messages += consume(self._client, more, self._settings.batch_linger)
         fetched = Fetched()
-        for message in messages:
-            self._take(message, fetched)
+        room, size = self._settings.batch_size, 0
+        messages = consume(self._client, 1, _IDLE_WAIT)
+        full = time.monotonic() + self._settings.batch_linger
+        while messages:
+            for message in messages:
+                self._take(message, fetched)
+            room -= len(messages)
+            size += sum(map(len, messages))
+            if room <= 0 or size >= _BATCH_BYTES:
+                break
+            messages = consume(self._client, min(room, _AT_ONCE), max(0.0, full - time.monotonic()))
         return fetched
 
     def read_from(self, offsets: Mapping[Place, int]) -> None:

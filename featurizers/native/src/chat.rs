@@ -45,7 +45,15 @@ impl Seen {
 /// The answer in a value, or None where it is not of the shape.
 pub fn read(value: &[u8]) -> Option<Answer> {
     let mut scanner = Scanner::new(std::str::from_utf8(value).ok()?);
-    let mut answer = Answer { alternatives: Vec::with_capacity(value.len() / 12), ..Answer::default() };
+    let mut answer = Answer {
+        // As much as answers with ten alternatives a token take: growing would copy it again and again.
+        alternatives: Vec::with_capacity(value.len() / 12),
+        alternative_logprobs: Vec::with_capacity(value.len() / 7),
+        logprobs: Vec::with_capacity(value.len() / 64),
+        sizes: Vec::with_capacity(value.len() / 128),
+        counts: Vec::with_capacity(value.len() / 128),
+        ..Answer::default()
+    };
     let (mut seen, mut provider) = (Seen::default(), None);
     scanner.object([], |scanner, key| match key {
         b"body" => {

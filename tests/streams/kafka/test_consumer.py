@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, TIMESTAMP_LOG_APPEND_TIME, KafkaError, TopicPartition
 
 from streams.errors import BrokerError, TopicError
-from streams.kafka.consumer import Fetched, GroupConsumer
+from streams.kafka.consumer import _AT_ONCE, Fetched, GroupConsumer
 from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.settings import Settings
 
@@ -17,9 +17,14 @@ class Message:
     """A record, or an event when it has an error."""
 
     def __init__(
-        self, error: KafkaError | None = None, *, kind: int = TIMESTAMP_CREATE_TIME, unreadable: bool = False
+        self,
+        error: KafkaError | None = None,
+        *,
+        kind: int = TIMESTAMP_CREATE_TIME,
+        unreadable: bool = False,
+        value: bytes = b"value",
     ) -> None:
-        self._error, self._kind, self._unreadable = error, kind, unreadable
+        self._error, self._kind, self._unreadable, self._value = error, kind, unreadable, value
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -40,7 +45,10 @@ class Message:
         return b"key"
 
     def value(self) -> bytes:
-        return b"value"
+        return self._value
+
+    def __len__(self) -> int:
+        return len(self._value)
 
     def headers(self) -> list[tuple[str, bytes]]:
         if self._unreadable:
@@ -124,6 +132,16 @@ def test_a_record_knows_whose_clock_stamped_it() -> None:
         by_producer.appended,
     )
     assert by_broker.appended
+
+
+def test_a_batch_is_full_at_its_records_or_at_its_bytes() -> None:
+    """However large records are, two batches of them fit into memory. What is left comes with the next."""
+    small, _, _ = consumer(*[Message()] * 5000)
+    assert [Settings().batch_size] * 2 == [len(small.fetch().records) for _ in range(2)]
+    large, _, _ = consumer(*[Message(value=bytes(10_000))] * 1000)
+    found = [len(large.fetch().records) for _ in range(3)]
+    assert 1000 == sum(found)
+    assert 420 <= max(found) < 420 + _AT_ONCE, "4 MiB, and what came with the last of them"
 
 
 def test_headers_that_the_client_cannot_give_end_no_worker() -> None:
