@@ -4,12 +4,14 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from control_check import Answer, Facts, Model
+from control_check import UNREADABLE, Answer, Facts, Model
+from control_messages import ALL
 
 from featurizers import PRESETS, decode, featurize
 from scoring import RECORDING, ErrorModel, cost_threshold, load_model
@@ -21,6 +23,25 @@ from streams.settings import Settings
 
 _DEFAULTS = Settings()
 _NOBODYS = "0" * 64
+TENANTS = ("acme", "globex")
+_ABSENT = object()
+_GIVEN: Sequence[object] = (_ABSENT, *TENANTS, _ABSENT, TENANTS[0], None, 7, ALL, "", "x" * 256)
+"""What stands in requests' `tenant`, in turn. None, as `*`, is as if it was not there; what is no text of 1 to 255 characters may be anyone."""
+
+
+def with_tenants(parts: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Records without the beginning that names the id, their requests with tenants."""
+    return [
+        (b'"tenant":' + json.dumps(given).encode() + b"," + request if given is not _ABSENT else request, response)
+        for (request, response), given in zip(parts, cycle(_GIVEN), strict=False)
+    ]
+
+
+def _tenant(request: dict[str, Any]) -> str:
+    given = request.get("tenant")
+    if given is None:
+        return ALL
+    return given if isinstance(given, str) and 0 < len(given) < 256 else UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -81,7 +102,8 @@ def facts(loaded: Mapping[str, ErrorModel], own: str) -> Facts:
 
 def answers(parts: Sequence[tuple[bytes, bytes]], loaded: Mapping[str, ErrorModel]) -> list[Answer]:
     """What each model says of each recorded answer; `parts` are its request and response without the id."""
-    policies = [json.loads(b"{" + request)["policy"] for request, _ in parts]
+    requests = [json.loads(b"{" + request) for request, _ in parts]
+    policies = [request["policy"] for request in requests]
     vectors = featurize([decode(b"{" + response) for _, response in parts], PRESETS["lpp"])
     scores: dict[str, list[float | None]] = {}
     for name, model in loaded.items():
@@ -90,6 +112,8 @@ def answers(parts: Sequence[tuple[bytes, bytes]], loaded: Mapping[str, ErrorMode
         known = scored.supported & ~np.isnan(rounded)
         scores[name] = [float(value) if there else None for value, there in zip(rounded, known, strict=True)]
     return [
-        Answer(policy, int(outcome), {name: column[row] for name, column in scores.items()})
-        for row, (policy, outcome) in enumerate(zip(policies, vectors.outcomes, strict=True))
+        Answer(
+            request["policy"], int(outcome), {name: column[row] for name, column in scores.items()}, _tenant(request)
+        )
+        for row, (request, outcome) in enumerate(zip(requests, vectors.outcomes, strict=True))
     ]

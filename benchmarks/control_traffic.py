@@ -1,9 +1,8 @@
 """An operator who issues control messages of every kind under load, and those who read what came of them."""
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from random import Random
@@ -11,130 +10,34 @@ from typing import Any, NamedTuple
 
 import msgspec
 from confluent_kafka import OFFSET_END, Consumer, Message, Producer, TopicPartition
-from control_check import ALL, Decided, Fold
+from control_check import Decided
+from control_fold import Fold, Keys
+from control_messages import parse
 from control_models import Models
+from control_script import Letter, Script, Signer, letter, plain
 from track import DECISIONS, Track
 
 from streams.errors import StreamError
 
-_POLICIES = ("hate", "harassment", "self-harm", "sexual", "violence")
-_PAST = "2020-01-01T00:00:00Z"
+SIGNATURE = "secondlook.signature"
 _TIMEOUT = 30.0
-_Make = Callable[[], bytes]
-
-
-class Script:
-    """What the operator does, kind by kind: each is one message, or two where the second must take the first back.
-
-    A message is put together when it is asked for, from the log as it stands then.
-    """
-
-    def __init__(self, models: Models, fold: Fold, chance: Random) -> None:
-        self._models, self._fold, self._chance = models, fold, chance
-
-    def messages(self) -> Iterator[bytes]:
-        """Messages without end, all kinds equally often, in an order by chance."""
-        kinds = [*self._changes(), *self._closed(), *self._refused()]
-        while True:
-            for kind in self._chance.sample(kinds, len(kinds)):
-                for message in kind:
-                    yield message()
-
-    def _changes(self) -> list[list[_Make]]:
-        """Those that change what is in force, or only ask for something."""
-        chance, models, fold = self._chance, self._models, self._fold
-        good = (models.own, models.other)
-
-        def stop() -> bytes:
-            self._stopped = self._policy()
-            return _json("stop_automation", policy=self._stopped, reason="trial")
-
-        def rollback() -> bytes:
-            versions = [version for version, state in fold.states.items() if state.model in (None, *good)]
-            return _json("rollback", to_version=chance.choice(versions[-50:]))
-
-        return [
-            [lambda: _json("set_threshold", policy=self._policy(), threshold=round(chance.uniform(0.05, 0.6), 4))],
-            [lambda: self._costs(self._policy())],
-            [lambda: _json("set_audit_rate", policy=self._policy(), rate=round(chance.uniform(0, 0.5), 3))],
-            [lambda: _json("set_audit_rate", policy=ALL, rate=0.1, expected_version=fold.version, issued_by="trial")],
-            [stop, lambda: _json("resume_automation", policy=self._stopped)],
-            [lambda: _json("set_model", sha256=chance.choice(good), keep_thresholds=True)],
-            [lambda: _json("set_model", sha256=chance.choice(good)), lambda: self._costs(ALL)],
-            [rollback],
-            [lambda: _json("prepare_model", sha256=chance.choice((*good, models.uncalibrated)), keep_thresholds=True)],
-        ]
-
-    def _closed(self) -> list[list[_Make]]:
-        """Models that workers cannot honour, each taken back by a rollback."""
-        models, fold = self._models, self._fold
-
-        def swap(*names: str) -> _Make:
-            def message() -> bytes:
-                self._before = fold.version
-                return _json("set_model", sha256=self._chance.choice(names), keep_thresholds=True)
-
-            return message
-
-        def back() -> bytes:
-            return _json("rollback", to_version=self._before)
-
-        return [
-            [swap(models.missing), back],
-            [swap(models.wrong_schema, models.corrupt), back],
-            [swap(models.uncalibrated), back],
-        ]
-
-    def _refused(self) -> list[list[_Make]]:
-        """Those that must change nothing; most of them would open automation wide."""
-        models, fold = self._models, self._fold
-
-        def wide(**more: Any) -> bytes:
-            return _json("set_threshold", policy=ALL, threshold=1.0, **more)
-
-        malformed = (
-            b"",
-            b"no JSON",
-            b"[]",
-            _json("set_threshold", policy=ALL, threshold=1.5),
-            _json("set_threshold", policy=ALL, treshold=1.0),
-            _json("set_model", sha256="current"),
-            _json("stop_everything"),
-            _json("set_costs", policy=ALL, accounting="review-charged", review=2.0, mistake=1.0),
-        )
-        return [
-            [lambda: wide(expected_version=max(0, fold.version - 1))],
-            [lambda: wide(version=1)],
-            [lambda: wide(expires_at=_PAST)],
-            [lambda: wide(model=models.newcomer)],
-            [lambda: _json("resume_automation", policy="nobody-stopped-this")],
-            [lambda: _json("rollback", to_version=fold.version + 1_000_000)],
-            [lambda: self._chance.choice(malformed)],
-        ]
-
-    def _policy(self) -> str:
-        return ALL if self._chance.random() < 0.4 else self._chance.choice(_POLICIES)
-
-    def _costs(self, policy: str) -> bytes:
-        accounting = self._chance.choice(("false-discovery", "review-charged"))
-        review = round(self._chance.uniform(0.05, 0.6), 3)
-        return _json("set_costs", policy=policy, accounting=accounting, review=review, mistake=1.0)
-
-
-def _json(kind: str, **fields: Any) -> bytes:
-    return json.dumps({"type": kind, **fields}).encode()
 
 
 class Operator:
-    """Writes control messages, one at a time, and folds what it has written."""
+    """Writes control messages, one at a time, signed if there is a `signer`, and folds what it has written.
 
-    def __init__(self, track: Track, models: Models, seed: int) -> None:
-        self.fold = Fold()
-        self._models, self._topic = models, track.names["control"]
+    `trusted` are the public keys of others: what those write it learns only from `read_log`.
+    """
+
+    def __init__(
+        self, track: Track, models: Models, seed: int, signer: Signer | None = None, trusted: Sequence[bytes] = ()
+    ) -> None:
+        self.fold = Fold(None if signer is None else signer.keys(*trusted))
+        self._models, self._topic, self._signer = models, track.names["control"], signer
         self._producer = Producer({"bootstrap.servers": track.broker, "linger.ms": 0})
-        self._endless = Script(models, self.fold, Random(seed)).messages()
+        self._endless = Script(models, self.fold, Random(seed), signed=signer is not None).messages()
 
-    def say(self, value: bytes) -> int:
+    def say(self, one: Letter) -> int:
         """Write a message; its offset."""
         stored: list[tuple[int, int]] = []
 
@@ -142,28 +45,27 @@ class Operator:
             if error is None:
                 stored.append((message.offset(), message.timestamp()[1]))
 
-        self._producer.produce(self._topic, value, on_delivery=on_delivery)
+        value, signature = (one.value, None) if self._signer is None else self._signer.sign(one)
+        headers = [] if signature is None else [(SIGNATURE, signature)]
+        self._producer.produce(self._topic, value, headers=headers, on_delivery=on_delivery)
         if self._producer.flush(_TIMEOUT) or not stored:
             raise StreamError("a control message could not be written")
         offset, stamp = stored[0]
-        self.fold.take(offset, stamp, value)
+        self.fold.take(offset, stamp, value, signature)
         return offset
 
     def message(self, kind: str, **fields: Any) -> int:
         """Write a message of a kind; its offset."""
-        return self.say(_json(kind, **fields))
+        return self.say(letter(kind, **fields))
 
     def some(self) -> None:
         """Write the next one of those of every kind."""
         self.say(next(self._endless))
 
     def plain(self) -> None:
-        """Put in force what the settings give: their model and costs, nothing audited, nothing stopped."""
-        self.message("set_model", sha256=self._models.own)
-        self.message("set_costs", policy=ALL, accounting="false-discovery", review=0.64, mistake=1.0)
-        self.message("set_audit_rate", policy=ALL, rate=0.0)
-        for policy in self.fold.state.stops:
-            self.message("resume_automation", policy=policy)
+        """Put in force what the settings give."""
+        for one in plain(self.fold.state, self._models.own):
+            self.say(one)
 
     @contextmanager
     def busy(self, pause: float) -> Iterator[list[int]]:
@@ -248,15 +150,20 @@ class Log(NamedTuple):
 
     fold: Fold
     stamps: dict[int, int]
+    moves: list[dict[str, Any]]
+    """Of thresholds, that the workers made for a budget."""
 
 
-def read_log(track: Track) -> Log:
-    """Read the control topic from its beginning, and fold it."""
-    log = Log(Fold(), {})
+def read_log(track: Track, keys: Keys | None = None) -> Log:
+    """Read the control topic from its beginning, and fold it; with `keys`, only what they have signed counts."""
+    log = Log(Fold(keys), {}, [])
     for message in track.committed(("control",)):
-        stamp = message.timestamp()[1]
+        stamp, value = message.timestamp()[1], message.value()
         log.stamps[message.offset()] = stamp
-        log.fold.take(message.offset(), stamp, message.value())
+        if log.fold.take(message.offset(), stamp, value, dict(message.headers() or ()).get(SIGNATURE)):
+            found = parse(value)
+            if found["type"] == "adjust_threshold" and found.get("issued_by"):
+                log.moves.append(found)
     return log
 
 

@@ -2,11 +2,14 @@
 
     python benchmarks/controls.py [--quick] [--messages N] [--rate PAIRS_PER_S] [--rounds N] [--seed N] [--json PATH]
 
-Control messages of every kind, good, bad and impossible, while requests and answers come by the clock; then stops, swaps by
-`secondlook control`, and a model that one worker lacks. Each decision is judged by a checker of its own (`control_check.py`).
+Signed control messages of every kind, good, bad, impossible and forged, while requests and answers of several tenants come by the clock;
+then a review budget that the workers hold, stops, swaps by `secondlook control`, and a model that one worker lacks. Each decision is judged
+by a checker of its own (`control_check.py`, `control_fold.py`).
 Times are differences of the broker's stamps, the workers' `decided_at` and this process's clock: all of one machine.
 """
 
+import base64
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,8 +40,9 @@ from control_figures import (
     spread_ms,
     under_the_old,
 )
-from control_models import Models, answers, facts, furnish, usable
-from control_traffic import Operator, Watcher, read_log, read_statuses
+from control_models import Models, answers, facts, furnish, usable, with_tenants
+from control_script import Signer
+from control_traffic import Log, Operator, Watcher, read_log, read_statuses
 from course import Course, Figures, conclude, options
 from on_kafka import contender
 from pacing import Sender, parts
@@ -56,6 +60,7 @@ _LIMITS = {
     "decisions_wrong": 0,
     "decisions_missing": 0,
     "decisions_repeated": 0,
+    "budget_moves_outside": 0,
     "versions_that_went_back": 0,
     "dead_letters": 0,
     "workers_that_refused_otherwise": 0,
@@ -67,7 +72,9 @@ _LIMITS = {
 }
 _LONGEST = 900.0
 _SETTLE = 3.0
-_PATIENCE = 60.0
+_PATIENCE = 180.0
+BUDGET = {"share": 0.5, "lowest": 0.05, "highest": 0.95}
+FORGED = {"not signed", "bad signature", "not dated", "replayed"}
 _PACE = 0.5
 """Seconds by which decisions may be behind what was sent."""
 
@@ -80,13 +87,18 @@ class Trial:
         self.models = furnish(current, list(self.directories.values()))
         self._course = Course(broker, folder, "controls")
         self.track = self._course.track
-        self.operator = Operator(self.track, self.models, seed)
+        self.keys = KeyFiles(folder, self.track.names["control"])
+        self.operator = Operator(self.track, self.models, seed, self.keys.operator, [self.keys.workers])
         self.notes = Notes()
         self.ports: dict[str, int] = {}
         self._rate = rate
-        self._parts = parts()
-        self._sender = Sender(self.track, self._parts)
+        self.parts = with_tenants(parts())
+        self._sender = Sender(self.track, self.parts)
         self.late = 0.0
+
+    def log(self) -> Log:
+        """The control log as it stands."""
+        return read_log(self.track, self.keys.operator.keys(self.keys.workers))
 
     @contextmanager
     def under_load(self) -> Iterator[Watcher]:
@@ -94,7 +106,7 @@ class Trial:
         with ExitStack() as running:
             workers = {}
             for name in WORKERS:
-                settings = {"model": self.directories[name], "response_timeout": 3600}
+                settings = {"model": self.directories[name], "response_timeout": 3600, **self.keys.settings}
                 workers[name], self.ports[name] = running.enter_context(self._course.running(name, **settings))
             for name, worker in workers.items():
                 wait(
@@ -149,7 +161,12 @@ class Trial:
         """Run `secondlook` in a process of its own; its exit code and what it said."""
         where = ["--broker", self.track.broker, "--topic-prefix", self.track.prefix]
         done = subprocess.run(
-            [sys.executable, "-m", "streams", *words, *where], capture_output=True, text=True, check=False, timeout=120
+            [sys.executable, "-m", "streams", *words, *where],
+            env={**os.environ, **self.keys.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
         )
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
@@ -164,6 +181,13 @@ class Trial:
         self.notes.mix = began, time.time() * 1000
         self.operator.plain()
         time.sleep(1)
+
+    def budget(self) -> None:
+        """Have the workers hold a review budget, until one of them has moved its threshold twice."""
+        began = len(self.log().moves)
+        self.operator.message("set_review_budget", policy="*", **BUDGET)
+        wait(lambda: len(self.log().moves) >= began + 2, "no worker moved the threshold of a review budget", pause=2)
+        self.operator.plain()
 
     def stop(self, times: int) -> None:
         """Stop everything and resume, again and again."""
@@ -197,7 +221,7 @@ class Trial:
 
     def _in_force(self) -> tuple[Any, ...]:
         """Version and model by the log, and by each worker's page."""
-        state = read_log(self.track).fold
+        state = self.log().fold
         return (
             state.version,
             state.state,
@@ -210,7 +234,7 @@ class Trial:
         code, said = self._set_model(self.models.newcomer, "--force", "--yes", "--wait", "5")
         expect(code == 3, f"a worker lacks the model, but set-model --force ended with {code}: {said}")
         print(f"newcomer: exit code {code}, {said}", file=sys.stderr)
-        self.notes.newcomer, self.notes.newcomer_version = self.models.newcomer, read_log(self.track).fold.version
+        self.notes.newcomer, self.notes.newcomer_version = self.models.newcomer, self.log().fold.version
         time.sleep(_SETTLE)
         for name, due in zip(WORKERS, (200, 503), strict=True):
             status, page = self.ready(name)
@@ -225,13 +249,33 @@ class Trial:
         expect(code == 0, f"control wait: {code}, {said}")
 
 
-def wait(there: Callable[[], bool], what: str, running: WorkerProcess | None = None) -> None:
+class KeyFiles:
+    """The keys of a trial in files: an operator's and the workers', both trusted."""
+
+    def __init__(self, folder: Path, topic: str) -> None:
+        private = {name: os.urandom(32) for name in ("operator", "workers")}
+        signers = {name: Signer(topic, key) for name, key in private.items()}
+        self.operator, self.workers = signers["operator"], signers["workers"].public
+        for name, key in private.items():
+            (folder / f"{name}.key").write_bytes(base64.b64encode(key))
+        trusted = folder / "trusted.keys"
+        trusted.write_text(
+            "".join(f"{base64.b64encode(one.public).decode()} {name}\n" for name, one in signers.items())
+        )
+        self.settings = {"control_keys": trusted, "control_sign_with": folder / "workers.key"}
+        self.environment = {
+            "SECONDLOOK_CONTROL_KEYS": str(trusted),
+            "SECONDLOOK_SIGN_WITH": str(folder / "operator.key"),
+        }
+
+
+def wait(there: Callable[[], bool], what: str, running: WorkerProcess | None = None, *, pause: float = 0.1) -> None:
     """Wait until it is so. Raises StreamError with `what` when it takes too long, or when the worker ends."""
     deadline = time.monotonic() + _PATIENCE
     while not there():
         if time.monotonic() > deadline or (running is not None and running.exit_code is not None):
             raise StreamError(f"{what}: {'' if running is None else running.last_words()}")
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 def expect(holds: bool, otherwise: str) -> None:
@@ -242,10 +286,10 @@ def expect(holds: bool, otherwise: str) -> None:
 
 def figures_of(trial: Trial, watcher: Watcher) -> Figures:
     """All figures of a trial that has ended, and what is wrong, on stderr."""
-    log, said, seen, notes = read_log(trial.track), read_statuses(trial.track), watcher.seen, trial.notes
+    log, said, seen, notes = trial.log(), read_statuses(trial.track), watcher.seen, trial.notes
     loaded = usable(trial.directories[WORKERS[0]], trial.models)
     known = facts(loaded, trial.models.own)
-    wrong = list(mistakes(seen, answers(parts(), loaded), log, known, notes))
+    wrong = list(mistakes(seen, answers(trial.parts, loaded), log, known, notes))
     for line in wrong[:10]:
         print(f"WRONG  {line}", file=sys.stderr)
     reached = rate(seen, *notes.mix)
@@ -261,6 +305,11 @@ def figures_of(trial: Trial, watcher: Watcher) -> Figures:
         "dead_letters": sum(1 for _ in trial.track.committed(("dead_letter",))),
         "control_messages": len(log.stamps),
         "control_messages_refused": len(log.fold.refused),
+        "refused_for_their_signature": sum(why in FORGED for why in log.fold.refused.values()),
+        "decisions_with_a_shadow": sum(one.decided.shadow is not None for one in seen),
+        "decisions_of_a_tenant": sum(one.decided.tenant is not None for one in seen),
+        "budget_moves": len(log.moves),
+        "budget_moves_outside": sum(not BUDGET["lowest"] <= one["threshold"] <= BUDGET["highest"] for one in log.moves),
         **disagreements(log, said),
         "records_per_s": round(reached),
         "records_per_s_short_of_5000": max(0, round(5000 - reached)),
@@ -335,6 +384,8 @@ def measure(broker: str, folder: Path, given: Any) -> Figures:
     trial = Trial(broker, folder, given.model, rate=given.rate, seed=given.seed)
     with trial.under_load() as watcher:
         trial.mix(given.messages or (100 if quick else 1000), given.pause)
+        if not quick:
+            trial.budget()
         trial.stop(3 if quick else 10)
         trial.swap()
         trial.lack()

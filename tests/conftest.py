@@ -4,6 +4,7 @@ import fcntl
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,3 +78,34 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scripts' folder on the path, as when one of them is run."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    for name in (
+        "job",
+        "track",
+        "contenders",
+        "run",
+        "figures",
+        "in_process",
+        "on_kafka",
+        "scaling",
+        "pacing",
+        "latency",
+        "course",
+        "restart",
+        "memory",
+        "backlog",
+        "control_messages",
+        "control_fold",
+        "control_check",
+        "control_models",
+        "control_script",
+        "control_traffic",
+        "control_figures",
+        "controls",
+    ):
+        monkeypatch.delitem(sys.modules, name, raising=False)
