@@ -102,23 +102,23 @@ class Script:
         """Thresholds, costs, audit rates, budgets, bounds and shadows."""
         fold, share = self._fold, self._share
 
-        def moved() -> Letter:
-            return letter(
-                "adjust_threshold", **self._budgeted, threshold=share(0.2, 0.4), expected_version=fold.version
-            )
+        def moved(least: float, most: float) -> Letter:
+            threshold = share(least, most)
+            return letter("adjust_threshold", **self._budgeted, threshold=threshold, expected_version=fold.version)
 
-        def audits(**more: Any) -> Letter:
-            return letter("set_audit_rate", **self._scope(), rate=share(0.2, 0.5), **more)
+        def audits(least: float = 0.0, **more: Any) -> Letter:
+            return letter("set_audit_rate", **self._scope(), rate=share(least, 0.5), **more)
 
         return [
             [lambda: self._threshold(**self._scope())],
             [lambda: self._costs(**self._scope())],
             [lambda: self._costs_by_outcome(**self._scope(outcome=False))],
             [audits],
-            [lambda: audits(floor=share(0, 0.2))],
+            [lambda: audits(0.2, floor=share(0, 0.2))],
             [lambda: letter("set_audit_rate", policy=ALL, rate=0.1, expected_version=fold.version, issued_by="trial")],
             [self._budget],
-            [self._budget, moved],
+            [self._budget, lambda: moved(0.2, 0.4)],
+            [self._budget, lambda: moved(0.51, 1)],
             [self._bound],
             [self._shadow],
             [self._shadow, lambda: letter("clear_shadow")],
@@ -225,7 +225,8 @@ class Script:
         return scope
 
     def _threshold(self, **scope: str) -> Letter:
-        return letter("set_threshold", **scope, threshold=self._share(0.05, 0.6))
+        made_for = {"model": self._fold.state.model or self._models.own} if self._chance.random() < 0.3 else {}
+        return letter("set_threshold", **scope, threshold=self._share(0.05, 0.6), **made_for)
 
     def _costs(self, **scope: str) -> Letter:
         accounting = self._chance.choice(("false-discovery", "review-charged"))
