@@ -41,6 +41,11 @@ def command(settings: Settings, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "streams", "control", "show", "--watch", "--broker", settings.broker, *arguments]
 
 
+def heed_interrupts() -> None:
+    """Who runs the tests in the background has them ignored, and passes that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A terminal of so many lines, with the command on it."""
 
@@ -49,7 +54,12 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, 100, 0, 0))
         environment = {name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS", "CI")}
         self.process = subprocess.Popen(
-            command(settings), stdin=slave, stdout=slave, stderr=slave, env={**environment, "TERM": "xterm"}
+            command(settings),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**environment, "TERM": "xterm"},
+            preexec_fn=heed_interrupts,  # noqa: PLW1509 - a signal is set, and nothing else
         )
         os.close(slave)
         self.text = ""
@@ -111,7 +121,8 @@ def test_a_small_screen_shows_the_workers_and_says_what_it_leaves_out(settings: 
 
 def test_a_program_gets_a_line_at_each_change(settings: Settings) -> None:
     """And none between: the second line is the next change, however long nothing happened."""
-    with subprocess.Popen(command(settings, "--json"), stdout=subprocess.PIPE, text=True) as process:
+    program = command(settings, "--json")
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts) as process:  # noqa: PLW1509 - likewise
         assert process.stdout is not None
         assert 0 == json.loads(process.stdout.readline())["version"]
         time.sleep(2.5)
