@@ -73,7 +73,7 @@ _LIMITS = {
 _LONGEST = 900.0
 _SETTLE = 3.0
 _PATIENCE = 180.0
-BUDGET = {"share": 0.5, "lowest": 0.05, "highest": 0.95}
+BUDGET = {"share": 0.8, "lowest": 0.02, "highest": 0.95}
 FORGED = {"not signed", "bad signature", "not dated", "replayed"}
 _PACE = 0.5
 """Seconds by which decisions may be behind what was sent."""
