@@ -281,7 +281,7 @@ class Past(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     offset: Annotated[int, msgspec.Meta(ge=0, le=MOST_EXACT)]
     message: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
-    timestamp: int | None = None
+    timestamp: Annotated[int, msgspec.Meta(ge=-MOST_EXACT, le=MOST_EXACT)] | None = None
     signed_by: str | None = None
 
 
