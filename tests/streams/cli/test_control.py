@@ -175,12 +175,14 @@ def test_what_others_wrote_cannot_drive_the_terminal(broker: EmbeddedBroker) -> 
         "reason": "\u202ereversed",
         "issued_by": "\x07",
     }
-    for value in (orjson.dumps(evil), b"\xff\x00", None):
+    snapshot = b'{"type":"snapshot","position":7,"base":0,"content":{"a":1e999},"counted":0,"issued":{},"messages":[]}'
+    for value in (orjson.dumps(evil), snapshot, b"\xff\x00", None):
         producer.produce(TOPICS["control"].name, value)
     producer.flush(5)
     for command in ("show", "history"):
-        output = control(broker, command).output
-        assert output
+        result = control(broker, command)
+        output = result.output
+        assert (0, True) == (result.exit_code, bool(output))
         assert {"\x1b", "\x07", "\u202e"}.isdisjoint(output)
     assert "refused" in control(broker, "history").output
 
