@@ -82,7 +82,7 @@ def set_threshold(value: float, **options: Any) -> None:
     settings = settings_from(options)
     with Fleet(settings) as fleet:
         history = read_history(settings)
-        model = None if history.log.content.model else model_of_workers(fleet)
+        model = history.log.content.model or model_of_workers(fleet)
         issue(SetThreshold(threshold=value, **scope, model=model), asked, settings, fleet, history)
 
 

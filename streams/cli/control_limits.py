@@ -31,7 +31,7 @@ def set_review_budget(share: float, lowest: float, highest: float, **options: An
     settings = settings_from(options)
     with Fleet(settings) as fleet:
         history = read_history(settings)
-        model = None if history.log.content.model else model_of_workers(fleet)
+        model = history.log.content.model or model_of_workers(fleet)
         message = SetReviewBudget(share=share, lowest=lowest, highest=highest, **scope, model=model)
         issue(message, asked, settings, fleet, history)
 

@@ -187,8 +187,11 @@ def _origin(history: History, version: int) -> dict[str, Any]:
 
 def _record(one: Taken) -> dict[str, Any]:
     """One message as the history tells it."""
-    said: Mapping[str, Any] = {} if one.message is None else orjson.loads(encode_control(one.message))
-    if isinstance(one.message, Snapshot):
+    message = one.message
+    if isinstance(message, Snapshot):  # what it holds may be anything where it was refused
+        message = msgspec.structs.replace(message, content=msgspec.Raw(b"{}"), issued={}, messages=[])
+    said: Mapping[str, Any] = {} if message is None else orjson.loads(encode_control(message))
+    if isinstance(message, Snapshot):
         said = {name: value for name, value in said.items() if name in _FOR_THE_RECORD or name == "base"}
     return {
         "version": one.version,

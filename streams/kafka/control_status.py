@@ -6,7 +6,7 @@ The record's key is the worker's name, so that compaction leaves the last word o
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final, Self
+from typing import Annotated, Final, Self, TypeAlias
 
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from streams.kafka.clients import base_config
 from streams.kafka.clock import BrokerClock
 from streams.pipeline.budget import Finding
+from streams.pipeline.control_fields import MOST_EXACT
 from streams.pipeline.scope import Scope
 from streams.settings import Settings
 
@@ -25,6 +26,7 @@ MOST_MODELS: Final = 50
 MOST_POLICIES: Final = 1_000
 MOST_BUDGETS: Final = 100
 _LONGEST_TEXT = 500
+_Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-1, le=MOST_EXACT)]
 _RENEWED_AFTER = 30.0
 """Seconds without a word being stored, after which another client tries."""
 
@@ -32,7 +34,7 @@ _RENEWED_AFTER = 30.0
 class Prepared(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of the `prepare_model` at an offset: the worker is ready for it, or why it could not honour the model."""
 
-    offset: int
+    offset: _Whole
     sha256: str
     problem: str | None = None
 
@@ -52,7 +54,7 @@ class BudgetStatus(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: str
     state: str
     wanted: float
-    decisions: int
+    decisions: _Whole
     share: float | None = None
     measured: float | None = None
 
@@ -69,13 +71,13 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     event: str
     at: str
     group: str = ""
-    control_version: int
-    position: int = -1
+    control_version: _Whole
+    position: _Whole = -1
     hash: str = ""
     settings_hash: str = ""
     honoured: bool | None = None
     problem: str | None = None
-    offset: int | None = None
+    offset: _Whole | None = None
     error: str | None = None
     model: str | None = None
     settings_model: str = ""
@@ -85,7 +87,7 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     shadow: ShadowStatus | None = None
     policies: Sequence[str] = ()
     budgets: Sequence[BudgetStatus] = ()
-    snapshot: int = -1
+    snapshot: _Whole = -1
     """The offset of the last snapshot in the control log that it agrees with; -1: none yet."""
 
     @property

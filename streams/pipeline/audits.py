@@ -6,8 +6,9 @@ thresholds then in force.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final
 
 import msgspec
@@ -180,32 +181,36 @@ def _uniform(request_id: str) -> float:
 
 def _relevant(content: Content, scope: Scope) -> dict[Scope, tuple[float, float]]:
     """The audit rates that bear on a scope, and their floors."""
-    return {
-        one: (rate.rate, rate.floor)
-        for one, rate in content.audit_rates.items()
-        if scope.covers(one) or one.covers(scope)
-    }
+    return {one: (rate.rate, rate.floor) for one, rate in content.audit_rates.items() if scope.overlaps(one)}
+
+
+def _parts(scope: Scope, settings: Iterable[Scope]) -> Iterator[Scope]:
+    """The parts of a scope that may each have a setting of their own; `*` stands for whatever else there is."""
+    bearing = [one for one in settings if scope.overlaps(one)]
+    policies = {one.policy for one in bearing} | {EVERY} if scope.policy == EVERY else {scope.policy}
+    tenants = {one.tenant for one in bearing} | {EVERY} if scope.tenant == EVERY else {scope.tenant}
+    outcomes = OUTCOMES if scope.outcome == EVERY else (scope.outcome,)
+    return (Scope(*part) for part in product(sorted(policies), sorted(tenants), outcomes))
 
 
 def _rates(content: Content, scope: Scope) -> dict[Scope, float]:
-    """The audit rate of each part of a scope that may have one of its own; `*` stands for whatever else there is."""
-    within = [one for one in content.audit_rates if scope.covers(one)]
-    policies = {one.policy for one in within} | {scope.policy}
-    tenants = {one.tenant for one in within} | {scope.tenant}
-    outcomes = OUTCOMES if scope.outcome == EVERY else (scope.outcome,)
+    """The audit rate of each part of a scope."""
     controls = Controls(None, {}, content.audit_rates)
     return {
-        Scope(policy, tenant, outcome): controls.ruling(policy, tenant, OUTCOMES.index(outcome)).audit_rate
-        for policy in policies
-        for tenant in tenants
-        for outcome in outcomes
+        part: controls.ruling(part.policy, part.tenant, OUTCOMES.index(part.outcome)).audit_rate
+        for part in _parts(scope, content.audit_rates)
     }
 
 
 def _lowest(content: Content, scope: Scope) -> float | None:
-    """The lowest threshold of any part of a scope: 0 where a part has none, None where only the workers' settings give it."""
-    general = next((one for one in by_specificity(*scope) if one in content.thresholds), None)
-    if general is None:
+    """The lowest threshold of any part of a scope: 0 where a part has none or is stopped, None where only the workers' settings give it."""
+    if any(stop.overlaps(scope) and not stop.covers(scope) for stop in content.stops):
         return 0.0
-    known = [one.value for scope_of, one in content.thresholds.items() if scope_of == general or scope.covers(scope_of)]
-    return min((value for value in known if value is not None), default=None)
+    known: list[float] = []
+    for part in _parts(scope, content.thresholds):
+        one = next((content.thresholds[wider] for wider in by_specificity(*part) if wider in content.thresholds), None)
+        if one is None:
+            return 0.0
+        if one.value is not None:
+            known.append(one.value)
+    return min(known, default=None)

@@ -116,8 +116,9 @@ class SetAuditRate(ScopedMessage, tag="set_audit_rate"):
 class SetModel(Message, tag="set_model"):
     """Score every policy with another model of the model directory, named by its sha256.
 
-    Thresholds that were not made for it go: everything goes to humans until it has thresholds of its own. So does a shadow of
-    this very model, and one of the model that was in force until now.
+    Thresholds that were not made for it go: everything goes to humans until it has thresholds of its own. Where a wider threshold that
+    was made for it would count in their place, theirs is 0. A shadow of this very model goes too, and one of the model that was in force
+    until now.
     """
 
     sha256: Annotated[
@@ -141,6 +142,12 @@ class SetModel(Message, tag="set_model"):
                 scope: _kept(one, self.sha256, version)
                 for scope, one in content.thresholds.items()
                 if scope not in made_for_it
+            }
+        else:  # what is taken away must not fall to a wider threshold that stays
+            made_for_it |= {
+                scope: Threshold(0.0, "set", self.sha256, since=version)
+                for scope in content.thresholds
+                if scope not in made_for_it and any(scope.weighs_more_than(one) for one in made_for_it)
             }
         shadow = content.shadow
         if shadow and self.sha256 != content.model and shadow.model in (None, content.model, self.sha256):
@@ -274,7 +281,7 @@ class Past(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
     offset: Annotated[int, msgspec.Meta(ge=0, le=MOST_EXACT)]
     message: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
-    timestamp: int | None = None
+    timestamp: Annotated[int, msgspec.Meta(ge=-MOST_EXACT, le=MOST_EXACT)] | None = None
     signed_by: str | None = None
 
 

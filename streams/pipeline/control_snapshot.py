@@ -41,12 +41,13 @@ def versions_in(snapshot: Snapshot) -> Versions:
         raise ControlError(f"the snapshot holds no version {version}", Refusal.UNKNOWN_VERSION)
 
     for past in snapshot.messages:
+        message = parse_control(bytes(past.message))
         if past.offset < snapshot.base:
             continue  # for the record
         version, content = versions[-1]
         if not version <= past.offset < snapshot.position:
             raise ControlError(f"the messages in the snapshot are not in order at offset {past.offset}")
-        then = parse_control(bytes(past.message)).apply(content, past.offset + 1, restore)
+        then = message.apply(content, past.offset + 1, restore)
         if then is content:
             raise ControlError(f"the message of offset {past.offset} in the snapshot changes nothing")
         versions.append((past.offset + 1, then))
@@ -102,7 +103,7 @@ def _read_content(raw: msgspec.Raw) -> Content:
         if content.shadow is None:
             return content
         changes = msgspec.convert(content.shadow.changes, tuple[SetThreshold | SetCosts, ...])
-    except msgspec.MsgspecError as problem:
+    except (msgspec.MsgspecError, RecursionError) as problem:
         raise ControlError(f"what the snapshot says is in force cannot be read: {problem}") from None
     return replace(content, shadow=replace(content.shadow, changes=changes))
 

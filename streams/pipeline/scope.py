@@ -44,6 +44,10 @@ class Scope(NamedTuple):
             return False
         return [name == EVERY for name in self] < [name == EVERY for name in other]
 
+    def weighs_more_than(self, other: "Scope") -> bool:
+        """Whether a setting of it is what counts where a decision lies in both."""
+        return self != other and (other.covers(self) or self.counts_before(other))
+
     def __str__(self) -> str:
         """As short as it gets: the policy, then what it is narrowed to."""
         tenant = "" if self.tenant == EVERY else f", tenant {self.tenant}"

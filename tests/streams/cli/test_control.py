@@ -175,12 +175,14 @@ def test_what_others_wrote_cannot_drive_the_terminal(broker: EmbeddedBroker) -> 
         "reason": "\u202ereversed",
         "issued_by": "\x07",
     }
-    for value in (orjson.dumps(evil), b"\xff\x00", None):
+    snapshot = b'{"type":"snapshot","position":7,"base":0,"content":{"a":1e999},"counted":0,"issued":{},"messages":[]}'
+    for value in (orjson.dumps(evil), snapshot, b"\xff\x00", None):
         producer.produce(TOPICS["control"].name, value)
     producer.flush(5)
     for command in ("show", "history"):
-        output = control(broker, command).output
-        assert output
+        result = control(broker, command)
+        output = result.output
+        assert (0, True) == (result.exit_code, bool(output))
         assert {"\x1b", "\x07", "\u202e"}.isdisjoint(output)
     assert "refused" in control(broker, "history").output
 
@@ -259,3 +261,13 @@ def test_a_version_that_no_message_made_has_no_difference(broker: EmbeddedBroker
     """It says so instead of showing the one before."""
     result = control(broker, "diff", "0", "999999")
     assert (4, True) == (result.exit_code, "no message made version 999999" in result.output)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["set-threshold", "0.3"], ["set-review-budget", "0.2", "--lowest", "0.1", "--highest", "0.4"]]
+)
+def test_a_threshold_names_the_model_that_it_was_made_for(broker: EmbeddedBroker, arguments: list[str]) -> None:
+    """Were that swapped before the message is in the log, a stranger's threshold would be in force otherwise."""
+    assert 0 == control(broker, "set-model", MODEL, "--yes", "--wait", "0").exit_code
+    assert 0 == control(broker, *arguments, "--policy", "named", "--yes", "--wait", "0").exit_code
+    assert MODEL == getattr(last_message(broker), "model", None)

@@ -103,7 +103,9 @@ def test_a_worker_of_an_older_version_counts_as_silent(settings: Settings) -> No
     """It is there, and does not say what it has in force; what is no status at all is passed by."""
     old = {"worker": "old", "event": "alive", "applied": True, "control_version": 9, "thresholds": {"*": 0.4}}
     producer = Producer({"bootstrap.servers": settings.broker})
-    for value in (orjson.dumps({**old, "at": rfc3339(int(time.time() * 1000))}), b"rubbish", None):
+    now = rfc3339(int(time.time() * 1000))
+    huge = orjson.dumps({**old, "worker": "huge", "at": now}).replace(b":9", b":%d" % 2**64)  # no JSON could say it
+    for value in (orjson.dumps({**old, "at": now}), huge, b"rubbish", None):
         producer.produce(NAMES["control_status"], value, b"old")
     producer.flush(5)
     with Fleet(settings) as fleet:

@@ -123,8 +123,8 @@ def rate(value: float, policy: str = "*", **more: Any) -> dict[str, Any]:
     return {"type": "set_audit_rate", "policy": policy, "rate": value, **more}
 
 
-def threshold(value: float, policy: str = "*") -> dict[str, Any]:
-    return {"type": "set_threshold", "policy": policy, "threshold": value}
+def threshold(value: float, policy: str = "*", **more: Any) -> dict[str, Any]:
+    return {"type": "set_threshold", "policy": policy, "threshold": value, **more}
 
 
 USE = {"type": "set_model", "sha256": MODEL}
@@ -161,6 +161,7 @@ def test_settings_give_a_threshold_that_the_log_does_not_know() -> None:
         ([rate(0.1), rate(0.0, "spam", tenant="acme")], Scope("spam"), "policy spam, tenant acme"),
         ([rate(0.1, "hate")], EVERYTHING, "every policy"),
         ([rate(0.1, "*", outcome="remove")], Scope("hate"), "policy hate, outcome allow"),
+        ([rate(0.1), rate(0.0, tenant="acme")], Scope("hate"), "policy hate, tenant acme"),
     ],
 )
 def test_what_is_not_audited_is_not_known(messages: list[dict[str, Any]], scope: Scope, named: str) -> None:
@@ -180,3 +181,28 @@ def test_a_part_that_is_closed_is_not_known() -> None:
     assert Period(3, 0.4, 0.1) == period(contents(*log), Scope("spam"), MODEL)
     with pytest.raises(ControlError, match="is automated"):
         period(contents(rate(0.1), USE), EVERYTHING, MODEL)
+
+
+def test_a_part_that_another_scope_cuts_out_counts() -> None:
+    """A tenant's setting for every policy lies neither inside of a policy nor around it, and holds in a part of it."""
+    log = [USE, rate(0.1), threshold(0.4)]
+    assert Period(3, 0.2, 0.1) == period(contents(*log, threshold(0.2, tenant="acme")), Scope("hate"), MODEL)
+    with pytest.raises(ControlError, match="or of a part of it, is automated"):
+        period(contents(*log, threshold(0.0, tenant="acme")), Scope("hate"), MODEL)
+    changed = [*log, rate(0.2, tenant="acme")]
+    assert 4 == period(contents(*changed), Scope("hate"), MODEL).since
+    own = [USE, rate(0.1, "hate"), threshold(0.4, "hate"), rate(0.0, tenant="acme"), threshold(0.0, tenant="acme")]
+    found = period(contents(*own), Scope("hate"), MODEL)
+    assert (0.4, 0.1) == (found.below, found.rate)
+
+
+def test_a_part_that_was_stopped_is_not_known() -> None:
+    """None of it was automated while the rest was; a stop of all of it leaves no part out."""
+    log = [USE, rate(0.1), threshold(0.4)]
+    acme, every = ({"type": "stop_automation", "policy": "*", **more} for more in ({"tenant": "acme"}, {}))
+    with pytest.raises(ControlError, match="or of a part of it, is automated"):
+        period(contents(*log, acme), Scope("hate"), MODEL)
+    resumed = contents(*log, acme, {**acme, "type": "resume_automation"})
+    assert Period(5, 0.4, 0.1) == period(resumed, Scope("hate"), MODEL)
+    assert Period(3, 0.4, 0.1) == period(resumed, Scope("hate", "other"), MODEL)
+    assert Period(3, 0.4, 0.1) == period(contents(*log, every), Scope("hate"), MODEL)

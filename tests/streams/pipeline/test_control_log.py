@@ -126,6 +126,18 @@ def test_a_new_model_drops_thresholds_unless_they_were_made_for_it() -> None:
     assert "other_model" == refused(log, threshold(0.9, model="b" * 64))
 
 
+def test_what_a_new_model_takes_away_does_not_fall_to_a_wider_threshold() -> None:
+    """A policy that was closed, or had a lower threshold, would be automated by that of all, which was made for the model."""
+    of_all = threshold(0.3, "*", model=MODEL)
+    swap = {"type": "set_model", "sha256": MODEL}
+    log = fold(of_all, threshold(0.0), threshold(0.1, "spam", outcome="remove"), swap)
+    assert {"*": 0.3, "hate": 0.0, "spam, outcome remove": 0.0} == values(log)
+    wider = fold(threshold(0.3, "*"), threshold(0.3, "*", tenant="acme"), threshold(0.1, model=MODEL), swap)
+    assert {"hate": 0.1} == values(wider)
+    crossing = fold(threshold(0.3, "*", tenant="acme", model=MODEL), threshold(0.1), swap)
+    assert {"*, tenant acme": 0.3, "hate": 0.0} == values(crossing)
+
+
 def test_kept_thresholds_remember_the_models_before() -> None:
     """Through one swap after another; costs are bound to none."""
     costs = {"type": "set_costs", "policy": "spam", "accounting": "false-discovery", "review": 1, "mistake": 3}

@@ -1,5 +1,6 @@
 """Snapshots: whoever begins at one that was taken holds the same, and refuses the same, as whoever has read everything."""
 
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, get_args, get_type_hints
@@ -307,6 +308,8 @@ def test_it_says_who_set_what_is_in_force() -> None:
         {"messages": [Past(0, msgspec.Raw(b'{"type":"prepare_model","sha256":"' + b"a" * 64 + b'"}'))]},
         {"messages": [Past(0, msgspec.Raw(b'{"type":"rollback","to_version":7}'))]},
         {"messages": [Past(0, msgspec.Raw(b'{"type":"set_everything"}'))]},
+        {"base": 1, "messages": [Past(0, msgspec.Raw(b'{"type":"set_everything"}'))]},
+        {"messages": [Past(0, msgspec.Raw(b'{"type":"stop_automation","policy":"*"}'), 10**18)]},
     ],
 )
 def test_a_snapshot_that_makes_no_sense_is_nothing_to_begin_with(wrong: dict[str, Any]) -> None:
@@ -325,6 +328,17 @@ def test_a_snapshot_that_makes_no_sense_is_nothing_to_begin_with(wrong: dict[str
     log = ControlLog(start=1)
     assert log.take(1, None, encode_control(Snapshot(**given_))).refusal is None  # type: ignore[arg-type]
     assert log.is_whole
+
+
+def test_a_snapshot_that_is_nested_too_deep_ends_nobody() -> None:
+    """One that can just be read as a message, but not what it says is in force."""
+    for depth in range(1, sys.getrecursionlimit() + 50):
+        rates, deep = b'[[["*","*","*"],{"rate":0}]]', b"[" * depth + b"]" * depth
+        content = b'{"audit_rates":%b,"shadow":{"model":null,"keep_thresholds":false,"changes":[%b]}}' % (rates, deep)
+        value = (
+            b'{"type":"snapshot","position":0,"base":0,"counted":0,"issued":{},"messages":[],"content":%b}' % content
+        )
+        assert ControlLog().take(0, None, value).refusal is not None
 
 
 def test_what_a_later_version_says_is_not_read_as_less() -> None:
