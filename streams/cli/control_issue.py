@@ -236,11 +236,10 @@ def _check_reach(message: ControlMessage, content: Content) -> None:
     own = [str(one) for one in sorted(has) if scope.covers(one) and one not in (scope, *sets)]
     if not own:
         return
-    lost = f"this takes away the {what} that {some(own)} {'has' if len(own) == 1 else 'have'} of their own"
+    lost = f"this takes away the {what} that {some(own, '; ')} {'has' if len(own) == 1 else 'have'} of their own"
     if not sys.stdin.isatty():
-        raise ControlError(
-            f"{lost}: say --yes if that is meant, or narrow it (--policy, --tenant, --outcome). Nothing was written"
-        )
+        narrower = "--keep-thresholds" if isinstance(message, SetModel) else "narrow it (--policy, --tenant, --outcome)"
+        raise ControlError(f"{lost}: say --yes if that is meant, or {narrower}. Nothing was written")
     if not click.confirm(f"{lost}. Go on?"):
         raise ControlError("not confirmed: nothing was written")
 
@@ -251,17 +250,19 @@ def _tell_what_counts_before(message: ControlMessage, content: Content) -> None:
     scope = _scope(message)
     first = [str(one) for one in sorted(has) if one.counts_before(scope)]
     if first:
-        click.echo(f"what {some(first)} {'has' if len(first) == 1 else 'have'} of {what} counts before it, there")
+        click.echo(f"what {some(first, '; ')} {'has' if len(first) == 1 else 'have'} of {what} counts before it, there")
 
 
 def _tell_what_is_not_kept(content: Content) -> None:
     """Say what `keep_thresholds` does not keep."""
     bound = [str(scope) for scope, one in sorted(content.thresholds.items()) if one.origin == "bound"]
     if bound:
-        click.echo(f"a risk bound is of one model: {some(bound)} goes to humans until set-risk-bound or set-threshold")
+        click.echo(
+            f"a risk bound is of one model: {some(bound, '; ')} goes to humans until set-risk-bound or set-threshold"
+        )
     moved = [str(scope) for scope, one in sorted(content.thresholds.items()) if one.budget is not None]
     if moved:
-        click.echo(f"the review budget of {some(moved)} begins anew at its lowest threshold")
+        click.echo(f"the review budget of {some(moved, '; ')} begins anew at its lowest threshold")
 
 
 def _kind(message: ControlMessage, content: Content) -> tuple[str, Mapping[Scope, object]]:
@@ -294,7 +295,7 @@ def listed(head: str, names: list[str]) -> str:
     return f"{head}: {some(names)}" if names else "No live worker says what it has"
 
 
-def some(names: list[str]) -> str:
-    """The first few names."""
+def some(names: list[str], separator: str = ", ") -> str:
+    """The first few names; scopes have commas of their own, and take another separator."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(printable(name) for name in names[:_NAMED]) + more
+    return separator.join(printable(name) for name in names[:_NAMED]) + more

@@ -9,10 +9,13 @@ import click
 
 from scoring import ACCOUNTINGS
 from streams.cli.main import setting_options
+from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.pipeline.scope import EVERY, OUTCOMES
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+_SHOWN: Final = 40
+"""Characters of a wrong text that its line repeats."""
 _SETTINGS = ("broker", "topic_prefix", "control_keys", "control_signed_from")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -53,6 +56,34 @@ class Moment(click.ParamType):
         return moment
 
 
+class Words(click.ParamType):
+    """Text that a control message can carry, or one line that says what it may be."""
+
+    name = "TEXT"
+
+    def __init__(self, what: str, most: int, *, empty: bool = False) -> None:
+        self._what, self._most, self._least = what, most, 0 if empty else 1
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> str:
+        """The text. Raises ControlError."""
+        text = str(value)
+        if not self._least <= len(text) <= self._most or not _is_unicode(text):
+            limits = f"up to {self._most:,}" if not self._least else f"{self._least} to {self._most:,}"
+            raise ControlError(
+                f"{printable(text, _SHOWN)!r} is no {self._what}: that is {limits} characters, in UTF-8. Nothing was written"
+            )
+        return text
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: bytes of the command line that are none come as lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def reading(command: _F) -> _F:
     """The options of a command that only reads."""
     return setting_options(*_SETTINGS)(command)
@@ -73,10 +104,11 @@ def issuing_by(*more: str) -> Callable[[_F], _F]:
         click.option(
             "--issued-by",
             envvar="SECONDLOOK_ISSUED_BY",
+            type=Words("name", 1000, empty=True),
             metavar="NAME",
             help="Who issues it, for the record.  [default: $SECONDLOOK_ISSUED_BY, else the user of this machine]",
         ),
-        click.option("--reason", metavar="TEXT", help="Why, for the record."),
+        click.option("--reason", type=Words("reason", 1000, empty=True), metavar="TEXT", help="Why, for the record."),
         click.option(
             "--expected-version",
             type=click.IntRange(0),
@@ -115,8 +147,14 @@ issuing = issuing_by()
 def _scoped(text: str) -> Callable[[_F], _F]:
     """The options that say what a message is about; of the policy there is more to say."""
     return _all_of(
-        click.option("--policy", default=EVERY, show_default=True, help=text),
-        click.option("--tenant", default=EVERY, show_default=True, help="Only requests of this tenant."),
+        click.option("--policy", type=Words("policy", 255), default=EVERY, show_default=True, help=text),
+        click.option(
+            "--tenant",
+            type=Words("tenant", 255),
+            default=EVERY,
+            show_default=True,
+            help="Only requests of this tenant.",
+        ),
         click.option(
             "--outcome",
             type=click.Choice((EVERY, *OUTCOMES)),

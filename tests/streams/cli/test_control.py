@@ -82,6 +82,11 @@ def test_the_command_says_which_policies_it_reaches(
             "none of the models of the live workers and of secondlook.models begins with abcdef",
         ),
         (["stop", "--expires-at", "tomorrow"], "'tomorrow' is no time with its zone"),
+        (["stop", "--tenant", ""], "'' is no tenant: that is 1 to 255 characters, in UTF-8. Nothing was written"),
+        (["stop", "--tenant", "\udcff"], "is no tenant: that is 1 to 255 characters, in UTF-8"),
+        (["stop", "--policy", "p" * 256], f"'{'p' * 39}…' is no policy: that is 1 to 255 characters"),
+        (["stop", "--reason", "why" * 400], "is no reason: that is up to 1,000 characters"),
+        (["stop", "--issued-by", "\udcff"], "is no name: that is up to 1,000 characters"),
         (["resume", "--policy", "spam"], "automation of policy spam"),
         (["stop", "--expires-at", "2020-01-01T00:00:00Z"], "refused, nothing has changed: it expired at 2020-01-01"),
     ],
@@ -101,6 +106,24 @@ def test_what_policies_have_of_their_own_is_not_taken_away_unasked(broker: Embed
     assert (4, True) == (result.exit_code, "takes away the audit rates that hate has" in result.output)
     assert before == messages(broker)
     assert 0 == control(broker, "set-audit-rate", "0.2", "--wait", "0", "--yes").exit_code
+
+
+def test_scopes_are_told_apart(broker: EmbeddedBroker) -> None:
+    """A scope's name has commas; where a model takes several away, the way out is one that set-model has."""
+    for scope in (["--tenant", "acme"], ["--policy", "hate", "--outcome", "allow"], ["--policy", "spam"]):
+        assert 0 == control(broker, "set-threshold", "0.3", *scope, "--wait", "0", "--yes").exit_code
+    scopes = "*, tenant acme; hate, outcome allow; spam"
+    result = control(broker, "set-threshold", "0.2", "--wait", "0")
+    assert f"takes away the thresholds that {scopes} have of their own" in result.output
+    result = control(broker, "set-threshold", "0.2", "--outcome", "remove", "--wait", "0")
+    assert "what *, tenant acme; spam have of thresholds counts before it" in result.output
+    result = control(broker, "set-model", MODEL, "--wait", "0")
+    assert (4, True, False) == (
+        result.exit_code,
+        "say --yes if that is meant, or --keep-thresholds" in result.output,
+        "narrow" in result.output,
+    ), result.output
+    assert 0 == control(broker, "set-threshold", "0.3", "--wait", "0", "--yes").exit_code
 
 
 def test_what_counts_before_a_setting_is_told(broker: EmbeddedBroker) -> None:
