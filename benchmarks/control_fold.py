@@ -263,13 +263,20 @@ def _certify(message: Mapping[str, Any]) -> None:
 
 
 def _with_model(now: State, sha256: str, *, keep: bool) -> State:
-    """Another model: the thresholds stay that were made for it, and all where they are kept."""
+    """Another model: the thresholds stay that were made for it, and all where they are kept.
+
+    One that goes must not leave its answers to a wider one that stays: it becomes 0.
+    """
     limits = {}
     for scope, one in now.limits.items():
         if one.model == sha256:
             limits[scope] = one
         elif keep:
             limits[scope] = _kept(one, sha256)
+    if not keep:
+        gone = [scope for scope in now.limits if scope not in limits]
+        closed = [scope for scope in gone if any(scope.counts_before(one) for one in limits)]
+        limits.update(dict.fromkeys(closed, Limit(0.0, "set", sha256)))
     shadow = now.shadow
     if shadow is not None and sha256 != now.model and shadow.model in (None, now.model, sha256):
         shadow = None

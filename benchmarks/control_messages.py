@@ -25,6 +25,11 @@ class Scope(NamedTuple):
         """Whether the other is in it."""
         return all(mine in (ALL, one) for mine, one in zip(self, other, strict=True))
 
+    def counts_before(self, other: "Scope") -> bool:
+        """Whether it counts where a decision lies in both, as some can."""
+        share = all(ALL in pair or pair[0] == pair[1] for pair in zip(self, other, strict=True))
+        return share and [one == ALL for one in self] < [one == ALL for one in other]
+
     def around(self) -> Iterator["Scope"]:
         """Itself and all scopes that it is in, what counts most first."""
         for number in range(8):
