@@ -48,7 +48,8 @@ class Fleet:
         self.said: dict[str, WorkerStatus] = {}
         self._heard: dict[str, float] = {}
         low, high = watermarks(settings, topic, [0])[0]
-        self._consumer = Consumer({**reader_config(settings), "client.id": f"control-{uuid.uuid4().hex[:8]}"})
+        config = reader_config(settings, isolation="read_uncommitted")  # no worker's word is part of a transaction
+        self._consumer = Consumer({**config, "client.id": f"control-{uuid.uuid4().hex[:8]}"})
         start = max(low, high - _TAIL)
         for message in read_to_end(self._consumer, topic, {0: high}, {0: start}):
             self._hear(message, at_once=False)

@@ -1,6 +1,7 @@
 """What stands behind an open transaction on a real Kafka, for how long, and who says so."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,10 +10,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from streams.kafka import delivery
 from streams.kafka.calls import Line
+from streams.kafka.clock import BrokerClock
+from streams.kafka.control_status import StatusWriter, WorkerStatus
 from streams.kafka.delivery import BatchAborted, ExactlyOnce
+from streams.kafka.fleet import Fleet
 from streams.kafka.reading import ends, readable_ends
 from streams.kafka.topics import Topic, topic_names
 from streams.pipeline.records import REQUESTS, Output
+from streams.pipeline.routing import rfc3339
 from streams.settings import Settings, load_settings
 from streams.trials.outputs import OutputReader, Unread
 from streams.trials.worker_process import WorkerProcess
@@ -28,7 +33,7 @@ def opened(kafka: str, name: str, topic: Topic, *, partition: int) -> Producer:
     producer = Producer({"bootstrap.servers": kafka, "transactional.id": name, "transaction.timeout.ms": NEVER * 1000})
     producer.init_transactions(20)
     producer.begin_transaction()
-    producer.produce(topic.name, b"hidden", partition=partition)
+    producer.produce(topic.name, b"hidden", b"key", partition=partition)
     assert 0 == producer.flush(20)
     return producer
 
@@ -56,6 +61,20 @@ def test_a_reader_of_outputs_tells_what_an_open_transaction_hides(
             reader.stop()
             reading.result()
     assert [("human_review", b"hidden")] == taken
+
+
+def test_what_workers_say_is_heard_behind_an_open_transaction(
+    kafka: str, prefix: str, topics: dict[str, Topic]
+) -> None:
+    """A transaction of whoever may write to control-status would hold up every `control` command else."""
+    settings = load_settings({"broker": kafka, "topic_prefix": prefix}, environ={})
+    hidden = opened(kafka, prefix, topics["control_status"], partition=0)
+    writer = StatusWriter(settings, topic_names(topics), "worker", BrokerClock())
+    writer.write(WorkerStatus(worker="", event="alive", at=rfc3339(int(time.time() * 1000)), control_version=0))
+    writer.flush(20)
+    with Fleet(settings) as fleet:
+        assert {"worker"} == set(fleet.live)
+    hidden.abort_transaction(20)
 
 
 def test_a_producer_that_was_left_behind_leaves_no_transaction_open(
