@@ -62,7 +62,7 @@ class BudgetState(StrEnum):
 
 
 STATES: Final[dict[BudgetState, str]] = {
-    BudgetState.GATHERING: "Too little has been decided yet to judge by.",
+    BudgetState.GATHERING: "Too little has been decided lately to judge by.",
     BudgetState.HELD: "The share is within its band of what is wanted.",
     BudgetState.MOVING: "The share is outside of its band, and the threshold moves.",
     BudgetState.AT_LOWEST: "Fewer go to humans than the budget has room for, and the limit `lowest` is reached.",
@@ -111,7 +111,8 @@ def seen(case: Case, verdict: Verdict, reason: Reason, controls: Controls) -> Se
 class Sample:
     """Decisions of a window: how many there are, reached humans, and would always; `scored` [bins] those whose score decides.
 
-    `audit_rate` is the share of what lay below its threshold that went to humans all the same; `minutes` what the window spans.
+    `audit_rate` is the share of what lay below its threshold that went to humans all the same; `minutes` what the window spans, of which
+    nothing was decided in the last `quiet` ones.
     """
 
     count: int
@@ -120,11 +121,12 @@ class Sample:
     scored: NDArray[np.int64]
     audit_rate: float
     minutes: int
+    quiet: int
 
     @property
     def is_enough(self) -> bool:
-        """Whether it can be judged by."""
-        return self.count >= COUNT and self.minutes >= SPAN
+        """Whether it can be judged by; after a silence, what came before it says nothing."""
+        return self.count >= COUNT and self.minutes >= SPAN >= self.quiet
 
     def shares(self) -> NDArray[np.float64]:
         """The share [bins] that would go to humans with the threshold at the lower end of each bin; the first bin has none: all."""
@@ -186,6 +188,7 @@ class Window:
             scored,
             fates[Fate.AUDITED] / below if below else 0.0,
             minute - self._minutes[0][0] if self._minutes else 0,
+            minute - self._minutes[-1][0] if self._minutes else 0,
         )
 
     def _forget(self, minute: int) -> None:

@@ -272,6 +272,18 @@ def test_a_little_traffic_moves_nothing() -> None:
     assert control(budget, 0.5, window.sample(LONGEST + SPAN)).measured is None
 
 
+def test_a_silence_moves_nothing() -> None:
+    """What was decided before it says nothing of what comes after; with the next decisions it goes on."""
+    window, budget = Window(), Budget(0.2, 0.0, 1.0)
+    for minute in range(SPAN + 1):
+        window.add(minute, bin_of(0.9), Fate.HUMAN, COUNT)
+    assert BudgetState.MOVING == control(budget, 0.5, window.sample(2 * SPAN)).state
+    for later in (2 * SPAN + 1, 10 * SPAN, LONGEST):
+        assert BudgetState.GATHERING == control(budget, 0.5, window.sample(later)).state
+    window.add(10 * SPAN, bin_of(0.9), Fate.HUMAN)
+    assert BudgetState.MOVING == control(budget, 0.5, window.sample(10 * SPAN)).state
+
+
 def test_a_window_is_as_short_as_it_can_be() -> None:
     """What is newer does without the oldest minutes once there is enough of it."""
     window = Window()
