@@ -34,6 +34,7 @@ from streams.pipeline.chances import Draw, draws, read_decisions, versions_neede
 from streams.pipeline.control_content import Content
 from streams.pipeline.control_messages import ControlMessage, SetModel
 from streams.pipeline.controls import Controls, honour, is_calibrated
+from streams.pipeline.reasons import Refusal
 from streams.pipeline.sampled_error import NO_AUDITS, NO_AUDITS_JUDGED, NO_REVIEWS_JUDGED, NOTHING_AUTOMATED
 from streams.pipeline.scope import EVERY, UNREADABLE, Scope
 from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
@@ -86,6 +87,11 @@ def run_simulation(
     find = partial(find_model, settings, ModelShelf(settings.model, given.model))
     history = read_history(settings)
     content, version = history.log.content, history.log.version
+    if asked.expected_version not in (None, version):
+        raise ControlError(
+            f"version {version} is in force, not {asked.expected_version}: look at what has changed. Nothing was written",
+            Refusal.STALE,
+        )
     with Fleet(settings) as fleet:
         sha256 = (
             None if proposal.sha256 is None else full_sha256(proposal.sha256, settings, fleet, find.args[1].names())

@@ -177,6 +177,8 @@ def test_what_was_simulated_is_what_is_issued(
     assert isinstance(threshold, SetThreshold)
     assert (0, "tried", 4.0) == (costs.expected_version, costs.reason, costs.mistake)
     assert (1, 2, 0.3) == (model.expected_version, threshold.expected_version, threshold.threshold)
+    stale = run(broker, models, "--threshold", "0.4", "--expected-version", "2", *given)
+    assert (4, True) == (stale.exit_code, "version 3 is in force, not 2" in stale.output)
 
 
 def test_a_scope_is_simulated_and_issued(
