@@ -106,6 +106,7 @@ def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
         "control_script",
         "control_traffic",
         "control_figures",
+        "control_laps",
         "controls",
     ):
         monkeypatch.delitem(sys.modules, name, raising=False)
