@@ -69,7 +69,7 @@ _LIMITS = {
     "automated_without_the_model": 0,
     "throughput_lost": 0.1,
 }
-_LONGEST = 3600.0
+_LONGEST = 900.0
 _SETTLE = 3.0
 _PATIENCE = 60.0
 BUDGET = {"share": 0.8, "lowest": 0.02, "highest": 0.95}
@@ -81,7 +81,9 @@ _PACE = 0.5
 class Trial:
     """Two workers under load, each with a model directory of its own."""
 
-    def __init__(self, broker: str, folder: Path, current: Path, *, rate: float, seed: int) -> None:
+    def __init__(
+        self, broker: str, folder: Path, current: Path, *, rate: float, seed: int, budget_minutes: float
+    ) -> None:
         self.directories = {name: folder / name for name in WORKERS}
         self.models = furnish(current, list(self.directories.values()))
         self._course = Course(broker, folder, "controls")
@@ -91,6 +93,7 @@ class Trial:
         self.notes = Notes()
         self.ports: dict[str, int] = {}
         self._rate = rate
+        self._budget_minutes = budget_minutes
         self.parts = with_tenants(parts())
         self._sender = Sender(self.track, self.parts)
         self.late = 0.0
@@ -130,7 +133,7 @@ class Trial:
                 raise StreamError(f"a worker ended: {'; '.join(ended)}")
 
     def _send(self, over: threading.Event) -> float:
-        due = time.monotonic() + 0.5 + np.arange(int(self._rate * _LONGEST)) / self._rate
+        due = time.monotonic() + 0.5 + np.arange(int(self._rate * (_LONGEST + 60 * self._budget_minutes))) / self._rate
         return self._sender.run(1, due, over.is_set)
 
     def _warm_up(self, watcher: Watcher) -> None:
@@ -181,10 +184,10 @@ class Trial:
         self.operator.plain()
         time.sleep(1)
 
-    def budget(self, minutes: float) -> None:
-        """Have the workers hold a review budget for so long: nothing moves in the first ten minutes."""
+    def budget(self) -> None:
+        """Have the workers hold a review budget: nothing moves in the first ten minutes."""
         self.operator.message("set_review_budget", policy="*", **BUDGET)
-        time.sleep(60 * minutes)
+        time.sleep(60 * self._budget_minutes)
         self.operator.plain()
 
     def stop(self, times: int) -> None:
@@ -326,11 +329,11 @@ def figures_of(trial: Trial, watcher: Watcher) -> Figures:
 def measure(broker: str, folder: Path, given: Any) -> Figures:
     """The trial, then the laps."""
     quick = given.quick
-    trial = Trial(broker, folder, given.model, rate=given.rate, seed=given.seed)
+    trial = Trial(broker, folder, given.model, rate=given.rate, seed=given.seed, budget_minutes=given.budget_minutes)
     with trial.under_load() as watcher:
         trial.mix(given.messages or (100 if quick else 1000), given.pause)
         if given.budget_minutes:
-            trial.budget(given.budget_minutes)
+            trial.budget()
         trial.stop(3 if quick else 10)
         trial.swap()
         trial.lack()
