@@ -3,14 +3,15 @@
 With none of them the tests are skipped, and the last lines of the run say so. With SECONDLOOK_REQUIRE_KAFKA=1 they fail.
 """
 
+import fcntl
 import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from confluent_kafka.admin import AdminClient
@@ -22,6 +23,8 @@ from streams.trials.brokers.distribution import fetch_libraries, find_java
 
 IMAGE = "apache/kafka:4.1.1"
 USED = pytest.StashKey[str]()
+# A broker that lives for a minute is faster with what is compiled at once than with what is compiled well.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,6 +32,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.kafka)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where a process of several ran the tests, it says so to the one that writes the summary."""
+    if hasattr(session.config, "workeroutput") and USED in session.config.stash:
+        session.config.workeroutput["kafka"] = session.config.stash[USED]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear it."""
+    if used := getattr(node, "workeroutput", {}).get("kafka"):
+        node.config.stash[USED] = used
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -40,20 +56,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def kafka(pytestconfig: pytest.Config) -> Iterator[str]:
+def kafka(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a real Kafka with room for any number of topics."""
-    given = os.environ.get("SECONDLOOK_TEST_BROKER")
-    if given:
+    if given := os.environ.get("SECONDLOOK_TEST_BROKER"):
         pytestconfig.stash[USED] = f"SECONDLOOK_TEST_BROKER={given}"
         yield given
-    elif docker_answers():
-        with kafka_in_docker() as bootstrap:
-            pytestconfig.stash[USED] = f"Docker, {IMAGE}, at {bootstrap}"
-            yield bootstrap
-    else:
-        with local_kafka_or_skip(pytestconfig) as cluster:
-            pytestconfig.stash[USED] = f"the local Kafka from Java and Maven at {cluster.bootstrap}"
-            yield cluster.bootstrap
+        return
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    docker = docker_answers()
+    with shared(folder, kafka_in_docker() if docker else local_kafka(pytestconfig)) as bootstrap:
+        what = f"Docker, {IMAGE}," if docker else "the local Kafka from Java and Maven"
+        pytestconfig.stash[USED] = f"{what} at {bootstrap}"
+        yield bootstrap
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +109,33 @@ def topics(kafka: str, prefix: str) -> dict[str, Topic]:
     own = load_topics(prefix)
     create_topics({"bootstrap.servers": kafka}, own)
     return own
+
+
+@contextmanager
+def shared(folder: Path, broker: AbstractContextManager[str]) -> Iterator[str]:
+    """One broker for a run's processes: the first that needs it starts it, and waits for all who use it before it stops it."""
+    address = folder / "kafka"
+    with (folder / "lock").open("w") as lock, (folder / "users").open("w") as users, ExitStack() as own:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        mine = not address.exists()
+        if mine:
+            address.write_text(own.enter_context(broker))
+        bootstrap = address.read_text()
+        fcntl.flock(users, fcntl.LOCK_SH)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        yield bootstrap
+        if mine:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            address.unlink()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            fcntl.flock(users, fcntl.LOCK_EX)
+
+
+@contextmanager
+def local_kafka(config: pytest.Config) -> Iterator[str]:
+    """The address of a local Kafka, run meanwhile."""
+    with local_kafka_or_skip(config) as cluster:
+        yield cluster.bootstrap
 
 
 @contextmanager
