@@ -24,7 +24,7 @@ from streams.cli.control_options import (
 )
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import COSTS, Proposal, check_costs
-from streams.cli.control_show import show_diff, show_history, show_in_force
+from streams.cli.control_show import record, show_diff, show_history, show_in_force
 from streams.cli.control_watch import watch_in_force
 from streams.cli.main import ResultFile, settings_from
 from streams.cli.printable import printable
@@ -239,7 +239,10 @@ def resume(**options: Any) -> None:
 @click.argument("version", type=click.IntRange(0), required=False)
 @issuing
 def rollback(version: int | None, **options: Any) -> None:
-    """Undo the last change, or all since VERSION. What was in force before is put in force again; a `stop` stays until `resume`."""
+    """Undo the last change, or all since VERSION. What was in force before is put in force again; a `stop` stays until `resume`.
+
+    A rollback is a change as well: the next one undoes it, and goes no further back. To go further back, give the VERSION (`history`).
+    """
     if version is not None:
         _issue(Rollback(to_version=version), options)
         return
@@ -247,6 +250,10 @@ def rollback(version: int | None, **options: Any) -> None:
     with Fleet(settings) as fleet:
         history = read_history(settings)
         message, asked = undoing(history, asked)
+        undone = record(history.taken[history.log.version - 1])
+        click.echo(
+            f"undoing version {undone['version']}: {printable(undone['what'])}, by {printable(undone['issued_by'] or 'unknown')}"
+        )
         issue(message, asked, settings, fleet, history)
 
 

@@ -108,6 +108,10 @@ def issue(
         click.echo(
             "it has no threshold yet unless one was made for it: what it has none for goes to humans (set-threshold, set-costs)"
         )
+    if isinstance(message, SetShadow) and message.sha256 and not (message.keep_thresholds or message.changes):
+        click.echo(
+            "it has no threshold: in the shadow everything goes to humans (--keep-thresholds, --threshold or --review with --mistake)"
+        )
     if had_shadow and history is not None and history.log.content.shadow is None:
         click.echo("the shadow has ended")
     if asked.wait:

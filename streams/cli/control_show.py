@@ -1,6 +1,7 @@
 """What the control log says and what the workers make of it, to read."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from streams.pipeline.scope import EVERYTHING, Scope, by_specificity
 from streams.settings import Settings
 
 _STATES: Final[Mapping[str, str]] = {state.value: text for state, text in STATES.items()}
+_WIDE = 240
+"""Columns of a table that is written to no terminal."""
 _MANY = 10_000
 """Messages that are a second's reading where they are signed."""
 _FOR_THE_RECORD = frozenset({"type", "issued_by", "reason", "expected_version", "expires_at", "issued_at", "version"})
@@ -39,7 +42,7 @@ def show_in_force(settings: Settings, *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
-        console = Console()
+        console = _console()
         render_controls(document, console)
         render_workers(document, console)
 
@@ -53,7 +56,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
     return {
         "version": log.version,
         "hash": content.hash,
-        "last": _record(history.taken[log.version - 1]) if log.version else None,
+        "last": record(history.taken[log.version - 1]) if log.version else None,
         "whole": log.is_whole,
         "messages": len(history.taken),
         "refused": sum(one.refusal is not None for one in history.taken.values()),
@@ -94,18 +97,21 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
 
 def show_history(settings: Settings, *, last: int, as_json: bool) -> None:
     """Print the last messages and what became of them."""
-    taken = list(read_history(settings).taken.values())[-last:]
+    history = read_history(settings)
+    taken = list(history.taken.values())[-last:]
     if as_json:
         for one in taken:
-            click.echo(orjson.dumps(_record(one)).decode())
+            click.echo(orjson.dumps(record(one)).decode())
         return
     table = _table("version", "when", "what", "by", "signed by", "why")
     for one in taken:
-        said = _record(one)
+        said = record(one)
         version = f"({one.version}) refused" if one.refusal is not None else str(one.version) if one.is_applied else "-"
         what = said["what"] if one.refusal is None else f"{said['what'] or 'unreadable'}: {one.refusal}"
         _row(table, version, said["at"], what, said["issued_by"], said["signed_by"], said["reason"])
-    Console().print(table if taken else Text("no control message yet: each worker goes by its settings"))
+    console = _console()
+    console.print(table if taken else Text("no control message yet: each worker goes by its settings"))
+    console.print(f"the log ends at offset {history.log.position}")
 
 
 def show_diff(settings: Settings, before: int, after: int) -> None:
@@ -181,11 +187,11 @@ def _origin(history: History, version: int) -> dict[str, Any]:
     taken = history.of_version(version)
     if taken is None:
         return {"since": version, "issued_by": None, "reason": None, "at": None}
-    said = _record(taken)
+    said = record(taken)
     return {"since": version, "issued_by": said["issued_by"], "reason": said["reason"], "at": said["at"]}
 
 
-def _record(one: Taken) -> dict[str, Any]:
+def record(one: Taken) -> dict[str, Any]:
     """One message as the history tells it."""
     message = one.message
     if isinstance(message, Snapshot):  # what it holds may be anything where it was refused
@@ -232,7 +238,7 @@ def render_controls(document: Mapping[str, Any], console: Console) -> None:
     if not document["whole"]:
         console.print(
             Text(
-                "NOT KNOWN: the log's beginning is gone, and no snapshot stands for it. Workers that start send everything to humans",
+                "NOT KNOWN: the log's beginning is gone, and no snapshot that counts (control_keys, control_signed_from) stands for it. Workers that start send everything to humans",
                 style="bold red",
             )
         )
@@ -284,7 +290,8 @@ def _render_budgets(document: Mapping[str, Any], console: Console) -> None:
         if state is None:
             console.print(Text(printable(f"{told}no live worker says how it stands"), style="bold red"))
             continue
-        share = "" if state.get("share") is None else f"{state['share']:.1%} of {state['decisions']} decisions: "
+        counted = f"{state['decisions']:,} decisions: "
+        share = counted if state.get("share") is None else f"{state['share']:.1%} of {counted}"
         style = "bold red" if state["state"] in UNMET else ""
         console.print(Text(printable(f"{told}{share}{_STATES.get(state['state'], state['state'])}"), style=style))
 
@@ -354,6 +361,11 @@ def _who(one: Mapping[str, Any]) -> str:
 def _audited(scope: Scope, rates: Mapping[Scope, Any]) -> str:
     one = rates[_in_force(scope, rates) or EVERYTHING]
     return f"{one['rate']:g}" + (f", at least {one['floor']:g}" if one["floor"] else "")
+
+
+def _console() -> Console:
+    """A terminal has its own width; in a file or a pipe a narrow table would cut words that are searched for."""
+    return Console() if sys.stdout.isatty() else Console(width=_WIDE)
 
 
 def _table(*columns: str) -> Table:

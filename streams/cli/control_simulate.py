@@ -160,6 +160,9 @@ def _from_topics(settings: Settings, last: int, since: datetime | None) -> Answe
     partitions = existing_partitions(base_config(settings), wanted)
     stamp = None if since is None else int(since.timestamp() * 1000)
     vectors = read_recent(settings, wanted["vectors"].name, partitions["vectors"], last=last, since=stamp)
+    if not vectors:
+        later = "" if since is None else f" from {since.isoformat()} on (--since)"
+        raise ControlError(f"{wanted['vectors'].name} holds no answer{later}: there is nothing to simulate on")
     oldest = min((at for at, _ in vectors), default=0) - _EARLIER
     routed = (
         value for key in _DECISIONS for value in read_since(settings, wanted[key].name, partitions[key], max(oldest, 0))

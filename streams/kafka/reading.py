@@ -17,7 +17,7 @@ from confluent_kafka import (
 
 from streams.errors import BrokerError
 from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
-from streams.kafka.topics import create_command
+from streams.kafka.topics import create_command, no_answer
 from streams.pipeline.control_signing import HEADER
 from streams.settings import Settings
 
@@ -32,6 +32,7 @@ _MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_
 _MISSING = frozenset(
     {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001 - public names
 )
+_AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})  # noqa: SLF001
 _FROM_THE_BEGINNING: Mapping[int, int] = MappingProxyType({})
 
 
@@ -54,7 +55,10 @@ def watermarks(
     try:
         return {partition: _watermarks(consumer, TopicPartition(topic, partition)) for partition in partitions}
     except KafkaException as problem:
-        raise BrokerError(f"cannot find the end of {topic}: {refusal(kafka_error(problem), settings)}") from problem
+        error = kafka_error(problem)
+        if error.code() in _AWAY:
+            raise no_answer(settings.broker, _CALL_TIMEOUT, error.str()) from problem
+        raise BrokerError(f"cannot find the end of {topic}: {refusal(error, settings)}") from problem
     finally:
         consumer.close()
 

@@ -258,13 +258,14 @@ def _partition_counts(admin: AdminClient, conf: ClientConfig, timeout: float) ->
     try:
         metadata = admin.list_topics(timeout=timeout)
     except KafkaException as error:
-        raise _no_answer(conf, timeout, error) from error
+        raise no_answer(_address(conf), timeout, _text(error)) from error
     return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
 
 
-def _no_answer(conf: ClientConfig, timeout: float, error: KafkaException) -> BrokerError:
+def no_answer(address: str, timeout: float, problem: str) -> BrokerError:
+    """The error of a broker that is away, and what to look at."""
     return BrokerError(
-        f"no Kafka broker answered at {_address(conf)} within {timeout:g} s ({_text(error)}): "
+        f"no Kafka broker answered at {address} within {timeout:g} s ({problem}): "
         "is the address right, is the broker running, do the security settings match?"
     )
 
@@ -314,7 +315,7 @@ def _brokers(conf: ClientConfig, timeout: float) -> list[str]:
     try:
         metadata = _admin(conf).list_topics(timeout=timeout)
     except KafkaException as error:
-        raise _no_answer(conf, timeout, error) from error
+        raise no_answer(_address(conf), timeout, _text(error)) from error
     return [f"{broker.host}:{broker.port}" for broker in metadata.brokers.values()]
 
 

@@ -62,7 +62,7 @@ class BudgetState(StrEnum):
 
 
 STATES: Final[dict[BudgetState, str]] = {
-    BudgetState.GATHERING: "Too little has been decided lately to judge by.",
+    BudgetState.GATHERING: f"Too little has been decided lately to judge by: that takes {SPAN} minutes and {COUNT:,} decisions in one worker.",
     BudgetState.HELD: "The share is within its band of what is wanted.",
     BudgetState.MOVING: "The share is outside of its band, and the threshold moves.",
     BudgetState.AT_LOWEST: "Fewer go to humans than the budget has room for, and the limit `lowest` is reached.",

@@ -210,13 +210,37 @@ def test_what_others_wrote_cannot_drive_the_terminal(broker: EmbeddedBroker) -> 
     assert "refused" in control(broker, "history").output
 
 
+def test_history_in_a_pipe_keeps_words_whole_and_says_where_the_log_ends(broker: EmbeddedBroker) -> None:
+    """So that a search finds them; and `control_signed_from` takes the offset, which the last row need not show."""
+    why = "wrong removals of a kind that takes long to tell"
+    control(broker, "stop", "--tenant", "piped", "--reason", why, "--wait", "0")
+    control(broker, "resume", "--tenant", "piped", "--wait", "0")
+    control(broker, "resume", "--tenant", "piped", "--wait", "0")
+    lines = control(broker, "history", "--last", "3").output.splitlines()
+    assert "stop_automation policy=* tenant=piped" in lines[1]
+    assert why in lines[1]
+    assert f"the log ends at offset {len(messages(broker))}" == lines[-1]
+
+
+def test_a_broker_that_is_away_is_named_by_whatever_asks_it() -> None:
+    """Where it was looked for, and what to look at."""
+    for command in ("show", "history", "rollback"):
+        result = CliRunner().invoke(main, ["control", command, "--broker", "127.0.0.1:1"])
+        assert (1, True) == (
+            result.exit_code,
+            "no Kafka broker answered at 127.0.0.1:1 within 10 s" in result.output,
+        ), result.output
+
+
 def test_undo_is_one_command(broker: EmbeddedBroker) -> None:
     """It takes back the last change, whatever its version, unless another came first; twice, and it is as it was."""
     for value in ("0.11", "0.22"):
         control(broker, "set-threshold", value, "--policy", "undone", "--wait", "0", "--yes")
     for value in (0.11, 0.22):
+        undone = orjson.loads(control(broker, "show", "--json").stdout)["last"]
         result = control(broker, "rollback", "--wait", "0")
         assert 0 == result.exit_code, result.output
+        assert f"undoing version {undone['version']}: {undone['what']}, by {undone['issued_by']}\n" in result.output
         shown = orjson.loads(control(broker, "show", "--json").stdout)
         assert (value, shown["version"] - 1) == (shown["thresholds"]["undone"]["value"], _expected(broker))
 

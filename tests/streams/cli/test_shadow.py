@@ -123,6 +123,15 @@ def test_it_is_shown_and_told(broker: EmbeddedBroker) -> None:
     assert orjson.loads(done(broker, "show", "--json"))["shadow"] is None
 
 
+def test_a_model_without_a_threshold_is_told(broker: EmbeddedBroker) -> None:
+    """In its shadow everything goes to humans, which shows nothing."""
+    told = "it has no threshold: in the shadow everything goes to humans"
+    assert told in done(broker, "set-shadow", "--sha256", MODEL, "--wait", "0")
+    for more in (["--keep-thresholds"], ["--threshold", "0.2"]):
+        assert told not in done(broker, "set-shadow", "--sha256", MODEL, *more, "--wait", "0")
+    assert told not in done(broker, "set-shadow", "--threshold", "0.2", "--wait", "0")
+
+
 def test_setting_its_model_in_force_ends_it(broker: EmbeddedBroker) -> None:
     """The command says so; the rollback brings it back."""
     done(broker, "set-shadow", "--sha256", MODEL, "--wait", "0")

@@ -92,6 +92,14 @@ def run(broker: EmbeddedBroker, models: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["control", "simulate", *given, *arguments])
 
 
+def test_nothing_to_simulate_on_is_said(broker: EmbeddedBroker, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the time from which there is none."""
+    monkeypatch.setattr(recent, "_offsets_at", lambda _client, _topic, every, _stamp: dict.fromkeys(every, -1))
+    result = run(broker, models, "--threshold", "0.2", "--since", "2030-01-01T00:00:00Z")
+    line = "lpp.vectors holds no answer from 2030-01-01T00:00:00+00:00 on (--since)"
+    assert (4, True) == (result.exit_code, line in result.output), result.output
+
+
 def simulated(broker: EmbeddedBroker, models: Path, *arguments: str) -> dict[str, Any]:
     result = run(broker, models, "--json", *arguments)
     assert 0 == result.exit_code, result.output
