@@ -20,13 +20,15 @@ help: ## List the targets
 $(VENV)/.installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "secondlook needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say which to use: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	# The lock names everything: were pip to look for dependencies itself, a release of today could trip it.
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/pip check --quiet --disable-pip-version-check
 	@touch $@
 
 NATIVE := featurizers/native
 $(VENV)/.native: $(VENV)/.installed $(wildcard $(NATIVE)/src/*.rs $(NATIVE)/Cargo.* $(NATIVE)/*.toml $(NATIVE)/*.pyi)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(NATIVE)/requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(NATIVE)/requirements.lock
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall ./$(NATIVE)
 	@touch $@
 
@@ -42,7 +44,7 @@ install: $(VENV)/.installed ## Install into .venv, with every dependency as lock
 
 .PHONY: native-wheel
 native-wheel: $(VENV)/.installed ## The native reader's wheel, into dist (NATIVE_ARGS="--zig --target aarch64-unknown-linux-gnu")
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(NATIVE)/requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(NATIVE)/requirements.lock
 	$(BIN)/maturin build --release --locked --manifest-path $(NATIVE)/Cargo.toml --out dist $(NATIVE_ARGS)
 
 $(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.py scoring/*/*.py)
@@ -82,7 +84,7 @@ check: $(VENV)/.installed ## ruff, mypy strict, import contracts
 test-wheel: ## Build the wheel, install it with what is locked, and use it outside the tree
 	rm -rf build
 	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	build/wheel/venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
 	build/wheel/venv/bin/pip install --quiet --disable-pip-version-check --no-deps build/wheel/*.whl
 	outside=$$(mktemp -d) && trap 'rm -rf "$$outside"' EXIT && cp tests/outside_the_tree.py examples/* "$$outside" && python=$$PWD/build/wheel/venv/bin/python \
@@ -95,7 +97,7 @@ $(BIN)/uv:
 test-python: ## Tests without a broker of Kafka's own on another interpreter, as locked (PYTHON=python3.13)
 	rm -rf build/python && mkdir -p build
 	$(PYTHON) -m venv build/python
-	build/python/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	build/python/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	build/python/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	build/python/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/kafka
 
@@ -116,7 +118,7 @@ lock: $(BIN)/uv ## Renew requirements.lock from pyproject.toml
 BENCH_VENV := benchmarks/.venv
 $(BENCH_VENV)/.installed: benchmarks/requirements.lock
 	@$(PYTHON) -m venv --clear $(BENCH_VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
 	@touch $@
 
 .PHONY: bench
