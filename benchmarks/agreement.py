@@ -35,7 +35,10 @@ def outputs_of(track: Track) -> dict[tuple[str, bytes], Any]:
 
 def check(reference: Outputs, other: Outputs) -> int:
     """The number of records compared. Raises DifferentError that names the first field which is not the same."""
-    for what, missing in (("lacks", reference.keys() - other.keys()), ("has too much", other.keys() - reference.keys())):
+    for what, missing in (
+        ("lacks", reference.keys() - other.keys()),
+        ("has too much", other.keys() - reference.keys()),
+    ):
         if missing:
             raise DifferentError(f"it {what}: {len(missing)} records, such as {min(missing)}")
     for place, record in reference.items():

@@ -23,6 +23,8 @@ from scoring.model import model_file
 _PEERS = Path(__file__).parent / "peers"
 _STREAMS, _LIMIT = _PEERS / "kafka_streams", _PEERS / "native_limit"
 _HEAP = "-Xmx1g"
+_SETTLE = 5.0
+"""A task that moves between threads rests for some seconds."""
 _LAST_LINES = 12
 
 
@@ -112,7 +114,7 @@ def _java(variant: str, threads: int, *options: str) -> Callable[[Track, Path], 
 
 def _streams(variant: str, threads: int, *options: str) -> Contender:
     name = f"kafka_streams_{variant}_{threads}"
-    return Contender(name, True, "exactly once", _java(variant, threads, *options))
+    return Contender(name, True, "exactly once", _java(variant, threads, *options), settle=_SETTLE)
 
 
 def _limit(name: str, guarantee: str, exactly_once: int) -> Contender:
