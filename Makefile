@@ -125,6 +125,10 @@ $(BENCH_VENV)/.installed: benchmarks/requirements.lock
 bench: install $(MODEL) $(BENCH_VENV)/.installed ## Throughput beside peers, on a local Kafka: Java 17, Maven (BENCH_ARGS="--quick --json out.json")
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
+.PHONY: bench-peers
+bench-peers: install $(MODEL) ## Throughput beside Kafka Streams and a Rust program, every field compared: JDK 17, Maven, cargo (BENCH_ARGS="--quick")
+	$(BIN)/python benchmarks/run_peers.py $(BENCH_ARGS)
+
 .PHONY: bench-scaling
 bench-scaling: install $(MODEL) $(BENCH_VENV)/.installed ## Throughput, memory and start-up as things grow (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/scaling.py $(BENCH_ARGS)
@@ -155,4 +159,4 @@ bench-featurize: install ## Featurizer speed beside plain Python and the decode 
 
 .PHONY: clean
 clean: ## Remove the environment, the models and all caches
-	rm -rf $(VENV) $(BENCH_VENV) models out build dist $(NATIVE)/target *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) models out build dist $(NATIVE)/target benchmarks/peers/*/target *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -37,14 +37,13 @@ class Running(Protocol):
 
 
 class Program:
-    """A script in a process of its own, its output in a file."""
+    """A command in a process of its own, its output in a file."""
 
-    def __init__(self, python: Path, script: str, environment: Mapping[str, str], *arguments: str) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill
-        path = os.pathsep.join((str(_HERE), str(_ROOT)))
         self._process = subprocess.Popen(
-            [str(python), str(_HERE / script), *arguments],
-            env={**os.environ, **environment, "PYTHONPATH": path},
+            command,
+            env={**os.environ, **environment},
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -107,7 +106,8 @@ def program(script: str, *arguments: str, python: Path | None = None, **flags: i
     def start(track: Track, model: Path) -> Running:
         setup = Setup(track.broker, track.prefix, f"bench-{uuid.uuid4().hex[:8]}", str(model))
         environment = setup.environment() | {f"BENCH_{name.upper()}": str(value) for name, value in flags.items()}
-        return Program(python or Path(sys.executable), script, environment, *arguments)
+        environment["PYTHONPATH"] = os.pathsep.join((str(_HERE), str(_ROOT)))
+        return Program([str(python or sys.executable), str(_HERE / script), *arguments], environment)
 
     return start
 
@@ -159,7 +159,8 @@ class RunFailedError(Exception):
 class Lap:
     """One run: decisions per second; how many were decided, and of them twice; the most memory it had.
 
-    `first` is the time (s) from the start of the process to its first readable decision.
+    `first` is the time (s) from the start of the process to its first readable decision, `cpu` the processor time (s) that it took
+    in all. `course` are the decisions that were readable at each time (s).
     """
 
     throughput: float
@@ -167,6 +168,8 @@ class Lap:
     repeated: int
     peak_mib: float
     first: float
+    cpu: float
+    course: Sequence[tuple[float, float]]
 
 
 def run(
@@ -192,7 +195,7 @@ def run(
         samples = _watch(
             running, track, count=count, seconds=max(seconds, 2 * contender.settle), settle=contender.settle
         )
-        memory = peak_mib(running.pid)
+        memory, cpu = peak_mib(running.pid), cpu_seconds(running.pid)
     finally:
         running.kill()
     decided = track.decisions()
@@ -201,7 +204,9 @@ def run(
     if rate is None:
         raise RunFailedError(f"{contender.name}: all {total} decisions came at once; give it more records")
     records_per_offset = len(decided) / total  # a transaction's marker takes an offset too
-    return Lap(rate * records_per_offset, len(decided), repeats(decided), memory, samples[1][0] - started)
+    course = [(at, seen * records_per_offset) for at, seen in samples]
+    first = samples[1][0] - started
+    return Lap(rate * records_per_offset, len(decided), repeats(decided), memory, first, cpu, course)
 
 
 def _rate(samples: Sequence[tuple[float, int]], warm: int) -> float | None:

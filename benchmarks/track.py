@@ -68,6 +68,10 @@ class Track:
         """Delete all topics."""
         self._remove(self.names.values())
 
+    def remove_others(self, prefix: str) -> None:
+        """Delete the topics that a contender made for itself, named after its group."""
+        self._remove(name for name in self._admin.list_topics(timeout=10).topics if name.startswith(prefix))
+
     def _remove(self, names: Iterable[str]) -> None:
         wanted = set(names)
         existing = [name for name in self._admin.list_topics(timeout=10).topics if name in wanted]
