@@ -96,7 +96,7 @@ def seconds(work: Callable[[], object]) -> float:
         work()
         return time.perf_counter() - start
 
-    return min(once() for _ in range(5))
+    return min(once() for _ in range(3))
 
 
 def long_answer(body: Callable[..., Any], words: int) -> bytes:
@@ -141,7 +141,7 @@ def test_linear_time(body: Callable[..., Any], trouble: str) -> None:
         ("", "'outcome': '"),
         ("", "sorry "),
         ("", "the answer for "),
-        ("Post:\n", "<a>, so *** "),
+        ("My answer:\n", "<a>, so *** "),
         ('{"outcome": 1}\n', "the above is. "),
         ("Safety: Safe", "\nthe final "),
         ('{"outcome": 1}', ", so"),
