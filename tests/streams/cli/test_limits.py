@@ -97,7 +97,7 @@ def test_how_a_budget_stands_is_what_the_leader_says(settings: Settings) -> None
     writer.write(status)
     writer.flush(5)
     said = " ".join(control(settings, "show").output.split())
-    assert "43.2% of 2500 decisions: Cannot be met: what goes to humans whatever the threshold exceeds" in said
+    assert "43.2% of 2,500 decisions: Cannot be met: what goes to humans whatever the threshold exceeds" in said
     assert 2500 == orjson.loads(control(settings, "show", "--json").stdout)["budgets"][0]["decisions"]
 
 
