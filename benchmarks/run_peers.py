@@ -83,7 +83,8 @@ class Bench:
         """Decide everything once by each way, compare, and keep the fastest. Raises DifferentError, RunFailedError."""
         best: tuple[float, Entry] | None = None
         for way in ways:
-            half = self.lap(way, self._count // 2).lap
+            tried = self.lap(way, self._count // 2)
+            half = tried.lap
             outputs = outputs_of(self.track)
             if reference is None:
                 reference = outputs
@@ -94,7 +95,8 @@ class Bench:
             warm = self._count * (SLICES // 2 if flat is None else max(flat, 1)) // SLICES
             say(
                 f"{way.name}: {records:,} records {'are the reference' if reference is outputs else 'agree'}; "
-                f"{half.throughput:,.0f}/s; warm after {'more than half' if flat is None else f'{warm:,}'}"
+                f"{half.throughput:,.0f}/s; warm after {'more than half' if flat is None else f'{warm:,}'}; "
+                f"others {tried.load.others:.1%}, steal {tried.load.steal:.1%}"
             )
             if best is None or half.throughput > best[0]:
                 best = half.throughput, Entry(way, warm, rates)
@@ -182,7 +184,7 @@ def report(figures: Mapping[str, Any], rounds: int, limits: Limits) -> None:
     print(f"{columns} {'laps':>4}  matching  guarantee, way")
     for name, one in figures.items():
         if "missing" in one:
-            print(f"{name:26} missing: {one['missing']}")
+            print(f"{name:26} left out: {one['missing']}")
         elif not one["quiet"]:
             print(f"{name:26} no quiet lap of {one['thrown_away']}")
         else:
@@ -225,6 +227,7 @@ def main() -> int:
     before = machine()
     try:
         why = build(given.only)
+        unbuilt = set(why)
         for name, reason in why.items():
             say(f"{name} is left out: {reason}")
         names = [name for name in given.only if name not in why]
@@ -243,7 +246,7 @@ def main() -> int:
     if given.json is not None:
         whole = figures | {"rounds": rounds, "count": count, "limits": vars(limits), "machine": [before, machine()]}
         given.json.write_text(json.dumps(whole, indent=2) + "\n")
-    return int(any(one.get("quiet", rounds) < rounds for one in figures.values()))
+    return int(why.keys() > unbuilt or any(one.get("quiet", rounds) < rounds for one in figures.values()))
 
 
 def roles_for(names: Sequence[str]) -> tuple[str, ...]:

@@ -238,7 +238,7 @@ def test_a_peer_that_decided_otherwise_is_not_timed(capsys: pytest.CaptureFixtur
 
     assert ["exactly_once"] == list(entries)
     assert "NOT TIMED: auto_action of a: .route" in why["native_limit"]
-    assert "native_limit               missing: NOT TIMED" in capsys.readouterr().out
+    assert "native_limit               left out: NOT TIMED" in capsys.readouterr().out
 
 
 def test_peers_whose_tools_are_not_there_are_left_out_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
