@@ -304,4 +304,7 @@ def test_a_worker_counts_and_says_how_its_budgets_stand(broker: EmbeddedBroker, 
         assert abs(humans - said[0]["measured"]) < 1e-6
         with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics", timeout=5) as page:
             assert b'secondlook_review_budget{outcome="*",policy="*",tenant="*"} 0.3' in page.read()
-        assert "Too little has been decided lately to judge by" in " ".join(control(broker, "show").output.split())
+        takes = (
+            "Too little has been decided lately to judge by: that takes 10 minutes and 2,000 decisions in one worker"
+        )
+        assert f"{len(ITEMS)} decisions: {takes}" in " ".join(control(broker, "show").output.split())
