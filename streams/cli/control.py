@@ -243,17 +243,18 @@ def rollback(version: int | None, **options: Any) -> None:
 
     A rollback is a change as well: the next one undoes it, and goes no further back. To go further back, give the VERSION (`history`).
     """
-    if version is not None:
-        _issue(Rollback(to_version=version), options)
-        return
     asked, settings = Issue.of(options), settings_from(options)
     with Fleet(settings) as fleet:
         history = read_history(settings)
-        message, asked = undoing(history, asked)
-        undone = record(history.taken[history.log.version - 1])
-        click.echo(
-            f"undoing version {undone['version']}: {printable(undone['what'])}, by {printable(undone['issued_by'] or 'unknown')}"
-        )
+        asked = asked.on(history.log.version)
+        if version is None:
+            message = undoing(history)
+            undone = record(history.taken[history.log.version - 1])
+            click.echo(
+                f"undoing version {undone['version']}: {printable(undone['what'])}, by {printable(undone['issued_by'] or 'unknown')}"
+            )
+        else:
+            message = Rollback(to_version=version)
         issue(message, asked, settings, fleet, history)
 
 
@@ -316,4 +317,4 @@ def wait(wait: float, **options: Any) -> None:
     settings = settings_from(options)
     with Fleet(settings) as fleet:
         log = read_history(settings).log
-        wait_for_fleet(fleet, log.position, log.version, wait, patient=True)
+        wait_for_fleet(fleet, log.position, log.version, log.content.hash, wait, patient=True)

@@ -117,11 +117,11 @@ def _write(history: History, asked: Issue, settings: Settings) -> int:
     """Write the snapshot of what the log says by then; its offset. Raises ControlError when it is refused."""
     for _ in range(_TRIES - 1):
         try:
-            return write(_snapshot(history, settings), asked, settings, history).offset
+            return write(_snapshot(history, settings), asked, settings, history)[0].offset
         except ControlError as problem:
             if problem.code != Refusal.STALE:  # else another message was quicker, and history has it by now
                 raise
-    return write(_snapshot(history, settings), asked, settings, history).offset
+    return write(_snapshot(history, settings), asked, settings, history)[0].offset
 
 
 def _missing(fleet: Fleet, expected: Collection[str], offset: int) -> list[str]:

@@ -64,6 +64,10 @@ class Issue:
         given = {name: options.pop(name) for name in cls.__slots__}
         return cls(**{**given, "issued_by": given["issued_by"] or _user()})
 
+    def on(self, version: int) -> Self:
+        """The same, refused when another version is in force by then; what was asked for stays."""
+        return self if self.expected_version is not None else replace(self, expected_version=version)
+
     def stamped(self, message: ControlMessage) -> ControlMessage:
         """The message as it is written; a signed one expires, and says when it was issued."""
         signed = self.sign_with is not None
@@ -99,7 +103,7 @@ def issue(
         _tell_what_counts_before(message, history.log.content)
     first()
     had_shadow = history is not None and history.log.content.shadow is not None
-    taken = write(message, asked, settings, history)
+    taken, after = write(message, asked, settings, history)
     topic = topic_names(load_topics(settings.topic_prefix))["control"]
     click.echo(f"version {taken.version}, written to {topic} at offset {taken.offset}, {_reach(message)}")
     if isinstance(message, SetModel) and message.keep_thresholds and history is not None:
@@ -117,26 +121,38 @@ def issue(
     if asked.wait:
         with Fleet(settings) if fleet is None else nullcontext(fleet) as workers:
             of_shadow = isinstance(message, SetShadow)
-            wait_for_fleet(workers, taken.offset + 1, taken.version, asked.wait, of_shadow=of_shadow)
+            made = dict(after.log.versions).get(taken.version)
+            content_hash = None if made is None else made.hash
+            wait_for_fleet(workers, taken.offset + 1, taken.version, content_hash, asked.wait, of_shadow=of_shadow)
 
 
-def write(message: ControlMessage, asked: Issue, settings: Settings, history: History | None = None) -> Taken:
-    """Write a message, and read back what the log made of it. Raises ControlError when it was refused, BrokerError."""
+def write(
+    message: ControlMessage, asked: Issue, settings: Settings, history: History | None = None
+) -> tuple[Taken, History]:
+    """Write a message, and read back what the log made of it, and the log. Raises ControlError when it was refused, BrokerError."""
     private_key = None if asked.sign_with is None else load_private_key(asked.sign_with)
     if private_key is None and settings.control_keys is not None:
         raise ControlError("only signed messages count (control_keys): give --sign-with FILE. Nothing was written")
     offset = publish_control(settings, asked.stamped(message), private_key)
     try:
-        taken = read_history(settings, on=history, at_least=offset + 1).taken[offset]
+        history = read_history(settings, on=history, at_least=offset + 1)
     except BrokerError as problem:
         raise BrokerError(f"it is written, at offset {offset}; what became of it is not known: {problem}") from None
+    taken = history.taken[offset]
     if taken.refusal is not None:
         raise ControlError(f"refused, nothing has changed: {taken.refusal}", taken.refusal.code)
-    return taken
+    return taken, history
 
 
 def wait_for_fleet(
-    fleet: Fleet, position: int, version: int, wait: float, *, patient: bool = False, of_shadow: bool = False
+    fleet: Fleet,
+    position: int,
+    version: int,
+    content_hash: str | None,
+    wait: float,
+    *,
+    patient: bool = False,
+    of_shadow: bool = False,
 ) -> None:
     """Wait until every live worker has read the control log to `position`, has `version` and does what it says, and say of each.
 
@@ -145,15 +161,15 @@ def wait_for_fleet(
     expected = frozenset(fleet.live)
 
     def settled() -> bool:
-        standing = fleet.standing(position, version, expected, of_shadow=of_shadow)
+        standing = fleet.standing(position, version, content_hash, expected, of_shadow=of_shadow)
         return standing.everywhere or (not patient and bool(standing.unable) and not standing.silent)
 
     if not expected:  # none by this machine's clock: whoever there is speaks within a few seconds
         fleet.listen(min(wait, LISTEN))
     if fleet.live:
         fleet.listen(wait, settled)
-    standing = fleet.standing(position, version, expected, of_shadow=of_shadow)
-    for line in _told(standing, fleet):
+    standing = fleet.standing(position, version, content_hash, expected, of_shadow=of_shadow)
+    for line in _told(standing, fleet, version):
         click.echo(line)
     if not (standing.in_force or standing.unable or standing.silent):
         click.echo("no worker is live: it holds from the moment one starts")
@@ -162,13 +178,15 @@ def wait_for_fleet(
         sys.exit(EXIT_NOT_EVERYWHERE)
 
 
-def _told(standing: Standing, fleet: Fleet) -> Iterator[str]:
+def _told(standing: Standing, fleet: Fleet, version: int) -> Iterator[str]:
     """A line on each worker, and on those that fell silent before."""
     for name, one in standing.in_force.items():
         yield f"{printable(name)}: in force, version {one.control_version}"
     for name, one in standing.unable.items():
         if one.cannot is None and one.leaves_out is not None:
             yield f"{printable(name)}: it leaves the shadow out until it can honour it: {printable(one.leaves_out)}"
+        elif one.cannot is None and one.control_version == version:
+            yield f"{printable(name)}: it has other controls at version {version}: does another version of secondlook run there?"
         elif one.cannot is None:
             yield f"{printable(name)}: it refused it, and has version {one.control_version} in force. Are its control_keys those of this machine?"
         else:
@@ -180,8 +198,8 @@ def _told(standing: Standing, fleet: Fleet) -> Iterator[str]:
             yield f"{printable(name)}: not counted, last heard {printable(one.at)}: it ended badly, or hangs"
 
 
-def undoing(history: History, asked: Issue) -> tuple[Rollback, Issue]:
-    """The message that takes back the last change, if no other comes first. Raises ControlError where `rollback` is not what does that."""
+def undoing(history: History) -> Rollback:
+    """The message that takes back the last change. Raises ControlError where `rollback` is not what does that."""
     versions = history.log.versions
     last = history.of_version(history.log.version)
     if last is None or len(versions) < 2:  # noqa: PLR2004 - one before the last
@@ -192,9 +210,7 @@ def undoing(history: History, asked: Issue) -> tuple[Rollback, Issue]:
         raise ControlError(
             f"the last change is a stop, which only secondlook control resume{printable(which)} takes back. Nothing was written"
         )
-    if asked.expected_version is None:
-        asked = replace(asked, expected_version=history.log.version)
-    return Rollback(to_version=versions[-2][0]), asked
+    return Rollback(to_version=versions[-2][0])
 
 
 def model_of_workers(fleet: Fleet) -> str | None:

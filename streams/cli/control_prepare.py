@@ -57,7 +57,7 @@ def prepare(message: SetModel | SetShadow, asked: Issue, settings: Settings, fle
             "Nothing has changed"
         )
     step, unprepared = _first_step(message)
-    offset = write(step, asked, settings).offset
+    offset = write(step, asked, settings)[0].offset
     fleet.listen(asked.wait, lambda: not _missing(fleet, expected, offset))
     expected |= set(fleet.live)
     answers = {name: one.prepared for name, one in fleet.said.items() if name in expected and one.prepared}

@@ -52,7 +52,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
     log = history.log
     content = log.content
     live = fleet.live
-    standing = fleet.standing(log.position, log.version)
+    standing = fleet.standing(log.position, log.version, content.hash)
     return {
         "version": log.version,
         "hash": content.hash,

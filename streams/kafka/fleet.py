@@ -98,20 +98,30 @@ class Fleet:
             return float("inf")
 
     def standing(
-        self, position: int, version: int, expected: Collection[str] = (), *, of_shadow: bool = False
+        self,
+        position: int,
+        version: int,
+        content_hash: str | None,
+        expected: Collection[str] = (),
+        *,
+        of_shadow: bool = False,
     ) -> Standing:
         """Who has read the control log up to `position`, made `version` of it, and does what it says. `expected` are workers that have to.
 
-        `of_shadow`: who leaves the shadow out does not.
+        `of_shadow`: who leaves the shadow out does not. `content_hash` is that of `version`, None where it is not known any more.
 
-        One that has read as far and has a lower version has refused what we took: it trusts other keys.
+        One that has read as far and has a lower version has refused what we took: it trusts other keys. One with other content at the
+        same version folds the log otherwise: another version of secondlook runs there.
         """
         workers = {**{name: self.said[name] for name in expected if self.said[name].event != STOPPED}, **self.live}
         read = {name: one for name, one in workers.items() if one.position >= position}
         unable = {
             name: one
             for name, one in read.items()
-            if one.cannot or one.control_version < version or (of_shadow and one.leaves_out)
+            if one.cannot
+            or one.control_version < version
+            or (one.control_version == version and content_hash not in (None, one.hash))
+            or (of_shadow and one.leaves_out)
         }
         return Standing(
             {name: one for name, one in read.items() if name not in unable},

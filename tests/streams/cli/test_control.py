@@ -249,6 +249,15 @@ def _expected(broker: EmbeddedBroker) -> int | None:
     return last_message(broker).expected_version
 
 
+def test_a_rollback_to_a_version_undoes_nothing_that_came_meanwhile(broker: EmbeddedBroker) -> None:
+    """It names the version that was in force when it was asked for, unless another one was."""
+    control(broker, "set-threshold", "0.11", "--policy", "undone", "--wait", "0", "--yes")
+    version = orjson.loads(control(broker, "show", "--json").stdout)["version"]
+    assert 0 == control(broker, "rollback", "0", "--wait", "0", "--yes").exit_code
+    assert version == _expected(broker)
+    assert 4 == control(broker, "rollback", "0", "--expected-version", str(version), "--wait", "0", "--yes").exit_code
+
+
 def test_a_stop_is_not_undone_in_passing(broker: EmbeddedBroker) -> None:
     """It says what lifts it, and writes nothing."""
     control(broker, "stop", "--policy", "hate speech", "--wait", "0", "--yes")

@@ -59,8 +59,18 @@ def test_who_read_as_far_and_has_a_lower_version_refused_it(settings: Settings) 
     say(settings, "took", control_version=5, position=5)
     say(settings, "refused", control_version=4, position=5)
     with Fleet(settings) as fleet:
-        standing = fleet.standing(5, 5)
+        standing = fleet.standing(5, 5, None)
         assert ({"took"}, {"refused"}, False) == (set(standing.in_force), set(standing.unable), standing.everywhere)
+
+
+def test_who_has_other_content_at_the_same_version_does_not_have_it_in_force(settings: Settings) -> None:
+    """It folds the log otherwise. One that is further on is judged by what it says of that."""
+    say(settings, "same", control_version=5, position=5, hash="ours")
+    say(settings, "other", control_version=5, position=5, hash="theirs")
+    say(settings, "further", control_version=6, position=6, hash="next")
+    with Fleet(settings) as fleet:
+        standing = fleet.standing(5, 5, "ours")
+        assert ({"same", "further"}, {"other"}) == (set(standing.in_force), set(standing.unable))
 
 
 def test_who_leaves_the_shadow_out_counts_where_it_is_the_shadow_that_is_waited_for(settings: Settings) -> None:
@@ -68,8 +78,8 @@ def test_who_leaves_the_shadow_out_counts_where_it_is_the_shadow_that_is_waited_
     say(settings, "looks", shadow=ShadowStatus("a" * 64))
     say(settings, "lacks", shadow=ShadowStatus(problem="no model"))
     with Fleet(settings) as fleet:
-        assert fleet.standing(5, 5).everywhere
-        standing = fleet.standing(5, 5, of_shadow=True)
+        assert fleet.standing(5, 5, None).everywhere
+        standing = fleet.standing(5, 5, None, of_shadow=True)
         assert ({"looks"}, {"lacks"}) == (set(standing.in_force), set(standing.unable))
         assert "no model" == standing.unable["lacks"].leaves_out
 
@@ -91,12 +101,12 @@ def test_each_live_worker_has_it_in_force_or_is_unable_or_silent(settings: Setti
     say(settings, "behind", position=5)
     say(settings, "hung", position=5, ago=LIVE_FOR + 5)
     with Fleet(settings) as fleet:
-        standing = fleet.standing(6, 0, ["hung"])
+        standing = fleet.standing(6, 0, None, ["hung"])
         assert ["there"] == list(standing.in_force)
         assert ["no model"] == [one.cannot for one in standing.unable.values()]
         assert {"behind", "hung"} == set(standing.silent)
         assert not standing.everywhere
-        assert not fleet.standing(5, 0).silent
+        assert not fleet.standing(5, 0, None).silent
 
 
 def test_a_worker_of_an_older_version_counts_as_silent(settings: Settings) -> None:
@@ -109,7 +119,7 @@ def test_a_worker_of_an_older_version_counts_as_silent(settings: Settings) -> No
         producer.produce(NAMES["control_status"], value, b"old")
     producer.flush(5)
     with Fleet(settings) as fleet:
-        assert {"old"} == set(fleet.standing(0, 0).silent)
+        assert {"old"} == set(fleet.standing(0, 0, None).silent)
 
 
 def test_workers_that_differ_in_log_or_settings_are_split(settings: Settings) -> None:
