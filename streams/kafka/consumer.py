@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _IDLE_WAIT = 0.1
 """Seconds to wait for the first record of a batch: how soon a stop or a timeout is noticed in silence."""
-_AT_ONCE = 200
+_AT_ONCE = 50
 """Records taken from the client in one call, between two looks at their bytes."""
 _BATCH_BYTES = 4 * 2**20
 """Of values in a batch, after which it is full, whatever `batch_size` says: two of them, and what they write, are in memory at a time."""

@@ -51,6 +51,8 @@ _LOOK_EVERY = 0.5
 """Seconds between two looks at whether a call into the client hangs."""
 _COLLECT_AT = (100_000, 50, 100)
 """New objects, and collections of the younger generations, before the garbage collector goes through each generation."""
+_MOST_EXPIRED = 500
+"""Requests that time out in one batch: nothing else bounds their bytes, and each is written whole into its decision."""
 _EXIT_MARGIN = 5.0
 """Seconds beyond the drain timeout after which the process ends whatever still hangs."""
 
@@ -75,7 +77,7 @@ class Stream(mode.Service):
         matcher = Matcher(
             response_timeout=int(settings.response_timeout * 1000),
             limits=limits,
-            max_expired=settings.batch_size,
+            max_expired=min(settings.batch_size, _MOST_EXPIRED),
             max_bytes=settings.max_record_bytes,
         )
         given = baseline(settings)
