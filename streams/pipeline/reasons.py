@@ -27,6 +27,8 @@ class Reason(StrEnum):
     STORE_FULL = "store_full"
     INTERNAL_ERROR = "internal_error"
 
+    __hash__ = str.__hash__  # an enumeration's own takes its time, and this is a part of keys of every decision
+
 
 class DeadLetter(StrEnum):
     """Why a record was set aside (the dead letter's `secondlook.error.code`)."""

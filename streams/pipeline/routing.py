@@ -1,10 +1,11 @@
 """Routing: scored cases and the controls in force give decisions. Pure."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, TypedDict
+from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -12,70 +13,44 @@ from scoring import ErrorModel, Scores
 from streams.pipeline.controls import Controls
 from streams.pipeline.matching import Case
 from streams.pipeline.reasons import Reason
-from streams.pipeline.records import Output
-from streams.pipeline.scope import EVERY, OUTCOMES
+from streams.pipeline.scope import OUTCOMES
 
 AUTO_ACTION: Final = "auto-action"
 HUMAN_REVIEW: Final = "human-review"
 
-_TOPICS: Final = {AUTO_ACTION: "auto_action", HUMAN_REVIEW: "human_review"}
 _INCONCLUSIVE: Final = {2: Reason.EVIDENCE_DEFICIENCY, 3: Reason.POLICY_GAP}
 _DRIVERS = 3
 
-UNSCORED_PRIORITY: Final = 1.0
-"""Nothing is known of an unscored case, so it waits behind no other."""
 
-
-class Driver(TypedDict):
-    """A term of the model, and how it pushed the score: positive towards "the LLM is wrong"."""
-
-    predictor: str
-    push: float
-
-
-class Verdict:
+class Verdict(msgspec.Struct, gc=False):
     """What the LLM said in one case, and how sure the model is that it is wrong (None: it could not be scored).
 
-    `missing` are the predictors without which it is not scored, where that is the reason.
+    `drivers` is JSON: a list of the terms that pushed the score most, each a `predictor` and its `push`, positive towards "the LLM is wrong".
+    `missing` are the predictors without which it is not scored, where that is the `reason`.
     """
 
-    __slots__ = (
-        "category",
-        "confidence",
-        "drivers",
-        "error_probability",
-        "llm",
-        "missing",
-        "outcome",
-        "reason",
-        "spec",
-    )
-
-    def __init__(self, reason: Reason | None = None) -> None:
-        self.reason = reason
-        self.llm: str | None = None
-        self.outcome: int | None = None
-        self.confidence: float | None = None
-        self.error_probability: float | None = None
-        self.category: str | None = None
-        self.spec: str | None = None
-        self.drivers: list[Driver] = []
-        self.missing: list[str] = []
+    reason: Reason | None = None
+    outcome: int | None = None
+    confidence: float | None = None
+    error_probability: float | None = None
+    drivers: bytes = b"[]"
+    llm: str | None = None
+    category: str | None = None
+    spec: str | None = None
+    missing: Sequence[str] = ()
 
 
-def top_drivers(scores: Scores, model: ErrorModel) -> list[list[Driver]]:
-    """For each row the terms that pushed the score most."""
+def top_drivers(scores: Scores, model: ErrorModel) -> list[bytes]:
+    """For each row the terms that pushed the score most, as `Verdict` has them."""
     pushes = scores.contributions
-    if pushes.shape[1] == 0:
-        return [[] for _ in pushes]
     count = min(_DRIVERS, pushes.shape[1])
+    if not count:
+        return [b"[]"] * len(pushes)
     strongest = np.argsort(-np.abs(pushes), axis=1)[:, :count]
     values = np.round(np.take_along_axis(pushes, strongest, axis=1).astype(np.float64), 6)
-    names = np.array(model.terms, object)[strongest]
-    return [
-        [{"predictor": name, "push": push} for name, push in zip(*row, strict=True)]
-        for row in zip(names.tolist(), values.tolist(), strict=True)
-    ]
+    numbers = iter(orjson.dumps(values.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b","))
+    before = [b'{"predictor":%b,"push":' % orjson.dumps(name) for name in model.terms]
+    return [b"[%b}]" % b"},".join([before[term] + next(numbers) for term in terms]) for terms in strongest.tolist()]
 
 
 class Decision(NamedTuple):
@@ -117,47 +92,9 @@ def _drawn_for_audit(request_id: str, rate: float) -> bool:
     return rate > 0 and zlib.crc32(request_id.encode()) < rate * 2**32
 
 
-def encode_decision(
-    case: Case, verdict: Verdict, controls: Controls, shadow: Mapping[str, object] | None = None, *, decided_at: str
-) -> tuple[Output, str, Reason]:
-    """The decision record, with its route and reason, and what the shadow says. It keeps the request's key and headers."""
-    route, reason, threshold, audit_probability = decide(case, verdict, controls)
-    action = OUTCOMES[verdict.outcome] if route == AUTO_ACTION and verdict.outcome is not None else "review"
-    decision: dict[str, object] = {
-        "request_id": case.request_id,
-        "policy": case.policy,
-        "tenant": None if case.tenant == EVERY else case.tenant,
-        "route": route,
-        "action": action,
-        "error_probability": verdict.error_probability,
-        "threshold": threshold,
-        "audit_probability": audit_probability,
-        "reasons": [reason],
-        "drivers": verdict.drivers,
-        "llm": {
-            "name": verdict.llm,
-            "outcome": verdict.outcome,
-            "confidence": verdict.confidence,
-            "category": verdict.category,
-        },
-        "spec": verdict.spec,
-        "model": {
-            "name": None if controls.model is None else controls.model.name,
-            "sha256": None if controls.model is None else controls.model.sha256,
-        },
-        "control_version": controls.version,
-        "decided_at": decided_at,
-    }
-    if verdict.missing:
-        decision["missing_predictors"] = verdict.missing
-    if shadow is not None:
-        decision["shadow"] = shadow
-    request = case.request
-    if route == HUMAN_REVIEW:
-        known = verdict.error_probability
-        decision["priority"] = UNSCORED_PRIORITY if known is None else known
-        decision["request"] = orjson.Fragment(request.value or b"null")
-    return Output(_TOPICS[route], request.key, orjson.dumps(decision), request.headers), route, reason
+def action(decision: Decision, verdict: Verdict) -> str:
+    """What is to be done: the LLM's outcome by name, where it is automated."""
+    return OUTCOMES[verdict.outcome] if decision.route == AUTO_ACTION and verdict.outcome is not None else "review"
 
 
 def rfc3339(milliseconds: int) -> str:

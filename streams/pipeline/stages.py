@@ -11,22 +11,19 @@ from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import TypeVar
 
-import orjson
-
-from featurizers import SCHEMA, OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
+from featurizers import OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
 from scoring import ErrorModel, ModelError, Scores
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.budget import Seen, seen
 from streams.pipeline.controls import Controls
 from streams.pipeline.dead_letters import dead_letter
-from streams.pipeline.gate import shortened
+from streams.pipeline.encoding import DecisionEncoder, VectorEncoder
 from streams.pipeline.incidents import Incident, incident
 from streams.pipeline.ledger import closed_sides
 from streams.pipeline.matching import Arrivals, Case, Matched, Matcher
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Output
-from streams.pipeline.routing import Verdict, encode_decision, rfc3339
-from streams.pipeline.scope import EVERY
+from streams.pipeline.routing import Verdict, decide, rfc3339
 from streams.pipeline.shadow import ShadowScores, Stamp, decide_shadow, score_shadow
 from streams.pipeline.verdicts import read_verdicts
 
@@ -194,11 +191,11 @@ class Pipeline:
         """Decisions, vectors, dead letters and changelog: everything this batch writes."""
         featurized, controls = batch.featurized, batch.controls
         matched = featurized.matched
-        decided_at = rfc3339(self._now())
         verdicts = iter(read_verdicts(featurized.vectors, batch.scores, controls.model))
+        decision_of, vector_of = DecisionEncoder(controls, rfc3339(self._now())), VectorEncoder(featurized.vectors)
         decisions: list[Output] = []
         vectors: list[Output] = []
-        counts: Counter[tuple[str, str, str]] = Counter()
+        made: list[tuple[str, str, str]] = []
         flips: Counter[tuple[str, str, str]] = Counter()
         stamps: Iterable[Stamp | None] = repeat(None)
         shadow_problem = None
@@ -211,24 +208,24 @@ class Pipeline:
             try:
                 if case.response is not None:
                     verdict, row = next(verdicts), row + 1
-                    vectors.append(_vector_output(case, featurized.vectors, row - 1))
-                decision = encode_decision(case, verdict, controls, stamp, decided_at=decided_at)
+                    vectors.append(vector_of.encode(case, row - 1))
+                decision = decide(case, verdict, controls)
+                decisions.append(decision_of.encode(case, verdict, decision, stamp))
                 if stamp is not None:
-                    flips[decision[1], stamp["route"], case.policy] += 1
+                    flips[decision.route, stamp["route"], case.policy] += 1
             except Exception as problem:  # noqa: BLE001 - it concerns this case: the others go on
                 _set_aside(case, problem, matched, "route")
-                decision = encode_decision(case, Verdict(case.reason), controls, decided_at=decided_at)
-            output, route, reason = decision
-            decisions.append(output)
-            counts[route, reason.value, case.policy] += 1
-            if (one := seen(case, verdict, reason, controls)) is not None:
+                decision = decide(case, Verdict(case.reason), controls)
+                decisions.append(decision_of.encode(case, Verdict(case.reason), decision))
+            made.append((decision.route, decision.reason, case.policy))
+            if controls.budgets and (one := seen(case, verdict, decision.reason, controls)) is not None:
                 used[one] += 1
         dead = [dead_letter(one, self._topic_names) for one in matched.dead]
         return Outbox(
             featurized.ticket,
             [*decisions, *vectors, *dead],
             matched.changes,
-            counts,
+            Counter(made),
             Counter(one.code.value for one in matched.dead),
             batch.problem,
             matched.touched,
@@ -278,16 +275,3 @@ def _set_aside(case: Case, problem: Exception, matched: Matched, stage: str) -> 
     """Send a case to a human, and note where what the stage failed on stands: the answer, if there is one."""
     case.response, case.reason = None, Reason.INTERNAL_ERROR
     matched.incidents.append(incident(case.answer or case.request, stage, problem))
-
-
-def _vector_output(case: Case, vectors: Vectors, row: int) -> Output:
-    vector = {
-        "request_id": case.request_id,
-        "schema": SCHEMA.id,
-        "values": vectors.values[row],
-        "llm": shortened(vectors.llms[row]),
-        "policy": case.policy,
-        "tenant": None if case.tenant == EVERY else case.tenant,
-        "spec": vectors.specs[row],
-    }
-    return Output("vectors", case.request.key, orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY))

@@ -7,7 +7,7 @@ from featurizers import SCHEMA, Vectors
 from scoring import ErrorModel, Scores
 from streams.pipeline.gate import shortened
 from streams.pipeline.reasons import Reason
-from streams.pipeline.routing import Driver, Verdict, top_drivers
+from streams.pipeline.routing import Verdict, top_drivers
 
 
 def read_verdicts(vectors: Vectors, scores: Scores | None, model: ErrorModel | None) -> list[Verdict]:
@@ -16,26 +16,25 @@ def read_verdicts(vectors: Vectors, scores: Scores | None, model: ErrorModel | N
     outcomes = vectors.outcomes.tolist()
     confidences = _or_none(vectors.values[:, SCHEMA.names.index("stated_confidence")])
     probabilities: list[float | None] = [None] * rows
-    drivers: list[list[Driver]] = [[]] * rows
+    drivers = [b"[]"] * rows
     supported = [True] * rows
     if scores is not None and model is not None:
         probabilities = _or_none(scores.error_probability)
         drivers = top_drivers(scores, model)
         supported = scores.supported.tolist()
     verdicts = []
-    for row in range(rows):
-        verdict = Verdict()
-        verdict.llm, verdict.confidence = shortened(vectors.llms[row]), confidences[row]
-        verdict.category, verdict.spec = shortened(vectors.categories[row]), vectors.specs[row]
-        if outcomes[row] < 0:
-            verdict.reason = Reason.OUTCOME_MISSING
-        else:
-            verdict.outcome = outcomes[row]
-            if outcomes[row] <= 1 and model is not None and not supported[row]:
-                verdict.reason = Reason.PREDICTORS_MISSING
-                verdict.missing = model.lacking(vectors.values[row])
-            elif outcomes[row] <= 1:
-                verdict.error_probability, verdict.drivers = probabilities[row], drivers[row]
+    said = zip(
+        outcomes, confidences, probabilities, drivers, vectors.llms, vectors.categories, vectors.specs, strict=True
+    )
+    for row, (outcome, confidence, probability, pushes, llm, category, spec) in enumerate(said):
+        verdict = Verdict(None, outcome, confidence, None, b"[]", shortened(llm), shortened(category), spec)
+        if outcome < 0:
+            verdict.reason, verdict.outcome = Reason.OUTCOME_MISSING, None
+        elif outcome <= 1 and model is not None and not supported[row]:
+            verdict.reason = Reason.PREDICTORS_MISSING
+            verdict.missing = model.lacking(vectors.values[row])
+        elif outcome <= 1:
+            verdict.error_probability, verdict.drivers = probability, pushes
         verdicts.append(verdict)
     return verdicts
 

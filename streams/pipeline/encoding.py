@@ -1,0 +1,134 @@
+"""Decisions and vectors as they are written. What the records of a batch have in common is encoded once. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import orjson
+
+from featurizers import SCHEMA, Vectors
+from streams.pipeline.controls import Controls
+from streams.pipeline.gate import shortened
+from streams.pipeline.matching import Case
+from streams.pipeline.records import Output
+from streams.pipeline.routing import HUMAN_REVIEW, Decision, Verdict, action
+from streams.pipeline.scope import EVERY
+
+_TOPICS: Final = {"auto-action": "auto_action", "human-review": "human_review"}
+_UNSCORED_PRIORITY: Final = b"1.0"
+"""Nothing is known of an unscored case, so it waits behind no other."""
+
+_SEAM: Final = b"\0"
+"""Stands where a record's own value goes. JSON has no such byte, in strings neither."""
+_OWN: Final = orjson.Fragment(_SEAM)
+
+_REMEMBERED: Final = 1000
+"""Different decisions of one batch whose common parts are kept: a bound, for names come from outside."""
+
+
+class DecisionEncoder:
+    """Writes decisions under the same controls, made at the same time (RFC 3339)."""
+
+    def __init__(self, controls: Controls, decided_at: str) -> None:
+        model = controls.model
+        self._model = {"name": model and model.name, "sha256": model and model.sha256}
+        self._version, self._decided_at = controls.version, decided_at
+        self._common: dict[object, list[bytes]] = {}
+
+    def encode(
+        self, case: Case, verdict: Verdict, decision: Decision, shadow: Mapping[str, object] | None = None
+    ) -> Output:
+        """The decision record, with what the shadow says. It keeps the request's key and headers."""
+        request, around = case.request, self._around(case, verdict, decision, shadow)
+        request_id, probability = orjson.dumps(case.request_id), orjson.dumps(verdict.error_probability)
+        own = [around[0], request_id, around[1], probability, around[2], verdict.drivers, around[3]]
+        if decision.route == HUMAN_REVIEW:
+            priority = _UNSCORED_PRIORITY if verdict.error_probability is None else probability
+            own += [priority, around[4], request.value or b"null", around[5]]
+        return Output(_TOPICS[decision.route], request.key, b"".join(own), request.headers)
+
+    def _around(
+        self, case: Case, verdict: Verdict, decision: Decision, shadow: Mapping[str, object] | None
+    ) -> list[bytes]:
+        """What stands around the values that are the record's own."""
+        if shadow is not None or verdict.missing:
+            return self._parts(case, verdict, decision, shadow)
+        said = verdict.outcome, verdict.confidence, verdict.llm, verdict.category, verdict.spec
+        key = case.policy, case.tenant, decision, said
+        parts = self._common.get(key)
+        if parts is None:
+            parts = self._parts(case, verdict, decision, None)
+            if len(self._common) < _REMEMBERED:
+                self._common[key] = parts
+        return parts
+
+    def _parts(
+        self, case: Case, verdict: Verdict, decision: Decision, shadow: Mapping[str, object] | None
+    ) -> list[bytes]:
+        document: dict[str, object] = {
+            "request_id": _OWN,
+            "policy": case.policy,
+            "tenant": _tenant(case),
+            "route": decision.route,
+            "action": action(decision, verdict),
+            "error_probability": _OWN,
+            "threshold": decision.threshold,
+            "audit_probability": decision.audit_probability,
+            "reasons": [decision.reason],
+            "drivers": _OWN,
+            "llm": {
+                "name": verdict.llm,
+                "outcome": verdict.outcome,
+                "confidence": verdict.confidence,
+                "category": verdict.category,
+            },
+            "spec": verdict.spec,
+            "model": self._model,
+            "control_version": self._version,
+            "decided_at": self._decided_at,
+        }
+        if verdict.missing:
+            document["missing_predictors"] = verdict.missing
+        if shadow is not None:
+            document["shadow"] = shadow
+        if decision.route == HUMAN_REVIEW:
+            document |= {"priority": _OWN, "request": _OWN}
+        return orjson.dumps(document).split(_SEAM)
+
+
+class VectorEncoder:
+    """Writes the rows of a batch's vectors."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self._vectors = vectors
+        values = orjson.dumps(np.ascontiguousarray(vectors.values), option=orjson.OPT_SERIALIZE_NUMPY)
+        self._rows: Sequence[bytes] = values[2:-2].split(b"],[")
+        self._common: dict[object, list[bytes]] = {}
+
+    def encode(self, case: Case, row: int) -> Output:
+        """The record of one row, whose case it is."""
+        around = self._around(case, self._vectors.llms[row], self._vectors.specs[row])
+        value = b"".join((around[0], orjson.dumps(case.request_id), around[1], self._rows[row], around[2]))
+        return Output("vectors", case.request.key, value)
+
+    def _around(self, case: Case, llm: str | None, spec: str) -> list[bytes]:
+        key = case.policy, case.tenant, llm, spec
+        parts = self._common.get(key)
+        if parts is None:
+            document = {
+                "request_id": _OWN,
+                "schema": SCHEMA.id,
+                "values": [_OWN],
+                "llm": shortened(llm),
+                "policy": case.policy,
+                "tenant": _tenant(case),
+                "spec": spec,
+            }
+            parts = orjson.dumps(document).split(_SEAM)
+            if len(self._common) < _REMEMBERED:
+                self._common[key] = parts
+        return parts
+
+
+def _tenant(case: Case) -> str | None:
+    return None if case.tenant == EVERY else case.tenant
