@@ -12,9 +12,10 @@ from scoring import ModelError
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_signing import Trust
 from streams.pipeline.controls import Baseline, honour
+from streams.pipeline.encoding import DecisionEncoder
 from streams.pipeline.matching import Case
 from streams.pipeline.reasons import Reason
-from streams.pipeline.routing import Verdict, decide, encode_decision
+from streams.pipeline.routing import Verdict, decide
 from streams.pipeline.scope import EVERY, UNREADABLE
 from tests.rig import request
 from tests.streams.pipeline.test_controls import Model
@@ -73,7 +74,8 @@ def _decided_under_every_kind(
                 "route": other.route,
                 "reasons": [other.reason],
             }
-        output, _, _ = encode_decision(case, verdict, controls, stamped, decided_at="2026-11-26T05:00:00.000Z")
+        decision = decide(case, verdict, controls)
+        output = DecisionEncoder(controls, "2026-11-26T05:00:00.000Z").encode(case, verdict, decision, stamped)
         yield msgspec.json.decode(output.value or b"", type=Decided), answer, fold.states, facts
 
 

@@ -8,7 +8,7 @@ vectors and dead letters, (2) produce and flush the changelog, (3) commit the of
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import NoReturn, Protocol, TypeVar
@@ -20,7 +20,7 @@ from streams.kafka.calls import LeftBehind
 from streams.kafka.clients import ClientConfig, kafka_error, producer_config, transactional_id
 from streams.kafka.cut_off import CUT_OFF, CutOff
 from streams.pipeline.records import Output
-from streams.pipeline.stages import Outbox, Ticket
+from streams.pipeline.stages import Outbox
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ class Delivery(Protocol):
     def start(self) -> None:
         """Get ready to deliver; waits for the broker."""
 
-    def deliver(self, outbox: Outbox) -> None:
-        """Write and commit a batch, whole.
+    def deliver(self, *batches: Outbox) -> None:
+        """Write and commit batches of one assignment, in their order: all of them, or none.
 
         Raises BatchAborted when it must be redone, DeliveryStopped after `close`, DeliveryError when the worker must stop.
         """
@@ -270,10 +270,10 @@ class ExactlyOnce(_Producing):
                 hint = "a broker without transactions needs delivery = at_least_once"
             raise DeliveryError(f"cannot open transactions as {self._id!r}: {error.str()}; {hint}") from problem
 
-    def deliver(self, outbox: Outbox) -> None:
+    def deliver(self, *batches: Outbox) -> None:
         """See the module's numbered steps."""
-        ticket = outbox.ticket
-        self.commit(chain(outbox.outputs, outbox.changelog), _offsets(ticket, self._names), ticket.assignment.group)
+        written = chain.from_iterable(chain(one.outputs, one.changelog) for one in batches)
+        self.commit(written, _offsets(batches, self._names), batches[-1].ticket.assignment.group)
 
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: object) -> None:
         """Steps 1 to 4."""
@@ -320,11 +320,12 @@ class AtLeastOnce(_Producing):
         super().__init__(settings, {"message.timeout.ms": 0, **producer_config(settings)}, names)
         self._commit_offsets = commit_offsets
 
-    def deliver(self, outbox: Outbox) -> None:
+    def deliver(self, *batches: Outbox) -> None:
         """See the module's numbered steps."""
-        self._write(outbox.outputs)
+        self._write(chain.from_iterable(one.outputs for one in batches))
         # Only now: a delta that outlived a crash which its decisions did not would lose requests.
-        self.commit(outbox.changelog, _offsets(outbox.ticket, self._names), outbox.ticket.assignment.group)
+        changelog = chain.from_iterable(one.changelog for one in batches)
+        self.commit(changelog, _offsets(batches, self._names), batches[-1].ticket.assignment.group)
 
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: object) -> None:  # noqa: ARG002 - the consumer knows its group
         """Steps 2 and 3."""
@@ -358,11 +359,13 @@ class AtLeastOnce(_Producing):
         raise BatchAborted(error.str())
 
 
-def _offsets(ticket: Ticket, names: Mapping[str, str]) -> list[TopicPartition]:
-    notes = ticket.assignment.notes
+def _offsets(batches: Sequence[Outbox], names: Mapping[str, str]) -> list[TopicPartition]:
+    """How far these batches have read; where they have read nothing, an offset that is reached already."""
+    last = batches[-1].ticket
+    reached = {place: offset for one in batches for place, offset in one.ticket.offsets.items()}
     return [
-        TopicPartition(names[source], partition, offset, notes[partition])
-        for (source, partition), offset in (ticket.offsets or ticket.standing).items()
+        TopicPartition(names[source], partition, offset, last.assignment.notes[partition])
+        for (source, partition), offset in (reached or last.standing).items()
     ]
 
 

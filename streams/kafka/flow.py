@@ -9,8 +9,10 @@ import time
 from streams.errors import DeliveryError
 from streams.pipeline.stages import Ticket
 
-_MOST_IN_FLIGHT = 2
-"""One batch commits while the next is decoded and scored; more would only wait."""
+_MOST_UNROUTED = 2
+"""One batch is decoded and scored while the next is read: their records are what takes memory."""
+_MOST_IN_FLIGHT = 4
+"""What is decided while a commit is under way gathers, and is committed together: the slower commits are, the larger they get."""
 
 
 class Flow:
@@ -18,10 +20,11 @@ class Flow:
 
     def __init__(self) -> None:
         self._issued = 0
+        self._routed = 0
         self._arrived = 0
         self._settled = 0
         self._given_up = False
-        self._settling = asyncio.Condition()
+        self._moved = asyncio.Condition()
         self._progress = time.monotonic()
 
     @property
@@ -41,6 +44,11 @@ class Flow:
         self._issued += 1
         return self._issued
 
+    async def routed(self) -> None:
+        """A batch is decided: of its records, only what it writes is kept."""
+        self._routed += 1
+        await self._tell()
+
     def arrive(self, ticket: Ticket) -> bool:
         """A batch has reached the sink: whether it may be committed (False: its assignment is over).
 
@@ -55,24 +63,28 @@ class Flow:
         return not ticket.assignment.over
 
     async def settle(self) -> None:
-        """The batch that arrived last is committed, or was let go because its assignment is over."""
+        """The batches that have arrived are committed, or were let go because their assignment is over."""
         self._settled = self._arrived
         self._progress = time.monotonic()
-        async with self._settling:
-            self._settling.notify_all()
+        await self._tell()
 
     async def room(self) -> None:
         """Wait until another batch may be read: while the pipeline is busy, records gather to larger batches in Kafka."""
-        async with self._settling:
-            await self._settling.wait_for(lambda: self.in_flight < _MOST_IN_FLIGHT)
+        async with self._moved:
+            await self._moved.wait_for(
+                lambda: self._issued - self._routed < _MOST_UNROUTED and self.in_flight < _MOST_IN_FLIGHT
+            )
 
     async def drained(self) -> None:
         """Wait until no batch is in flight, or until it is known that they will not be settled."""
-        async with self._settling:
-            await self._settling.wait_for(lambda: self.in_flight == 0 or self._given_up)
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.in_flight == 0 or self._given_up)
 
     async def give_up(self) -> None:
         """The batches in flight will not be settled: nobody need wait for them."""
         self._given_up = True
-        async with self._settling:
-            self._settling.notify_all()
+        await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()

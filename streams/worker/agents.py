@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _In = TypeVar("_In")
 
 _QUEUED_BATCHES = 1
-"""Batches that may wait before a stage: enough to decode the next one while the last commits, few enough for latency."""
+"""Batches that may wait before a stage. Before the last one all do that may be in flight: see `streams.kafka.flow`."""
 
 
 class WithoutKafka(BootStrategy):
@@ -57,15 +57,23 @@ def make_app(settings: Settings) -> App:
 
 
 def connect_agents(
-    app: App, pipeline: Pipeline, metrics: Metrics, deliver: Callable[[Outbox], Awaitable[None]]
+    app: App,
+    pipeline: Pipeline,
+    metrics: Metrics,
+    routed: Callable[[], Awaitable[None]],
+    deliver: Callable[..., Awaitable[None]],
 ) -> Callable[[Polled], Awaitable[object]]:
-    """Make the agents intake, featurize, score, route and deliver; returns how to put a batch in front of the first."""
+    """Make the agents intake, featurize, score, route and deliver; returns how to put a batch in front of the first.
+
+    `routed` is told of each batch that is decided. `deliver` gets all that are by then, in their order, as one call's arguments.
+    """
     # Typed, a channel would take nothing but events; without a topic it takes what is to come out.
     channels: dict[str, Any] = {
-        name: app.channel(maxsize=_QUEUED_BATCHES) for name in ("intake", "featurize", "score", "route", "deliver")
+        name: app.channel(maxsize=_QUEUED_BATCHES) for name in ("intake", "featurize", "score", "route")
     }
+    decided: Any = app.channel(maxsize=0)
 
-    def stage(name: str, following: str, work: Callable[[_In], object]) -> None:
+    def stage(name: str, work: Callable[[_In], object], put: Callable[[Any], Awaitable[object]]) -> None:
         seconds = metrics.stage_seconds.labels(name)
 
         async def agent(batches: AsyncIterable[_In]) -> None:
@@ -73,20 +81,28 @@ def connect_agents(
                 started = time.perf_counter()
                 result = work(batch)
                 seconds.observe(time.perf_counter() - started)
-                await channels[following].put(result)
+                await put(result)
 
         agent.__name__ = name
         app.agent(channels[name], name=name)(agent)
 
-    stage("intake", "featurize", pipeline.intake)
-    stage("featurize", "score", pipeline.featurize)
-    stage("score", "route", pipeline.score)
-    stage("route", "deliver", pipeline.route)
+    async def pass_on(outbox: Outbox) -> None:
+        await routed()
+        await decided.put(outbox)
 
-    async def sink(outboxes: AsyncIterable[Outbox]) -> None:
+    stage("intake", pipeline.intake, channels["featurize"].put)
+    stage("featurize", pipeline.featurize, channels["score"].put)
+    stage("score", pipeline.score, channels["route"].put)
+    stage("route", pipeline.route, pass_on)
+
+    async def sink(outboxes: Any) -> None:
+        waiting = outboxes.channel
         async for outbox in outboxes:
-            await deliver(outbox)
+            gathered = [outbox]
+            while not waiting.empty():
+                gathered.append(await waiting.get())
+            await deliver(*gathered)
 
-    app.agent(channels["deliver"], name="deliver")(sink)
+    app.agent(decided, name="deliver")(sink)
     put: Callable[[Polled], Awaitable[object]] = channels["intake"].put
     return put

@@ -113,7 +113,7 @@ class Stream(mode.Service):
         self._human_decisions = HumanDecisions(settings, names)
         self._quality: Any = app.channel(maxsize=1)  # typed, it would take nothing but events
         app.agent(self._quality, name="quality")(self._count_agreement)
-        self._put = connect_agents(app, pipeline, self.metrics, self.sink.deliver)
+        self._put = connect_agents(app, pipeline, self.metrics, self.flow.routed, self.sink.deliver)
 
     def _write(self, outputs: list[Output], offsets: list[TopicPartition], group: object) -> None:
         self.sink.write(outputs, offsets, group)

@@ -80,15 +80,19 @@ class Sink:
         """
         self._line.submit(lambda: self._delivery.commit(outputs, offsets, group)).result()
 
-    async def deliver(self, outbox: Outbox) -> None:
-        """Commit one batch. Raises DeliveryError when the worker must stop without committing further."""
-        ticket = outbox.ticket
-        if not self._flow.arrive(ticket):
-            ticket.assignment.end(outbox.touched)
-            self._metrics.settled("stale")
-        elif outbox.outputs or outbox.changelog or ticket.offsets:
-            self._report(outbox)
-            await self._commit(outbox)
+    async def deliver(self, *batches: Outbox) -> None:
+        """Commit batches, together. Raises DeliveryError when the worker must stop without committing further."""
+        to_commit = []
+        for outbox in batches:
+            ticket = outbox.ticket
+            if not self._flow.arrive(ticket):
+                ticket.assignment.end(outbox.touched)
+                self._metrics.settled("stale")
+            elif outbox.outputs or outbox.changelog or ticket.offsets:
+                self._report(outbox)
+                to_commit.append(outbox)
+        if to_commit:
+            await self._commit(to_commit)
         await self._flow.settle()
 
     def _report(self, outbox: Outbox) -> None:
@@ -111,26 +115,32 @@ class Sink:
                 "records. Nothing of this batch is committed; the log has the tracebacks"
             )
 
-    async def _commit(self, outbox: Outbox) -> None:
-        assignment = outbox.ticket.assignment
+    async def _commit(self, batches: list[Outbox]) -> None:
         started = time.perf_counter()
         try:
-            await asyncio.wrap_future(self._line.submit(lambda: self._delivery.deliver(outbox)))
+            await asyncio.wrap_future(self._line.submit(lambda: self._delivery.deliver(*batches)))
         except BatchAborted as problem:
-            assignment.end(outbox.touched)
-            self._metrics.settled("aborted")
-            log.warning("batch taken back, reading it again: %s", problem)
+            self._taken_back(batches, "aborted")
+            log.warning("%d batches taken back, reading them again: %s", len(batches), problem)
             self._count_abort(problem)
             return
         except DeliveryStopped as problem:  # what stopped the worker decides its exit code, not this
-            assignment.end(outbox.touched)
-            self._metrics.settled("stale")
+            self._taken_back(batches, "stale")
             log.warning("%s", problem)
             return
-        finished = time.perf_counter()
+        self._metrics.stage_seconds.labels("deliver").observe(time.perf_counter() - started)
         self._aborted = 0
         self.last_commit = time.monotonic()
-        self._metrics.stage_seconds.labels("deliver").observe(finished - started)
+        for outbox in batches:
+            self._committed(outbox)
+
+    def _taken_back(self, batches: list[Outbox], how: str) -> None:
+        for outbox in batches:
+            outbox.ticket.assignment.end(outbox.touched)
+            self._metrics.settled(how)
+
+    def _committed(self, outbox: Outbox) -> None:
+        """Tell of a batch that is durable."""
         self._metrics.committed(outbox, self._controls(), self.last_commit - outbox.ticket.polled_at)
         if outbox.seen:
             self._decided(outbox.seen)

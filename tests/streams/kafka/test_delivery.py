@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError
 from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka import delivery as module
 from streams.kafka.delivery import BatchAborted, ExactlyOnce
-from streams.pipeline.records import REQUESTS
+from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.pipeline.stages import Ticket
 from streams.settings import Settings
 from tests.rig import assignment
@@ -41,6 +41,19 @@ def test_a_batch_is_one_transaction_with_the_offsets_in_it() -> None:
     assert ["init", *STEPS] == producer.calls
     assert WRITTEN == producer.committed
     assert OFFSETS == read_offsets(producer)
+
+
+def test_batches_that_have_gathered_are_one_transaction() -> None:
+    """In their order, up to where the last of them has read in each partition."""
+    way, producer = exactly_once()
+    held = assignment()
+    first = Ticket(1, held, {(REQUESTS, 0): 3, (RESPONSES, 0): 9}, 0.0)
+    second = Ticket(2, held, {(REQUESTS, 0): 5}, 0.0)
+    way.deliver(outbox(ticket=first), outbox(ticket=second))
+    begin, *produce, offsets, commit = STEPS
+    assert [begin, *produce, *produce, offsets, commit] == producer.calls
+    assert WRITTEN + WRITTEN == producer.committed
+    assert {(REQUESTS, 0): 5, (RESPONSES, 0): 9} == read_offsets(producer)
 
 
 def test_a_batch_of_timeouts_alone_sends_an_offset_all_the_same() -> None:

@@ -62,3 +62,31 @@ def test_giving_up_frees_those_who_wait() -> None:
         await asyncio.wait_for(flow.drained(), 1)
 
     asyncio.run(scenario())
+
+
+def test_two_batches_may_be_undecided_and_four_uncommitted() -> None:
+    """What is decided gathers while a commit is under way; records that nobody has decided on take memory."""
+
+    async def scenario() -> list[tuple[int, bool]]:
+        flow, seen = Flow(), []
+
+        async def look() -> None:
+            waiting = asyncio.ensure_future(flow.room())
+            await asyncio.sleep(0.01)
+            seen.append((flow.in_flight, waiting.done()))
+            waiting.cancel()
+
+        for _ in range(4):
+            flow.next_sequence()
+            await look()
+            if flow.in_flight > 1:
+                await flow.routed()
+                await look()
+        flow.arrive(ticket(1))
+        flow.arrive(ticket(2))
+        await flow.settle()
+        await look()
+        return seen
+
+    expected = [(1, True), (2, False), (2, True), (3, False), (3, True), (4, False), (4, False), (2, True)]
+    assert expected == asyncio.run(scenario())

@@ -36,7 +36,7 @@ from tests.simulated import Entry, SimulatedKafka
 PARTITIONS = 2
 TOPICS = load_topics()
 NAMES = topic_names(TOPICS)
-ROOM = 2
+ROOM = 4
 """Batches that a worker may have in flight."""
 IDS = [f"{letter}{number}" for letter in "abcdef" for number in range(PARTITIONS)]
 
@@ -143,10 +143,11 @@ class Worker:
             with suppress(KafkaException):
                 self.prober._round()
 
-    async def deliver(self) -> None:
-        """The oldest batch in flight is committed, taken back, or let go."""
-        if self.held:
-            await self.sink.deliver(self.held.popleft())
+    async def deliver(self, count: int = 1) -> None:
+        """The oldest batches in flight are committed, taken back, or let go, together."""
+        gathered = [self.held.popleft() for _ in range(min(count, len(self.held)))]
+        if gathered:
+            await self.sink.deliver(*gathered)
 
     def _decide(self, polled: Polled) -> Outbox:
         matched = self.pipeline.intake(polled).matched
@@ -264,10 +265,10 @@ class Stream(RuleBasedStateMachine):
         """A worker's restore goes on."""
         self.workers[index].restores.take()
 
-    @rule(index=st.integers(0, 1))
-    def deliver(self, index: int) -> None:
-        """A worker's oldest batch reaches its sink."""
-        self.loop.run_until_complete(self.workers[index].deliver())
+    @rule(index=st.integers(0, 1), count=st.integers(1, ROOM))
+    def deliver(self, index: int, count: int = 1) -> None:
+        """A worker's oldest batches reach its sink."""
+        self.loop.run_until_complete(self.workers[index].deliver(count))
 
     @rule(steps=st.integers(1, 8))
     def run_on(self, steps: int) -> None:

@@ -10,6 +10,7 @@ from featurizers import PRESETS
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline import stages
 from streams.pipeline.controls import Controls
+from streams.pipeline.encoding import DecisionEncoder
 from streams.pipeline.incidents import IncidentBudget
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.scope import EVERYTHING
@@ -87,14 +88,14 @@ def test_an_answer_that_the_model_fails_on_stands_alone(poison: int) -> None:
 @pytest.mark.parametrize("poison", [0, 4, 8])
 def test_a_case_that_cannot_be_written_down_stands_alone(monkeypatch: pytest.MonkeyPatch, poison: int) -> None:
     """Its decision is written without what failed."""
-    real = stages.encode_decision
+    real = DecisionEncoder.encode
 
-    def failing(case: Any, verdict: Any, controls: Any, shadow: Any = None, *, decided_at: str) -> Any:
+    def failing(self: Any, case: Any, verdict: Any, decision: Any, shadow: Any = None) -> Any:
         if case.request_id == IDS[poison] and verdict.reason is None:
             raise KeyError(case.request_id)
-        return real(case, verdict, controls, shadow, decided_at=decided_at)
+        return real(self, case, verdict, decision, shadow)
 
-    monkeypatch.setattr(stages, "encode_decision", failing)
+    monkeypatch.setattr(DecisionEncoder, "encode", failing)
     reasons, outbox = decided(poison)
     assert expected(poison) == reasons
     assert {"route"} == {one.stage for one in outbox.incidents}

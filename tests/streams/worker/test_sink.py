@@ -42,11 +42,11 @@ class FaultyDelivery:
     def start(self) -> None:
         """Nothing to open."""
 
-    def deliver(self, outbox: Outbox) -> None:
+    def deliver(self, *batches: Outbox) -> None:
         fault = next(self._faults, None)
         if fault is not None:
             raise fault
-        self.committed.append(outbox.ticket.sequence)
+        self.committed += [outbox.ticket.sequence for outbox in batches]
 
     def commit(self, outputs: Iterable[Output], offsets: list[TopicPartition], group: Any) -> None:  # noqa: ARG002
         fault = next(self._faults, None)
@@ -73,12 +73,16 @@ class Bench:
             self.delivery, self.flow, self.metrics, lambda: controls, self.deletable.update, self.seen.append
         )
 
-    async def put(self, held: Assignment | None = None, **changes: Any) -> None:
-        """The next batch goes through the sink."""
+    def batch(self, held: Assignment | None = None, **changes: Any) -> Outbox:
+        """The next batch."""
         offsets = changes.pop("offsets", {(REQUESTS, 0): 1})
         ticket = Ticket(self.flow.next_sequence(), held or self.assignment, offsets, 0.0)
         parts: dict[str, Any] = {"ticket": ticket, "outputs": [], "changelog": [], **changes}
-        await self.sink.deliver(Outbox(**parts))
+        return Outbox(**parts)
+
+    async def put(self, held: Assignment | None = None, **changes: Any) -> None:
+        """The next batch goes through the sink."""
+        await self.sink.deliver(self.batch(held, **changes))
 
     def settled(self, result: str) -> float:
         """What the metric counts under this result."""
@@ -101,6 +105,32 @@ def test_a_batch_that_is_taken_back_ends_its_assignment_and_the_one_behind_it_is
     assert 1 == bench.settled("aborted")
     assert 1 == bench.settled("stale")
     assert 0 == bench.flow.in_flight
+
+
+def test_batches_that_have_gathered_are_taken_back_together(models: Path) -> None:
+    """They were one transaction: each says which stores have run ahead, and both are read again."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.sink.deliver(bench.batch(touched=frozenset({0})), bench.batch(touched=frozenset({2})))
+
+    bench = Bench(models, [BatchAborted("old generation")])
+    asyncio.run(scenario(bench))
+    assert (True, {0, 2}) == (bench.assignment.over, bench.assignment.touched)
+    assert (2, 0) == (bench.settled("aborted"), bench.flow.in_flight)
+
+
+def test_of_batches_that_have_gathered_only_those_of_the_assignment_that_stands_are_committed(models: Path) -> None:
+    """The group may have taken the partitions while they waited for the commit before."""
+
+    async def scenario(bench: Bench) -> None:
+        old, new = bench.batch(), bench.batch(assignment())
+        bench.assignment.end()
+        await bench.sink.deliver(old, new)
+
+    bench = Bench(models)
+    asyncio.run(scenario(bench))
+    assert [2] == bench.delivery.committed
+    assert (1, 0) == (bench.settled("stale"), bench.flow.in_flight)
 
 
 def test_old_changelog_records_may_go_once_their_batch_is_committed(models: Path) -> None:
