@@ -227,7 +227,10 @@ FORMATS: dict[str, Format] = {
 
 
 def detect(body: Body) -> str | None:
-    """The provider whose format the body has, or None if it has none of them."""
+    """The provider whose format the body has, or None if it has none of them.
+
+    `choices` come first: the native reader takes what has them for chat, without a look at the other formats' fields.
+    """
     if body.choices:
         return CHAT if body.choices[0].message is not None else "completions"
     if body.output is not None:
