@@ -25,7 +25,6 @@ from streams.pipeline.control_content import Content
 from streams.pipeline.control_limits import SetReviewBudget, SetRiskBound
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import (
-    ClearShadow,
     ControlMessage,
     Rollback,
     SetAuditRate,
@@ -297,7 +296,7 @@ def _kind(message: ControlMessage, content: Content) -> tuple[str, Mapping[Scope
 
 def _reach(message: ControlMessage) -> str:
     """What the message is about; it takes away what is set inside of that."""
-    if isinstance(message, SetShadow | ClearShadow):
+    if message.without_effect:
         return "what is in force stays"
     scope = _scope(message)
     replaces = isinstance(message, SetThreshold | SetCosts | SetReviewBudget | SetRiskBound | SetAuditRate)

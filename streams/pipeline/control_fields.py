@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -59,7 +59,9 @@ Restore: TypeAlias = Callable[[int], Content]
 
 # A misspelt field must not turn into a default. What is left out is not written: older workers would not know the field.
 class Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What any control message may have."""
+    """What any control message may have. One `without_effect` leaves what is in force as it is."""
+
+    without_effect: ClassVar[bool] = False
 
     issued_by: Annotated[str | None, msgspec.Meta(description="Who issued it, for the record.")] = None
     reason: Annotated[
@@ -102,6 +104,15 @@ class ScopedMessage(Message, kw_only=True):
     def scope(self) -> Scope:
         """What it is about."""
         return Scope(self.policy, self.tenant, self.outcome)
+
+
+class Past(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A message that was applied before a snapshot, as it stood in the log."""
+
+    offset: Annotated[int, msgspec.Meta(ge=0, le=MOST_EXACT)]
+    message: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+    timestamp: Annotated[int, msgspec.Meta(ge=-MOST_EXACT, le=MOST_EXACT)] | None = None
+    signed_by: str | None = None
 
 
 def model_for(content: Content, made_for: str | None) -> str | None:

@@ -23,11 +23,11 @@ from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.budget import BudgetState, Finding
 from streams.pipeline.control_content import NOTHING_SAID
+from streams.pipeline.control_fields import Past
 from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import (
     ClearShadow,
-    Past,
     PrepareModel,
     PrepareShadow,
     ResumeAutomation,
