@@ -184,7 +184,10 @@ def _padded(items: list[T] | None, length: int) -> list[T | None]:
 
 
 class Format(NamedTuple):
-    """A provider's format: how it is read, by which fields of the body (its container first), and what the docs say of it."""
+    """A provider's format: how it is read, by which fields of the body (its container first), and what the docs say of it.
+
+    Where the container is no list, a body with an oddity in it is only read if its provider is named.
+    """
 
     read: Callable[[Body], Answer]
     fields: tuple[str, ...]
