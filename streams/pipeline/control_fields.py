@@ -13,30 +13,24 @@ from streams.pipeline.scope import EVERY, Outcome, Scope
 
 MOST_EXACT: Final = 2**53 - 1
 """Whole numbers up to this one survive every JSON reader."""
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Policy = Annotated[
-    str,
+    _Name,
     msgspec.Meta(
-        min_length=1,
-        max_length=255,
         description="The policy that it holds for; `*` = every policy. What was set inside of policy, tenant and outcome together is "
-        "replaced.",
+        "replaced."
     ),
 ]
-Tenant = Annotated[
-    str,
-    msgspec.Meta(min_length=1, max_length=255, description="The requests' `tenant` that it holds for; `*` = all."),
-]
+Tenant = Annotated[_Name, msgspec.Meta(description="The requests' `tenant` that it holds for; `*` = all.")]
 OfOutcome = Annotated[
     Outcome,
     msgspec.Meta(description="What the LLM's verdict would do: `allow` (outcome 0), `remove` (1) or `*` = either."),
 ]
 Stopped = Annotated[
-    str,
+    _Name,
     msgspec.Meta(
-        min_length=1,
-        max_length=255,
         description="The policy; `*` = every policy. Stops of different policies, tenants or outcomes, of one and of all, are stops of "
-        "their own, each resumed by the same names.",
+        "their own, each resumed by the same names."
     ),
 ]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
@@ -53,6 +47,7 @@ CostAccounting = Annotated[
         description="`false-discovery`: threshold = review / (review + mistake). `review-charged`: review / mistake."
     ),
 ]
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Restore: TypeAlias = Callable[[int], Content]
 """What was in force at a version; raises ControlError where that is not known."""
 
@@ -74,13 +69,13 @@ class Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fie
         ),
     ] = None
     expires_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
+        _Time | None,
         msgspec.Meta(
             description="RFC 3339. Refused when the broker stamps the message at this time or later: it came too late to be meant."
         ),
     ] = None
     issued_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
+        _Time | None,
         msgspec.Meta(
             description="RFC 3339. Needed in a signed message: later in each than in the last of the same key."
         ),

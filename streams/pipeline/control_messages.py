@@ -28,6 +28,8 @@ from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, Se
 from streams.pipeline.reasons import Refusal
 from streams.pipeline.scope import EVERY, OUTCOMES, Scope, Scoped
 
+_Cost = Annotated[float, msgspec.Meta(gt=0)]
+
 
 class SetThreshold(ScopedMessage, tag="set_threshold"):
     """Escalate where P(error) is at or above `threshold`."""
@@ -49,23 +51,19 @@ class SetCosts(ScopedMessage, tag="set_costs"):
 
     accounting: CostAccounting
     review: Annotated[
-        float,
+        _Cost,
         msgspec.Meta(
-            gt=0,
-            description="Cost of one human review, in any currency. Under `review-charged` it must be below that of a mistake.",
+            description="Cost of one human review, in any currency. Under `review-charged` it must be below that of a mistake."
         ),
     ]
     mistake: Annotated[
-        Annotated[float, msgspec.Meta(gt=0)] | None,
-        msgspec.Meta(description="Cost of acting on one wrong verdict, in the same currency."),
+        _Cost | None, msgspec.Meta(description="Cost of acting on one wrong verdict, in the same currency.")
     ] = None
     missed_violation: Annotated[
-        Annotated[float, msgspec.Meta(gt=0)] | None,
+        _Cost | None,
         msgspec.Meta(description="Cost of a wrong `allow`. With `wrong_removal`, in place of `mistake` and `outcome`."),
     ] = None
-    wrong_removal: Annotated[
-        Annotated[float, msgspec.Meta(gt=0)] | None, msgspec.Meta(description="Cost of a wrong `remove`.")
-    ] = None
+    wrong_removal: Annotated[_Cost | None, msgspec.Meta(description="Cost of a wrong `remove`.")] = None
     model: MadeFor = None
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, TypedDict
 
@@ -33,34 +34,22 @@ class Driver(TypedDict):
     push: float
 
 
+@dataclass(slots=True, eq=False)
 class Verdict:
     """What the LLM said in one case, and how sure the model is that it is wrong (None: it could not be scored).
 
     `missing` are the predictors without which it is not scored, where that is the reason.
     """
 
-    __slots__ = (
-        "category",
-        "confidence",
-        "drivers",
-        "error_probability",
-        "llm",
-        "missing",
-        "outcome",
-        "reason",
-        "spec",
-    )
-
-    def __init__(self, reason: Reason | None = None) -> None:
-        self.reason = reason
-        self.llm: str | None = None
-        self.outcome: int | None = None
-        self.confidence: float | None = None
-        self.error_probability: float | None = None
-        self.category: str | None = None
-        self.spec: str | None = None
-        self.drivers: list[Driver] = []
-        self.missing: list[str] = []
+    reason: Reason | None = None
+    llm: str | None = None
+    outcome: int | None = None
+    confidence: float | None = None
+    error_probability: float | None = None
+    category: str | None = None
+    spec: str | None = None
+    drivers: list[Driver] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 def top_drivers(scores: Scores, model: ErrorModel) -> list[list[Driver]]:
