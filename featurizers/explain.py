@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 from featurizers.locate import NOWHERE, Located
-from featurizers.objects import Span
 from featurizers.presets import PRESETS
 from featurizers.response import Response, decode
 from featurizers.schema import SCHEMA
@@ -59,14 +58,7 @@ def explain(value: bytes, spec: OutcomeSpec, provider: str | None = None) -> Exp
         outcome=located.outcome,
         label=response.text[start:end],
         problem=located.problem,
-        tokens=_tokens(
-            response,
-            {
-                "rationale": located.rationale_span,
-                "confidence": located.confidence_span,
-                "outcome": located.outcome_span,
-            },
-        ),
+        tokens=_tokens(response, located),
         values=values,
         missing={name: _why_missing(name, response, located) for name, value in values.items() if value is None},
         category=located.category,
@@ -101,7 +93,9 @@ def _why_missing(name: str, response: Response, located: Located) -> str:
     return "too few log-probabilities are known where it is taken"
 
 
-def _tokens(response: Response, spans: dict[str, Span]) -> tuple[ExplainedToken, ...]:
+def _tokens(response: Response, located: Located) -> tuple[ExplainedToken, ...]:
+    confidence = located.confidence_span
+    spans = {"rationale": located.rationale_span, "confidence": confidence, "outcome": located.outcome_span}
     explained = []
     tokens, table = response.tokens, tabulate([response.tokens])
     for index, text in enumerate(tokens.texts(0, tokens.count)):

@@ -206,19 +206,20 @@ class Locator:
             own_end, introduced = item.end, prose is None or prose.named
             if item.ending == "broken" and self._names_outcome(text[item.end : stop]):
                 return own, "outcome_ambiguous"
-        # A key behind the last object belongs to an object that some quotation has closed before its end.
-        revoked = (
-            own
-            and WORD.search(text, own_end, stop)
-            and (
-                not introduced
-                or (items[-1].ending == "complete" and remarked(text[own_end:stop]))
-                or self._keys.search(caseless(text[position:stop]))
-                or self._revoked(self._decide(own[-1])[0], text[own_end:stop])
-            )
+        said_behind = own and WORD.search(text, own_end, stop)
+        revoked = said_behind and (
+            not introduced or self._taken_back(own[-1], items[-1], text[own_end:stop], text[position:stop])
         )
         contradicted = aside and self._contradicted(own, aside)
         return own, "outcome_ambiguous" if revoked or contradicted else None
+
+    def _taken_back(self, own: Fields, last: Object, behind_own: str, behind_all: str) -> bool:
+        """Whether what stands behind the answer's own last object, or behind the last one of all, may take back what it says."""
+        if last.ending == "complete" and remarked(behind_own):
+            return True
+        # A key behind the last object belongs to an object that some quotation has closed before its end.
+        keyed = self._keys.search(caseless(behind_all)) is not None
+        return keyed or self._revoked(self._decide(own)[0], behind_own)
 
     def _contradicted(self, own: list[Fields], aside: list[Fields]) -> bool:
         """Whether what stands aside says something that the answer's own last object does not."""

@@ -184,7 +184,10 @@ def _padded(items: list[T] | None, length: int) -> list[T | None]:
 
 
 class Format(NamedTuple):
-    """A provider's format: how it is read, by which fields of the body (its container first), and what the docs say of it."""
+    """A provider's format: how it is read, by which fields of the body (its container first), and what the docs say of it.
+
+    Where the container is no list, a body with an oddity in it is only read if its provider is named.
+    """
 
     read: Callable[[Body], Answer]
     fields: tuple[str, ...]
@@ -227,7 +230,10 @@ FORMATS: dict[str, Format] = {
 
 
 def detect(body: Body) -> str | None:
-    """The provider whose format the body has, or None if it has none of them."""
+    """The provider whose format the body has, or None if it has none of them.
+
+    `choices` come first: the native reader takes what has them for chat, without a look at the other formats' fields.
+    """
     if body.choices:
         return CHAT if body.choices[0].message is not None else "completions"
     if body.output is not None:

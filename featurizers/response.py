@@ -21,7 +21,7 @@ from featurizers.wire import Body, Record
 PROVIDERS: Final = tuple(FORMATS)
 
 _LOGPROBS = frozenset({"logprobs", "logprobsResult", "logprobs_result", "completion_probabilities"})
-_MAY_HOLD_LOGPROBS = re.compile(rb'"(?:logprobs(?:_r|R)?(?:esult)?|completion_probabilities)"\s*+:\s*+(?!null)')
+_MAY_HOLD_LOGPROBS = re.compile(rf'"(?:{"|".join(sorted(_LOGPROBS))})"\s*+:\s*+(?!null)'.encode())
 
 
 class _RawBody(Struct):

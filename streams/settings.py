@@ -4,6 +4,7 @@ Sources, in order of rising precedence: environment variables (`SECONDLOOK_` + n
 Options of the Kafka client pass through to librdkafka under their own names.
 """
 
+import math
 import os
 import re
 import tomllib
@@ -17,8 +18,6 @@ from streams.errors import SettingsError
 
 PREFIX: Final = "SECONDLOOK_"
 KAFKA_PREFIX: Final = "SECONDLOOK_KAFKA_"
-_LAST_PORT: Final = 65535
-_MOST_FETCHED: Final = 1_000_000
 _MOST_OF_A_PREFIX: Final = 200
 """Characters: Kafka takes names of 249, and ours come after it."""
 _MODELS: Final = Path("models")
@@ -60,39 +59,26 @@ def _positive(text: str) -> float:
     return value
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError("must be a whole number") from None
+def _whole(least: int, most: float = math.inf, few: str = "", many: str = "") -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError("must be a whole number") from None
+        if value < least:
+            raise ValueError(few or f"must be {least} or more")
+        if value > most:
+            raise ValueError(many)
+        return value
+
+    return parse
 
 
-def _count(text: str) -> int:
-    value = _whole(text)
-    if value < 1:
-        raise ValueError("must be 1 or more")
-    return value
-
-
-def _offset(text: str) -> int:
-    value = _whole(text)
-    if value < 0:
-        raise ValueError("must be 0 or more")
-    return value
-
-
-def _batch_size(text: str) -> int:
-    value = _count(text)
-    if value > _MOST_FETCHED:
-        raise ValueError(f"must be at most {_MOST_FETCHED}: the Kafka client gives no more at once")
-    return value
-
-
-def _port(text: str) -> int:
-    value = _whole(text)
-    if not 0 <= value <= _LAST_PORT:
-        raise ValueError("must be a port, 0 to 65535 (0: no pages)")
-    return value
+_count = _whole(1)
+_offset = _whole(0)
+_batch_size = _whole(1, 1_000_000, many="must be at most 1000000: the Kafka client gives no more at once")
+_NO_PORT: Final = "must be a port, 0 to 65535 (0: no pages)"
+_port = _whole(0, 65535, _NO_PORT, _NO_PORT)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:

@@ -68,28 +68,8 @@ def evaluate(
     errors = trial.test.errors
     rulings = {name: trial.baseline(name, cost_ratio) for name in BASELINES}
     judged = trial.model(cost_ratio)
-    best = _best_single(trial, cost_ratio)
-
-    def against(ruling: Ruling, others: dict[Accounting, str]) -> dict[Accounting, Figure]:
-        return {
-            name: paired_difference(ruling, rulings[other], errors, name, cost_ratio) for name, other in others.items()
-        }
-
-    def entry(ruling: Ruling) -> dict[str, Any]:
-        return {**summarise(ruling, errors, cost_ratio), "paired_cost_difference": against(ruling, best)}
-
     figures = {
-        "model": {
-            "name": model.name,
-            "sha256": model.sha256,
-            "calibrated": trial.calibrated,
-            **entry(judged),
-        },
-        "baselines": {name: entry(ruling) for name, ruling in rulings.items()},
-        "best_single_estimator": best,
-        "cost_ratio": cost_ratio,
-        "against_label_and_policy": against(judged, dict.fromkeys(ACCOUNTINGS, "label-and-policy")),
-        "auroc_gain_over_label_and_policy": auroc(judged, errors).minus(auroc(rulings["label-and-policy"], errors)),
+        **_comparison(model, trial, judged, rulings, cost_ratio),
         "data": _describe(data, held_out, trial),
         "calibration": calibration_table(trial.test_scores, errors),
         "risk_coverage": {
@@ -108,6 +88,31 @@ def evaluate(
     return {**result, "conclusions": conclusions(result)}
 
 
+def _comparison(
+    model: ErrorModel, trial: Trial, judged: Ruling, rulings: dict[str, Ruling], cost_ratio: float
+) -> dict[str, Any]:
+    """The figures of the model's ruling and of the baselines', each against the best single estimator."""
+    errors, best = trial.test.errors, _best_single(trial, cost_ratio)
+
+    def against(ruling: Ruling, others: dict[Accounting, str]) -> dict[Accounting, Figure]:
+        return {
+            name: paired_difference(ruling, rulings[other], errors, name, cost_ratio) for name, other in others.items()
+        }
+
+    def entry(ruling: Ruling) -> dict[str, Any]:
+        return {**summarise(ruling, errors, cost_ratio), "paired_cost_difference": against(ruling, best)}
+
+    stated = {"name": model.name, "sha256": model.sha256, "calibrated": trial.calibrated}
+    return {
+        "model": {**stated, **entry(judged)},
+        "baselines": {name: entry(ruling) for name, ruling in rulings.items()},
+        "best_single_estimator": best,
+        "cost_ratio": cost_ratio,
+        "against_label_and_policy": against(judged, dict.fromkeys(ACCOUNTINGS, "label-and-policy")),
+        "auroc_gain_over_label_and_policy": auroc(judged, errors).minus(auroc(rulings["label-and-policy"], errors)),
+    }
+
+
 def _trial(model: ErrorModel, data: Dataset, held_out: Dataset) -> Trial:
     train, test = (part.take(part.decided) for part in (data.take(~data.held_out), held_out))
     for part, name in ((train, "training"), (test, "held-out")):
@@ -117,13 +122,7 @@ def _trial(model: ErrorModel, data: Dataset, held_out: Dataset) -> Trial:
                 f"The {name} part holds {len(part)} verdicts, {wrong} of them wrong: nothing can be judged. Both parts need wrong "
                 "and right answers; the split is by a hash of request_id, about 60 to 40."
             )
-    return Trial(
-        train,
-        test,
-        _risks(model, train),
-        _risks(model, test),
-        bool(model.card["calibrated"]),
-    )
+    return Trial(train, test, _risks(model, train), _risks(model, test), bool(model.card["calibrated"]))
 
 
 def _risks(model: ErrorModel, data: Dataset) -> NDArray[np.float64]:

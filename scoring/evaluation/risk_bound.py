@@ -65,10 +65,7 @@ def risk_bound_threshold(
     automated = np.searchsorted(thresholds[:n], thresholds, side="left")
     errors_below = np.concatenate(([0], np.cumsum(errors[order])))[automated]
     fails = errors_below > _errors_allowed(n, max_risk, level)[automated]
-    best = 0
-    for start in np.linspace(smallest, n, starts, dtype=int):
-        walk = fails[start:]
-        best = max(best, start - 1 + (int(np.argmax(walk)) if walk.any() else len(walk))) if not walk[0] else best
+    best = max(_walked(fails, start) for start in np.linspace(smallest, n, starts, dtype=int).tolist())
     if not best:
         raise ThresholdError(
             f"No threshold keeps the error rate among automated answers below {max_risk:.1%} with {1 - delta:.0%} confidence "
@@ -76,6 +73,14 @@ def risk_bound_threshold(
         )
     below, wrong = int(automated[best]), int(errors_below[best])
     return CertifiedThreshold(float(thresholds[best]), below, wrong, clopper_pearson_upper(wrong, below, level))
+
+
+def _walked(fails: NDArray[np.bool_], start: int) -> int:
+    """The last rank before the first failure from `start` on; 0 where the start itself fails."""
+    walk = fails[start:]
+    if walk[0]:
+        return 0
+    return start - 1 + (int(np.argmax(walk)) if walk.any() else len(walk))
 
 
 def smallest_risk(scores: NDArray[np.floating], errors: NDArray[np.bool_], *, delta: float) -> float | None:

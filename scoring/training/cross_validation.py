@@ -30,13 +30,8 @@ class Sample:
 
     def take(self, rows: NDArray[np.int64]) -> "Sample":
         """The given rows."""
-        return Sample(
-            self.inputs[rows],
-            self.errors[rows],
-            [self.groups[i] for i in rows],
-            [self.strata[i] for i in rows],
-            self.names,
-        )
+        groups, strata = [self.groups[i] for i in rows], [self.strata[i] for i in rows]
+        return Sample(self.inputs[rows], self.errors[rows], groups, strata, self.names)
 
 
 def folds(sample: Sample, count: int, seed: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ import click
 
 from streams.cli import control_shadow
 from streams.cli.control_compact import compact_log
-from streams.cli.control_issue import Issue, issue, model_of_workers, undoing, wait_for_fleet
+from streams.cli.control_issue import Issue, issue, issue_threshold, undoing, wait_for_fleet
 from streams.cli.control_limits import set_review_budget, set_risk_bound
 from streams.cli.control_options import (
     FILE,
@@ -77,13 +77,7 @@ def set_threshold(value: float, **options: Any) -> None:
     What was set inside of the policy, tenant and outcome named is replaced. Of what then holds for a decision, the most specific counts:
     the policy weighs more than the tenant, the tenant more than the outcome.
     """
-    scope = taken(options, *Scope._fields)
-    asked = Issue.of(options)
-    settings = settings_from(options)
-    with Fleet(settings) as fleet:
-        history = read_history(settings)
-        model = history.log.content.model or model_of_workers(fleet)
-        issue(SetThreshold(threshold=value, **scope, model=model), asked, settings, fleet, history)
+    issue_threshold(SetThreshold, options, threshold=value)
 
 
 @control.command("set-costs")
@@ -177,11 +171,8 @@ def simulate(**options: Any) -> None:
 
     asked = Issue.of(options)
     proposal = Proposal.of(options)
-    sources = {
-        name: options.pop(name)
-        for name in ("last", "since", "vectors", "decisions", "routed", "as_json", "plot", "apply")
-    }
-    run_simulation(proposal, asked, settings_from(options), **sources)
+    settings = settings_from(options)
+    run_simulation(proposal, asked, settings, **options)
 
 
 @control.command("set-shadow")

@@ -1,8 +1,8 @@
 """`secondlook control compact`: a snapshot in place of the control log's past."""
 
 import sys
-from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
 import click
 from confluent_kafka import KafkaError, TopicPartition
@@ -14,7 +14,6 @@ from streams.errors import BrokerError, ControlError
 from streams.kafka.admin import has_controller, records_kept
 from streams.kafka.clients import admin_config, base_config
 from streams.kafka.control_history import History, read_history
-from streams.kafka.control_status import STOPPED
 from streams.kafka.fleet import LISTEN, Fleet
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_messages import Snapshot
@@ -45,12 +44,12 @@ def compact_log(asked: Issue, settings: Settings) -> None:
         click.echo(f"snapshot of version {history.log.version}, written to {topic} at offset {offset}")
         if not fleet.live:
             fleet.listen(min(asked.wait, LISTEN), lambda: bool(fleet.live))
-        expected = frozenset(fleet.live)
-        fleet.listen(asked.wait, lambda: not _missing(fleet, expected, offset))
-        missing = _missing(fleet, expected, offset)
-    for name in missing:
+        missing = partial(fleet.missing, frozenset(fleet.live), lambda one: one.snapshot >= offset)
+        fleet.listen(asked.wait, lambda: not missing())
+        silent = missing()
+    for name in silent:
         click.echo(f"{printable(name)}: has not said that it agrees with it")
-    if missing:
+    if silent:
         click.echo(
             "nothing was deleted: a worker that does not agree is hung, of an older version, or trusts other keys. Mend that and do it again"
         )
@@ -78,11 +77,7 @@ def _check(history: History, asked: Issue, topic: str) -> None:
         )
     if not log.position:
         raise ControlError(f"{topic} is empty: there is nothing to compact")
-    if asked.expected_version not in (None, log.version):
-        raise ControlError(
-            f"version {log.version} is in force, not {asked.expected_version}: look at what has changed. Nothing was written",
-            Refusal.STALE,
-        )
+    asked.check(log.version)
 
 
 def _snapshot(history: History, settings: Settings) -> Snapshot:
@@ -122,9 +117,3 @@ def _write(history: History, asked: Issue, settings: Settings) -> int:
             if problem.code != Refusal.STALE:  # else another message was quicker, and history has it by now
                 raise
     return write(_snapshot(history, settings), asked, settings, history)[0].offset
-
-
-def _missing(fleet: Fleet, expected: Collection[str], offset: int) -> list[str]:
-    """The workers that have not said that they agree; one that says that it stops need not."""
-    live = {*expected, *fleet.live} & {name for name, one in fleet.said.items() if one.event != STOPPED}
-    return sorted(name for name in live if fleet.said[name].snapshot < offset)

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 import click
 from msgspec import structs
 
+from streams.cli.main import settings_from
 from streams.cli.printable import printable
 from streams.errors import BrokerError, ControlError
 from streams.kafka.control_history import History, read_history
@@ -25,7 +26,6 @@ from streams.pipeline.control_content import Content
 from streams.pipeline.control_limits import SetReviewBudget, SetRiskBound
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import (
-    ClearShadow,
     ControlMessage,
     Rollback,
     SetAuditRate,
@@ -35,6 +35,7 @@ from streams.pipeline.control_messages import (
     SetThreshold,
     StopAutomation,
 )
+from streams.pipeline.reasons import Refusal
 from streams.pipeline.scope import EVERY, EVERYTHING, Scope
 from streams.settings import Settings
 
@@ -67,6 +68,14 @@ class Issue:
     def on(self, version: int) -> Self:
         """The same, refused when another version is in force by then; what was asked for stays."""
         return self if self.expected_version is not None else replace(self, expected_version=version)
+
+    def check(self, version: int) -> None:
+        """Raise ControlError where another version is in force than was expected."""
+        if self.expected_version not in (None, version):
+            raise ControlError(
+                f"version {version} is in force, not {self.expected_version}: look at what has changed. Nothing was written",
+                Refusal.STALE,
+            )
 
     def stamped(self, message: ControlMessage) -> ControlMessage:
         """The message as it is written; a signed one expires, and says when it was issued."""
@@ -124,6 +133,16 @@ def issue(
             made = dict(after.log.versions).get(taken.version)
             content_hash = None if made is None else made.hash
             wait_for_fleet(workers, taken.offset + 1, taken.version, content_hash, asked.wait, of_shadow=of_shadow)
+
+
+def issue_threshold(kind: type[SetThreshold | SetReviewBudget], options: dict[str, Any], **values: Any) -> None:
+    """Issue what gives a threshold, made for the model in force, or else for that of all live workers."""
+    scope = {name: options.pop(name) for name in Scope._fields}
+    asked, settings = Issue.of(options), settings_from(options)
+    with Fleet(settings) as fleet:
+        history = read_history(settings)
+        model = history.log.content.model or model_of_workers(fleet)
+        issue(kind(**values, **scope, model=model), asked, settings, fleet, history)
 
 
 def write(
@@ -297,7 +316,7 @@ def _kind(message: ControlMessage, content: Content) -> tuple[str, Mapping[Scope
 
 def _reach(message: ControlMessage) -> str:
     """What the message is about; it takes away what is set inside of that."""
-    if isinstance(message, SetShadow | ClearShadow):
+    if message.without_effect:
         return "what is in force stays"
     scope = _scope(message)
     replaces = isinstance(message, SetThreshold | SetCosts | SetReviewBudget | SetRiskBound | SetAuditRate)

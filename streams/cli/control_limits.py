@@ -1,15 +1,12 @@
 """`secondlook control set-review-budget` and `set-risk-bound`: what a threshold is to achieve, in place of the threshold."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from streams.cli.control_issue import Issue, issue, model_of_workers
+from streams.cli.control_issue import Issue, issue_threshold
 from streams.cli.control_options import FILE, Number, issuing, issuing_by, of_setting, taken
 from streams.cli.main import settings_from
-from streams.kafka.control_history import read_history
-from streams.kafka.fleet import Fleet
 from streams.pipeline.control_limits import SetReviewBudget
 from streams.pipeline.scope import Scope
 
@@ -26,14 +23,7 @@ def set_review_budget(share: float, lowest: float, highest: float, **options: An
     It begins at the threshold in force, or at the limit next to it. A threshold, costs or a bound that is set ends it. `show` says how it
     stands, `history` how it was moved. With signed controls the workers need a key of their own (control_sign_with).
     """
-    scope = taken(options, *Scope._fields)
-    asked = Issue.of(options)
-    settings = settings_from(options)
-    with Fleet(settings) as fleet:
-        history = read_history(settings)
-        model = history.log.content.model or model_of_workers(fleet)
-        message = SetReviewBudget(share=share, lowest=lowest, highest=highest, **scope, model=model)
-        issue(message, asked, settings, fleet, history)
+    issue_threshold(SetReviewBudget, options, share=share, lowest=lowest, highest=highest)
 
 
 @click.command("set-risk-bound")
@@ -66,14 +56,7 @@ def set_review_budget(share: float, lowest: float, highest: float, **options: An
 )
 @of_setting
 @issuing_by("model")
-def set_risk_bound(
-    max_risk: float,
-    confidence: float,
-    from_topics: bool,
-    files: tuple[Path, ...],
-    drawn_at_random: bool,
-    **options: Any,
-) -> None:
+def set_risk_bound(**options: Any) -> None:
     """Bound the error of what is automated. It certifies the largest threshold that labels allow for the model in force, or refuses.
 
     Labels must be a fair draw of what is automated: audits are (set-audit-rate), what was escalated is not. It needs the `train` extra.
@@ -81,14 +64,6 @@ def set_risk_bound(
     """
     from streams.cli.control_risk_bound import run_risk_bound
 
-    scope = Scope(**taken(options, *Scope._fields))
-    run_risk_bound(
-        scope,
-        Issue.of(options),
-        settings_from(options),
-        max_risk=max_risk,
-        confidence=confidence,
-        files=files,
-        drawn_at_random=drawn_at_random,
-        from_topics=from_topics,
-    )
+    scope, asked = Scope(**taken(options, *Scope._fields)), Issue.of(options)
+    settings = settings_from(options)
+    run_risk_bound(scope, asked, settings, **options)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 import click
@@ -9,7 +10,6 @@ import click
 from streams.cli.control_issue import Issue, listed, some, write
 from streams.cli.printable import printable
 from streams.errors import ControlError
-from streams.kafka.control_status import STOPPED
 from streams.kafka.fleet import LISTEN, Fleet
 from streams.kafka.model_topic import models_topic, read_models
 from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, SetShadow
@@ -58,7 +58,8 @@ def prepare(message: SetModel | SetShadow, asked: Issue, settings: Settings, fle
         )
     step, unprepared = _first_step(message)
     offset = write(step, asked, settings)[0].offset
-    fleet.listen(asked.wait, lambda: not _missing(fleet, expected, offset))
+    missing = partial(fleet.missing, expected, lambda one: one.prepared is not None and one.prepared.offset == offset)
+    fleet.listen(asked.wait, lambda: not missing())
     expected |= set(fleet.live)
     answers = {name: one.prepared for name, one in fleet.said.items() if name in expected and one.prepared}
     problems = [
@@ -66,9 +67,8 @@ def prepare(message: SetModel | SetShadow, asked: Issue, settings: Settings, fle
         for name, one in answers.items()
         if one.offset == offset and one.problem is not None
     ]
-    missing = _missing(fleet, expected, offset)
-    if missing:
-        problems.append(f"{some(missing)} did not say within {asked.wait:g} s that it is ready")
+    if silent := missing():
+        problems.append(f"{some(silent)} did not say within {asked.wait:g} s that it is ready")
     if problems:
         raise ControlError(
             f"model {step.sha256[:12]} is not set, nothing has changed: {'; '.join(problems)}. Mend that and issue it anew ({unprepared})"
@@ -83,9 +83,3 @@ def _first_step(message: SetModel | SetShadow) -> tuple[PrepareModel | PrepareSh
         return step, "or --force --yes: who cannot do it sends everything to humans"
     given = {name: getattr(message, name) for name in ("sha256", "keep_thresholds", "changes")}
     return PrepareShadow(**given), "or --wait 0: who cannot do it leaves the shadow out until it can"
-
-
-def _missing(fleet: Fleet, expected: set[str], offset: int) -> list[str]:
-    """The workers that have not answered; one that says that it stops need not."""
-    live = {*expected, *fleet.live} & {name for name, one in fleet.said.items() if one.event != STOPPED}
-    return sorted(name for name in live if (said := fleet.said[name].prepared) is None or said.offset != offset)

@@ -18,11 +18,9 @@ from streams.cli.control_issue import Issue, issue, model_of_workers
 from streams.cli.control_simulate import find_model
 from streams.cli.scoring import training_extra
 from streams.errors import ControlError
-from streams.kafka.clients import base_config
 from streams.kafka.control_history import read_history
 from streams.kafka.fleet import Fleet
-from streams.kafka.reading import read_values
-from streams.kafka.topics import existing_partitions, load_topics
+from streams.kafka.reading import places_of, read_values
 from streams.pipeline.audits import Labels, audit_labels, period
 from streams.pipeline.control_limits import SetRiskBound
 from streams.pipeline.scope import EVERY, OUTCOMES, Scope
@@ -91,9 +89,7 @@ def certify(
             f"{problem} {could}; but a target chosen by looking at the labels takes new labels{_notes(labels)}. Nothing was written"
         ) from problem
     return SetRiskBound(
-        policy=scope.policy,
-        tenant=scope.tenant,
-        outcome=scope.outcome,  # type: ignore[arg-type]
+        **scope._asdict(),
         max_risk=max_risk,
         confidence=confidence,
         threshold=min(found.threshold, labels.below),
@@ -126,10 +122,8 @@ def _told(labels: Labels, message: SetRiskBound) -> str:
 
 def _topics(settings: Settings) -> tuple[list[bytes], list[bytes]]:
     """The records of human-review and of human-decisions."""
-    every = load_topics(settings.topic_prefix)
-    wanted = {key: every[key] for key in ("human_review", "human_decisions")}
-    partitions = existing_partitions(base_config(settings), wanted)
-    decisions, human = (list(read_values(settings, topic.name, partitions[key])) for key, topic in wanted.items())
+    places = places_of(settings, "human_review", "human_decisions").values()
+    decisions, human = (list(read_values(settings, topic, partitions)) for topic, partitions in places)
     return decisions, human
 
 

@@ -4,24 +4,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-import click
 import msgspec
-import orjson
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from streams.cli.control_issue import Issue, issue, model_of_workers
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import Proposal
-from streams.cli.printable import printable
+from streams.cli.screen import echo_json, row, say, table
 from streams.errors import ControlError
-from streams.kafka.clients import base_config
 from streams.kafka.control_history import read_history
 from streams.kafka.fleet import Fleet
+from streams.kafka.reading import places_of
 from streams.kafka.recent import read_recent
-from streams.kafka.topics import existing_partitions, load_topics
 from streams.pipeline.control_messages import SetModel, SetShadow
+from streams.pipeline.readable import readable
 from streams.pipeline.reasons import Reason
 from streams.pipeline.routing import AUTO_ACTION
 from streams.settings import Settings
@@ -72,32 +68,22 @@ def show_shadow(settings: Settings, *, last: int, as_json: bool) -> None:
         raise ControlError("there is no shadow (secondlook control set-shadow)")
     document = agreement(_recent(settings, last), shadow.since)
     if as_json:
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        echo_json(document)
     else:
         _render(document, Console())
 
 
 def _recent(settings: Settings, last: int) -> list[Decision]:
     """The last decisions, of both routes as far back as either goes: at most `last` of each."""
-    every = load_topics(settings.topic_prefix)
-    wanted = {key: every[key] for key in ("auto_action", "human_review")}
-    partitions = existing_partitions(base_config(settings), wanted)
     found: list[Decision] = []
     begin = ""
-    for key, topic in wanted.items():
-        values = [value for _, value in read_recent(settings, topic.name, partitions[key], last=last)]
-        decisions = [one for one in map(_decoded, values) if one is not None]
+    for topic, partitions in places_of(settings, "auto_action", "human_review").values():
+        values = [value for _, value in read_recent(settings, topic, partitions, last=last)]
+        decisions = list(readable(values, Decision))
         if len(values) >= last:
             begin = max(begin, min((one.decided_at for one in decisions), default=""))
         found += decisions
     return [one for one in found if one.decided_at >= begin]
-
-
-def _decoded(value: bytes) -> Decision | None:
-    try:
-        return msgspec.json.decode(value, type=Decision)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def agreement(decisions: Iterable[Decision], since: int) -> dict[str, Any]:
@@ -134,13 +120,9 @@ def agreement(decisions: Iterable[Decision], since: int) -> dict[str, Any]:
 
 
 def _render(document: Mapping[str, Any], console: Console) -> None:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in ("policy", *_COLUMNS.values()):
-        table.add_column(name, overflow="fold")
-    for row in document["rows"]:
-        table.add_row(Text(printable(row["policy"])), *(Text(str(row[name])) for name in _COLUMNS))
-    console.print(table)
+    by_policy = table("policy", *_COLUMNS.values())
+    for one in document["rows"]:
+        row(by_policy, one["policy"], *(str(one[name]) for name in _COLUMNS))
+    console.print(by_policy)
     if document["without"]:
-        console.print(
-            Text(f"{document['without']} decisions since then are without it: a worker left it out", style="yellow")
-        )
+        say(console, f"{document['without']} decisions since then are without it: a worker left it out", "yellow")

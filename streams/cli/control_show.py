@@ -2,27 +2,31 @@
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
 import orjson
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from streams.cli.printable import printable
+from streams.cli.screen import echo_json, row, say, table
 from streams.errors import ControlError
 from streams.kafka.control_history import History, read_history
+from streams.kafka.control_status import WorkerStatus
 from streams.kafka.fleet import LISTEN, Fleet, is_split
 from streams.pipeline.budget import STATES, UNMET
-from streams.pipeline.control_content import Content, Shadow, Threshold
+from streams.pipeline.control_content import AuditRate, Content, Shadow, Threshold
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import Snapshot, encode_control
 from streams.pipeline.routing import rfc3339
 from streams.pipeline.scope import EVERYTHING, Scope, by_specificity
 from streams.settings import Settings
+
+_T = TypeVar("_T")
 
 _STATES: Final[Mapping[str, str]] = {state.value: text for state, text in STATES.items()}
 _WIDE = 240
@@ -40,7 +44,7 @@ def show_in_force(settings: Settings, *, as_json: bool) -> None:
             fleet.listen(LISTEN, lambda: bool(fleet.live))
         document = in_force(history, fleet)
     if as_json:
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+        echo_json(document)
     else:
         console = _console()
         render_controls(document, console)
@@ -61,37 +65,33 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
         "messages": len(history.taken),
         "refused": sum(one.refusal is not None for one in history.taken.values()),
         "model": None if content.model is None else {"sha256": content.model, **_origin(history, content.model_since)},
-        "thresholds": {
-            str(scope): {**scope._asdict(), **_threshold(one, history)}
-            for scope, one in sorted(content.thresholds.items())
-        },
-        "audit_rates": {
-            str(scope): {**scope._asdict(), "rate": one.rate, "floor": one.floor, **_origin(history, one.since)}
-            for scope, one in sorted(content.audit_rates.items())
-        },
-        "stops": {
-            str(scope): {**scope._asdict(), **_origin(history, since)} for scope, since in sorted(content.stops.items())
-        },
+        "thresholds": _by_name(content.thresholds, partial(_threshold, history=history)),
+        "audit_rates": _by_name(content.audit_rates, partial(_audit_rate, history=history)),
+        "stops": _by_name(content.stops, partial(_origin, history)),
         "shadow": None if content.shadow is None else _shadow(content.shadow, history),
         "budgets": [msgspec.to_builtins(budget) for one in live.values() for budget in one.budgets],
-        "workers": {
-            name: {
-                "in_force": name in standing.in_force,
-                "version": one.control_version,
-                "hash": one.hash,
-                "settings_hash": one.settings_hash,
-                "settings_threshold": one.settings_threshold,
-                "model": one.model,
-                "models": list(one.models),
-                "problem": one.cannot,
-                "shadow": None if one.shadow is None else msgspec.to_builtins(one.shadow),
-                "silent_for": round(fleet.age(one), 1),
-            }
-            for name, one in live.items()
-        },
+        "workers": {name: {"in_force": name in standing.in_force, **_worker(one, fleet)} for name, one in live.items()},
         "gone": {name: one.at for name, one in fleet.gone.items()},
         "split": is_split(live.values()),
         "in_force_everywhere": standing.everywhere,
+    }
+
+
+def _by_name(settings: Mapping[Scope, _T], told: Callable[[_T], Mapping[str, Any]]) -> dict[str, Any]:
+    return {str(scope): {**scope._asdict(), **told(one)} for scope, one in sorted(settings.items())}
+
+
+def _worker(one: WorkerStatus, fleet: Fleet) -> dict[str, Any]:
+    return {
+        "version": one.control_version,
+        "hash": one.hash,
+        "settings_hash": one.settings_hash,
+        "settings_threshold": one.settings_threshold,
+        "model": one.model,
+        "models": list(one.models),
+        "problem": one.cannot,
+        "shadow": None if one.shadow is None else msgspec.to_builtins(one.shadow),
+        "silent_for": round(fleet.age(one), 1),
     }
 
 
@@ -103,14 +103,14 @@ def show_history(settings: Settings, *, last: int, as_json: bool) -> None:
         for one in taken:
             click.echo(orjson.dumps(record(one)).decode())
         return
-    table = _table("version", "when", "what", "by", "signed by", "why")
+    changes = table("version", "when", "what", "by", "signed by", "why")
     for one in taken:
         said = record(one)
         version = f"({one.version}) refused" if one.refusal is not None else str(one.version) if one.is_applied else "-"
         what = said["what"] if one.refusal is None else f"{said['what'] or 'unreadable'}: {one.refusal}"
-        _row(table, version, said["at"], what, said["issued_by"], said["signed_by"], said["reason"])
+        row(changes, version, said["at"], what, said["issued_by"], said["signed_by"], said["reason"])
     console = _console()
-    console.print(table if taken else Text("no control message yet: each worker goes by its settings"))
+    console.print(changes if taken else Text("no control message yet: each worker goes by its settings"))
     console.print(f"the log ends at offset {history.log.position}")
 
 
@@ -182,6 +182,10 @@ def _threshold(one: Threshold, history: History) -> dict[str, Any]:
     return {"value": one.value, "origin": one.origin, "model": one.model, **more, **_origin(history, one.since)}
 
 
+def _audit_rate(one: AuditRate, history: History) -> dict[str, Any]:
+    return {"rate": one.rate, "floor": one.floor, **_origin(history, one.since)}
+
+
 def _origin(history: History, version: int) -> dict[str, Any]:
     """Who set it, when and why."""
     taken = history.of_version(version)
@@ -228,54 +232,42 @@ def _time(stamp: int) -> str:
 
 def render_controls(document: Mapping[str, Any], console: Console) -> None:
     """Print what is in force."""
-    console.print(Text(f"controls version {document['version']}, hash {document['hash']}", style="bold"))
-    if document["last"] is not None:
-        console.print(
-            Text(
-                f"last change: {printable(document['last']['what'])}, {_who({**document['last'], 'since': document['version']})}"
-            )
-        )
-    if not document["whole"]:
-        console.print(
-            Text(
-                "NOT KNOWN: the log's beginning is gone, and no snapshot that counts (control_keys, control_signed_from) stands for it. Workers that start send everything to humans",
-                style="bold red",
-            )
-        )
-    if document["messages"] > _MANY:
-        console.print(
-            Text(f"{document['messages']:,} messages: a start reads them all. secondlook control compact", style="dim")
-        )
+    _render_log(document, console)
     for scope, stop in _by_scope(document["stops"]).items():
-        console.print(Text(f"AUTOMATION STOPPED for {printable(scope.words)}: {_who(stop)}", style="bold red"))
-    model = document["model"]
-    console.print(
-        Text(
-            "model: that of each worker's settings"
-            if model is None
-            else f"model: {model['sha256'][:12]}, {_who(model)}"
-        )
-    )
-    shadow = document["shadow"]
+        say(console, f"AUTOMATION STOPPED for {scope.words}: {_who(stop)}", "bold red")
+    model, shadow = document["model"], document["shadow"]
+    own = "model: that of each worker's settings"
+    say(console, own if model is None else f"model: {model['sha256'][:12]}, {_who(model)}")
     if shadow is not None:
-        console.print(Text(f"shadow, without effect: {shadow['in_words']}, {_who(shadow)}", style="cyan"))
+        say(console, f"shadow, without effect: {shadow['in_words']}, {_who(shadow)}", "cyan")
     if not document["thresholds"]:
-        console.print(Text("no threshold: everything goes to humans until one is set for this model", style="bold red"))
-    table = _table("policy", "threshold", "audit", "by", "when", "why")
+        say(console, "no threshold: everything goes to humans until one is set for this model", "bold red")
+    settings = table("policy", "threshold", "audit", "by", "when", "why")
     thresholds, rates = _by_scope(document["thresholds"]), _by_scope(document["audit_rates"])
     given = {one["settings_threshold"] for one in document["workers"].values()}
     for scope in sorted({*thresholds, *rates}):
         of_both = [of[scope] for of in (thresholds, rates) if scope in of]
         told = next((one for one in of_both if one["since"]), of_both[0])
-        _row(
-            table,
-            str(scope),
-            _shown(scope, thresholds, given),
-            _audited(scope, rates),
-            *(told[name] for name in ("issued_by", "at", "reason")),
-        )
-    console.print(table)
+        why = (told[name] for name in ("issued_by", "at", "reason"))
+        row(settings, str(scope), _shown(scope, thresholds, given), _audited(scope, rates), *why)
+    console.print(settings)
     _render_budgets(document, console)
+
+
+def _render_log(document: Mapping[str, Any], console: Console) -> None:
+    """How the control log stands."""
+    say(console, f"controls version {document['version']}, hash {document['hash']}", "bold")
+    last = document["last"]
+    if last is not None:
+        say(console, f"last change: {printable(last['what'])}, {_who({**last, 'since': document['version']})}")
+    if not document["whole"]:
+        say(
+            console,
+            "NOT KNOWN: the log's beginning is gone, and no snapshot that counts (control_keys, control_signed_from) stands for it. Workers that start send everything to humans",
+            "bold red",
+        )
+    if document["messages"] > _MANY:
+        say(console, f"{document['messages']:,} messages: a start reads them all. secondlook control compact", "dim")
 
 
 def _render_budgets(document: Mapping[str, Any], console: Console) -> None:
@@ -288,46 +280,36 @@ def _render_budgets(document: Mapping[str, Any], console: Console) -> None:
         told = f"budget of {scope}: {budget['share']:.1%} to humans, threshold from {budget['lowest']:g} to {budget['highest']:g} ("
         told += f"{_who(budget)}); "
         if state is None:
-            console.print(Text(printable(f"{told}no live worker says how it stands"), style="bold red"))
+            say(console, f"{told}no live worker says how it stands", "bold red")
             continue
         counted = f"{state['decisions']:,} decisions: "
         share = counted if state.get("share") is None else f"{state['share']:.1%} of {counted}"
         style = "bold red" if state["state"] in UNMET else ""
-        console.print(Text(printable(f"{told}{share}{_STATES.get(state['state'], state['state'])}"), style=style))
+        say(console, f"{told}{share}{_STATES.get(state['state'], state['state'])}", style)
 
 
 def render_workers(document: Mapping[str, Any], console: Console) -> None:
     """Print what each worker makes of it."""
     if not document["workers"]:
-        console.print(Text("no worker is live", style="bold red"))
-    table = _table("worker", "in force", "version", "hash", "model", "shadow", "heard")
+        say(console, "no worker is live", "bold red")
+    workers = table("worker", "in force", "version", "hash", "model", "shadow", "heard")
     for name, one in document["workers"].items():
         state = "yes" if one["in_force"] else "NO" if one["problem"] else "not yet"
         model = (one["model"] or "none")[:12]
         shadow = "" if one["shadow"] is None else "LEFT OUT" if "problem" in one["shadow"] else "yes"
-        _row(table, name, state, str(one["version"]), one["hash"], model, shadow, f"{one['silent_for']:.0f} s ago")
+        row(workers, name, state, str(one["version"]), one["hash"], model, shadow, f"{one['silent_for']:.0f} s ago")
     if document["workers"]:
-        console.print(table)
+        console.print(workers)
     for name, one in document["workers"].items():
         if one["problem"]:
-            console.print(
-                Text(f"{printable(name)} sends everything to humans: {printable(one['problem'])}", style="bold red")
-            )
+            say(console, f"{name} sends everything to humans: {one['problem']}", "bold red")
         if one["shadow"] and "problem" in one["shadow"]:
-            console.print(
-                Text(f"{printable(name)} leaves the shadow out: {printable(one['shadow']['problem'])}", style="yellow")
-            )
+            say(console, f"{name} leaves the shadow out: {one['shadow']['problem']}", "yellow")
     for name, at in document["gone"].items():
-        console.print(
-            Text(f"{printable(name)} was last heard {printable(at)}: it ended badly, or hangs", style="yellow")
-        )
+        say(console, f"{name} was last heard {at}: it ended badly, or hangs", "yellow")
     if document["split"]:
-        console.print(
-            Text(
-                "SPLIT FLEET: the workers differ in what they have in force, or in the model and costs of their settings",
-                style="bold red",
-            )
-        )
+        text = "SPLIT FLEET: the workers differ in what they have in force, or in the model and costs of their settings"
+        say(console, text, "bold red")
 
 
 def _by_scope(settings: Mapping[str, Any]) -> dict[Scope, Any]:
@@ -354,8 +336,8 @@ def _shown(scope: Scope, thresholds: Mapping[Scope, Any], given: set[float | Non
 
 
 def _who(one: Mapping[str, Any]) -> str:
-    why = f": {printable(one['reason'])}" if one["reason"] else ""
-    return f"version {one['since']}, by {printable(one['issued_by'] or 'unknown')}, {one['at'] or 'at an unknown time'}{why}"
+    why = f": {one['reason']}" if one["reason"] else ""
+    return f"version {one['since']}, by {one['issued_by'] or 'unknown'}, {one['at'] or 'at an unknown time'}{why}"
 
 
 def _audited(scope: Scope, rates: Mapping[Scope, Any]) -> str:
@@ -366,14 +348,3 @@ def _audited(scope: Scope, rates: Mapping[Scope, Any]) -> str:
 def _console() -> Console:
     """A terminal has its own width; in a file or a pipe a narrow table would cut words that are searched for."""
     return Console() if sys.stdout.isatty() else Console(width=_WIDE)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    return table
-
-
-def _row(table: Table, *cells: str | None) -> None:
-    table.add_row(*(Text("" if cell is None else printable(cell)) for cell in cells))

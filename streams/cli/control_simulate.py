@@ -10,10 +10,8 @@ from typing import Any
 
 import click
 import numpy as np
-import orjson
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from scoring import ErrorModel, ModelError
 from scoring.data import NO_LABEL, join_decisions
@@ -22,19 +20,18 @@ from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import Proposal
 from streams.cli.printable import printable
 from streams.cli.scoring import lines_of, training_extra
+from streams.cli.screen import echo_json, row, say, table
 from streams.errors import ControlError
-from streams.kafka.clients import base_config
 from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import Fleet
 from streams.kafka.model_topic import read_models
-from streams.kafka.reading import read_values
+from streams.kafka.reading import places_of, read_values
 from streams.kafka.recent import read_recent, read_since
-from streams.kafka.topics import existing_partitions, load_topics
 from streams.pipeline.chances import Draw, draws, read_decisions, versions_needed
 from streams.pipeline.control_content import Content
+from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import ControlMessage, SetModel
-from streams.pipeline.controls import Controls, honour, is_calibrated
-from streams.pipeline.reasons import Refusal
+from streams.pipeline.controls import Baseline, Controls, FindModel, honour, is_calibrated
 from streams.pipeline.sampled_error import NO_AUDITS, NO_AUDITS_JUDGED, NO_REVIEWS_JUDGED, NOTHING_AUTOMATED
 from streams.pipeline.scope import EVERY, UNREADABLE, Scope
 from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
@@ -55,6 +52,11 @@ _EXPECTED = "expected error: mean P(error) among what is automated: the model's 
 _MEASURED = (
     "measured error: what humans found wrong, weighted by the chance with which each answer came to them, so that audits stand for what "
     "nobody saw; with its 95 % interval. It takes for granted that what humans have not got to yet is like what they have"
+)
+
+_OTHER_SETTINGS = (
+    "live workers have another model or other costs in their settings than this machine: what the log does not set differs "
+    "(--model, --cost-review, --cost-mistake)"
 )
 
 
@@ -84,45 +86,42 @@ def run_simulation(
     if vectors is None and (decisions is not None or routed is not None):
         raise click.UsageError("--decisions and --routed go with --vectors")
     given = baseline(settings)
-    find = partial(find_model, settings, ModelShelf(settings.model, given.model))
+    shelf = ModelShelf(settings.model, given.model)
     history = read_history(settings)
-    content, version = history.log.content, history.log.version
-    if asked.expected_version not in (None, version):
-        raise ControlError(
-            f"version {version} is in force, not {asked.expected_version}: look at what has changed. Nothing was written",
-            Refusal.STALE,
-        )
+    version = history.log.version
+    asked.check(version)
     with Fleet(settings) as fleet:
-        sha256 = (
-            None if proposal.sha256 is None else full_sha256(proposal.sha256, settings, fleet, find.args[1].names())
-        )
-        made_for = None if content.model or sha256 else given.model.sha256
+        sha256 = None if proposal.sha256 is None else full_sha256(proposal.sha256, settings, fleet, shelf.names())
+        made_for = None if history.log.content.model or sha256 else given.model.sha256
         messages = proposal.messages(sha256, made_for)
-        now = honour(content, version, given, find)
-        then = honour(_after(messages, content, version), version, given, find)
-        if then.problem is not None:
-            raise ControlError(f"it could not be honoured: {then.problem}")
+        controls = _both(messages, history.log, given, partial(find_model, settings, shelf))
         answers = (
             _from_topics(settings, last, since)
             if vectors is None
             else _from_files(settings, vectors, decisions, routed, last, since)
         )
         _check_scope(proposal.scope, answers)
-        sides = [Side(one, simulate(answers, replace(one, stopped=frozenset()))) for one in (now, then)]
+        sides = [Side(one, simulate(answers, replace(one, stopped=frozenset()))) for one in controls]
         document = _document(messages, answers, sides, proposal.costs(settings), version, proposal.scope)
         if any(one.settings_hash != given.hash for one in fleet.live.values()):
-            document["notes"].append(
-                "live workers have another model or other costs in their settings than this machine: what the log does not set differs "
-                "(--model, --cost-review, --cost-mistake)"
-            )
+            document["notes"].append(_OTHER_SETTINGS)
         if plot is not None:
             plot.write_text(_plot(sides[1].outcome, proposal), encoding="utf-8")
         if as_json:
-            click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+            echo_json(document)
         else:
             _render(document, Console())
         if apply:
             _apply(messages, replace(asked, expected_version=version), settings, fleet, history)
+
+
+def _both(messages: Iterable[ControlMessage], log: ControlLog, given: Baseline, find: FindModel) -> list[Controls]:
+    """The controls in force, and those with the messages. Raises ControlError where these could not be honoured."""
+    now = honour(log.content, log.version, given, find)
+    then = honour(_after(messages, log.content, log.version), log.version, given, find)
+    if then.problem is not None:
+        raise ControlError(f"it could not be honoured: {then.problem}")
+    return [now, then]
 
 
 def _check_scope(scope: Scope, answers: Answers) -> None:
@@ -155,19 +154,15 @@ def find_model(settings: Settings, shelf: ModelShelf, sha256: str) -> ErrorModel
 
 
 def _from_topics(settings: Settings, last: int, since: datetime | None) -> Answers:
-    every = load_topics(settings.topic_prefix)
-    wanted = {key: every[key] for key in ("vectors", "human_decisions", *_DECISIONS)}
-    partitions = existing_partitions(base_config(settings), wanted)
+    places = places_of(settings, "vectors", "human_decisions", *_DECISIONS)
     stamp = None if since is None else int(since.timestamp() * 1000)
-    vectors = read_recent(settings, wanted["vectors"].name, partitions["vectors"], last=last, since=stamp)
+    vectors = read_recent(settings, *places["vectors"], last=last, since=stamp)
     if not vectors:
         later = "" if since is None else f" from {since.isoformat()} on (--since)"
-        raise ControlError(f"{wanted['vectors'].name} holds no answer{later}: there is nothing to simulate on")
-    oldest = min((at for at, _ in vectors), default=0) - _EARLIER
-    routed = (
-        value for key in _DECISIONS for value in read_since(settings, wanted[key].name, partitions[key], max(oldest, 0))
-    )
-    judged = read_values(settings, wanted["human_decisions"].name, partitions["human_decisions"])
+        raise ControlError(f"{places['vectors'][0]} holds no answer{later}: there is nothing to simulate on")
+    oldest = max(min(at for at, _ in vectors) - _EARLIER, 0)
+    routed = (value for role in _DECISIONS for value in read_since(settings, *places[role], oldest))
+    judged = read_values(settings, *places["human_decisions"])
     return _answers(settings, [value for _, value in vectors], judged, routed)
 
 
@@ -251,32 +246,28 @@ def _fields(message: ControlMessage) -> dict[str, Any]:
 def _render(document: Mapping[str, Any], console: Console) -> None:
     costs, every = dict(document["costs"]), document["rows"][0]
     what = ", ".join(" ".join(_headline(one)) for one in document["messages"])
-    console.print(
-        Text(
-            f"{printable(what)}: of {every['answers']:,} answers {every['to_humans']:,} more would go to humans, {every['to_automation']:,} more "
-            "would be automated",
-            style="bold",
-        )
+    say(
+        console,
+        f"{what}: of {every['answers']:,} answers {every['to_humans']:,} more would go to humans, {every['to_automation']:,} more "
+        "would be automated",
+        "bold",
     )
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in ("policy", "", "answers", "to humans", "flips", "cost", "expected error", "measured error"):
-        table.add_column(name, overflow="fold")
-    for row in document["rows"]:
-        flips = f"+{row['to_humans']} -{row['to_automation']}"
-        _add_side(
-            table, row["now"], str(Scope(row["policy"], row["tenant"], row["outcome"])), "now", f"{row['answers']}", ""
-        )
-        _add_side(table, row["then"], "", "then", "", flips)
-    console.print(table)
-    console.print(
-        Text(
-            f"flips: more to humans, fewer. Cost: expected, per answer with a score, {costs.pop('accounting')}: "
-            + ", ".join(f"a {name.replace('_', ' ')} {cost:g}" for name, cost in costs.items()),
-            style="dim",
-        )
+    sides = table("policy", "", "answers", "to humans", "flips", "cost", "expected error", "measured error")
+    for one in document["rows"]:
+        flips = f"+{one['to_humans']} -{one['to_automation']}"
+        scope = Scope(one["policy"], one["tenant"], one["outcome"])
+        _add_side(sides, one["now"], str(scope), "now", f"{one['answers']}", "")
+        _add_side(sides, one["then"], "", "then", "", flips)
+    console.print(sides)
+    accounting = costs.pop("accounting")
+    of_each = ", ".join(f"a {name.replace('_', ' ')} {cost:g}" for name, cost in costs.items())
+    say(
+        console,
+        f"flips: more to humans, fewer. Cost: expected, per answer with a score, {accounting}: {of_each}",
+        "dim",
     )
     for note in document["notes"]:
-        console.print(Text(printable(note), style="dim"))
+        say(console, note, "dim")
 
 
 def _headline(message: Mapping[str, Any]) -> Iterator[str]:
@@ -287,18 +278,10 @@ def _headline(message: Mapping[str, Any]) -> Iterator[str]:
             yield f"{value}"
 
 
-def _add_side(table: Table, side: Mapping[str, Any], policy: str, when: str, answers: str, flips: str) -> None:
-    cells = (
-        policy,
-        when,
-        answers,
-        f"{side['escalation_rate']:.1%}",
-        flips,
-        _or_none(side["expected_cost"], "{:.4g}"),
-        _or_none(side["expected_error"], "{:.2%}"),
-        _stated(side["measured_error"]),
-    )
-    table.add_row(*(Text(printable(cell)) for cell in cells))
+def _add_side(sides: Table, side: Mapping[str, Any], policy: str, when: str, answers: str, flips: str) -> None:
+    cost, error = _or_none(side["expected_cost"], "{:.4g}"), _or_none(side["expected_error"], "{:.2%}")
+    share = f"{side['escalation_rate']:.1%}"
+    row(sides, policy, when, answers, share, flips, cost, error, _stated(side["measured_error"]))
 
 
 def _or_none(value: float | None, form: str) -> str:

@@ -197,14 +197,8 @@ def _echo_table(rows: list[dict[str, Any]]) -> None:
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     source = ":".join(printable(part) for part in row["source"].values())
-    return (
-        row["position"],
-        row["time"],
-        printable(row["code"]),
-        source,
-        str(row["cycles"]),
-        printable(row["key"], _KEY_WIDTH),
-    )
+    code, key = printable(row["code"]), printable(row["key"], _KEY_WIDTH)
+    return row["position"], row["time"], code, source, str(row["cycles"]), key
 
 
 def _echo_letter(message: Consumed) -> None:

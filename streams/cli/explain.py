@@ -7,17 +7,16 @@ from typing import Any
 import click
 import orjson
 from rich.console import Console
-from rich.text import Text
 
 from featurizers import Explanation, OutcomeSpec, Response, ResponseError, SpecBook, decode
 from featurizers import explain as explained
 from streams.cli.features import as_document, read_saved, render
 from streams.cli.main import setting_options, settings_from
+from streams.cli.screen import say
 from streams.errors import TopicError
-from streams.kafka.clients import base_config, legible
+from streams.kafka.clients import legible
 from streams.kafka.control_history import read_history
-from streams.kafka.reading import ends, read_once
-from streams.kafka.topics import existing_partitions, load_topics
+from streams.kafka.reading import ends, places_of, read_once
 from streams.pipeline.controls import Baseline, Controls, by_settings, honour
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.scope import EVERY
@@ -68,9 +67,9 @@ def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> Non
         render(said, console)
     for reason in sorted(set(missing.values())):
         names = ", ".join(name for name, why in missing.items() if why == reason)
-        console.print(Text(f"missing, as {reason}: {names}", style="dim"))
+        say(console, f"missing, as {reason}: {names}", "dim")
     if lacking:
-        console.print(Text(f"never missing where the model learned, so not scored: {', '.join(lacking)}"))
+        say(console, f"never missing where the model learned, so not scored: {', '.join(lacking)}")
     _show(decision, console)
 
 
@@ -108,13 +107,11 @@ def _record(source: str, key: bytes, value: bytes | None, headers: Any) -> Recor
 
 def _found(settings: Settings, request_id: str) -> tuple[Record, Record]:
     """The first request and the first response of an id, as they stand in the topics."""
-    every = load_topics(settings.topic_prefix)
-    topics = {role: every[role] for role in (REQUESTS, RESPONSES, "control")}
-    partitions = existing_partitions(base_config(settings), topics)
+    places = places_of(settings, REQUESTS, RESPONSES, "control")
     found = []
     for role in (REQUESTS, RESPONSES):
-        topic = topics[role].name
-        with closing(read_once(settings, topic, ends(settings, topic, partitions[role]))) as records:
+        topic, partitions = places[role]
+        with closing(read_once(settings, topic, ends(settings, topic, partitions))) as records:
             message = next((one for one in records if one.key() == request_id.encode()), None)
         if message is None:
             hint = "and there is no such file" if role == REQUESTS else "its request is there"
@@ -158,14 +155,14 @@ def _said(request: Record, record: Record, specs: OutcomeSpec | SpecBook, policy
 
 def _show(decision: dict[str, Any], console: Console) -> None:
     probability, threshold = decision["error_probability"], decision["threshold"]
-    console.print(Text(f"P(error): {'not scored' if probability is None else f'{probability:.4f}'}", style="bold"))
+    say(console, f"P(error): {'not scored' if probability is None else f'{probability:.4f}'}", "bold")
     for driver in decision["drivers"]:
-        console.print(Text(f"  {driver['push']:+.3f}  {driver['predictor']}"))
-    console.print(Text(f"threshold: {'none was asked' if threshold is None else f'{threshold:g}'}"))
+        say(console, f"  {driver['push']:+.3f}  {driver['predictor']}")
+    say(console, f"threshold: {'none was asked' if threshold is None else f'{threshold:g}'}")
     model, version = decision["model"], decision["control_version"]
     which = "none" if model["sha256"] is None else f"{model['name']} {model['sha256'][:12]}"
-    console.print(Text(f"model: {which}, controls version {version}"))
-    console.print(Text(f"{decision['route']}: {decision['action']}, as {', '.join(decision['reasons'])}", style="bold"))
+    say(console, f"model: {which}, controls version {version}")
+    say(console, f"{decision['route']}: {decision['action']}, as {', '.join(decision['reasons'])}", "bold")
     shadow = decision.get("shadow")
     if shadow is not None:
-        console.print(Text(f"with the shadow: {shadow['route']}, as {', '.join(shadow['reasons'])}"))
+        say(console, f"with the shadow: {shadow['route']}, as {', '.join(shadow['reasons'])}")

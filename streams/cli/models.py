@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import click
-import orjson
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from scoring import ErrorModel, ModelError, load_model
 from scoring.model import model_file
 from scoring.store import stored_models
 from streams.cli.main import setting_options, settings_from
 from streams.cli.printable import printable
+from streams.cli.screen import echo_json, row, say, table
 from streams.kafka.control_history import read_history
 from streams.kafka.model_fetcher import fetch_model
 from streams.kafka.model_topic import models_topic, push_model, read_models
@@ -78,24 +76,19 @@ def list_models(as_json: bool, **options: Any) -> None:
     in_force = read_history(settings).log.content.model
     found = [_document(one, in_force) for one in _find(settings)]
     if as_json:
-        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        echo_json(found)
         return
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for name in ("sha256", "name", "calibrated", "policies", "size", "where", "in force"):
-        table.add_column(name, overflow="fold")
+    listed = table("sha256", "name", "calibrated", "policies", "size", "where", "in force")
     for one in found:
         policies = "all" if one["policies"] == [] else ", ".join(one["policies"] or ())
-        cells = (
-            one["sha256"][:12],
-            one["problem"] or one["name"],
-            {True: "yes", False: "no", None: ""}[one["calibrated"]],
-            policies,
-            _size(one["size"]),
-            ", ".join(one["where"]),
-            "yes" if one["in_force"] else "",
-        )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    Console().print(table if found else Text("no model, neither here nor there: secondlook train makes one"))
+        calibrated = {True: "yes", False: "no", None: ""}[one["calibrated"]]
+        name, where = one["problem"] or one["name"], ", ".join(one["where"])
+        is_in_force = "yes" if one["in_force"] else ""
+        row(listed, one["sha256"][:12], name, calibrated, policies, _size(one["size"]), where, is_in_force)
+    if found:
+        Console().print(listed)
+    else:
+        say(Console(), "no model, neither here nor there: secondlook train makes one")
     if in_force is None:
         click.echo("no control message names a model: each worker has the current one of its model directory")
     elif not any(one["in_force"] for one in found):

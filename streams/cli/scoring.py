@@ -138,14 +138,10 @@ def lines_of(path: Path) -> Iterator[bytes]:
 
 def _topics(settings: Settings) -> list[tuple[str, Iterator[bytes]]]:
     """The names and values of the topics of vectors and of human decisions."""
-    from streams.kafka.clients import base_config
-    from streams.kafka.reading import read_values
-    from streams.kafka.topics import existing_partitions, load_topics
+    from streams.kafka.reading import places_of, read_values
 
-    every = load_topics(settings.topic_prefix)
-    wanted = {key: every[key] for key in ("vectors", "human_decisions")}
-    partitions = existing_partitions(base_config(settings), wanted)
-    return [(topic.name, read_values(settings, topic.name, partitions[key])) for key, topic in wanted.items()]
+    places = places_of(settings, "vectors", "human_decisions").values()
+    return [(topic, read_values(settings, topic, partitions)) for topic, partitions in places]
 
 
 def _join(vectors: tuple[str, Iterator[bytes]], decisions: tuple[str, Iterator[bytes]]) -> "Dataset":

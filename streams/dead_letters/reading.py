@@ -1,14 +1,15 @@
 """Reading the dead-letter topic from outside: all of it as it stands, or single letters by their position."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import NamedTuple
 
 from confluent_kafka import Consumer
 
 from streams.errors import LetterError
-from streams.kafka.clients import Consumed, base_config, legible, reader_config
-from streams.kafka.reading import ends, read_once, read_to_end
-from streams.kafka.topics import Topic, existing_partitions, load_topics
+from streams.kafka.clients import Consumed, legible, reader_config
+from streams.kafka.reading import ends, places_of, read_once, read_to_end
+from streams.kafka.topics import Topic, load_topics
 from streams.settings import Settings
 
 
@@ -34,9 +35,7 @@ def dead_letter_topic(settings: Settings) -> Topic:
 
 def letter_ends(settings: Settings) -> dict[int, int]:
     """The end of each partition as it is now. Raises TopicError or BrokerError where there is nothing to read."""
-    topic = dead_letter_topic(settings)
-    partitions = existing_partitions(base_config(settings), {topic.key: topic})[topic.key]
-    return ends(settings, topic.name, partitions)
+    return ends(settings, *places_of(settings, "dead_letter")["dead_letter"])
 
 
 def read_letters(settings: Settings) -> Iterator[Consumed]:
@@ -48,11 +47,8 @@ def read_letters(settings: Settings) -> Iterator[Consumed]:
 def letters_at(settings: Settings, positions: Iterable[Spot]) -> list[Consumed]:
     """The letters at these positions, each once. Raises LetterError when there is none at one of them."""
     until = letter_ends(settings)
-    consumer = Consumer(reader_config(settings))
-    try:
+    with closing(Consumer(reader_config(settings))) as consumer:
         return [_letter_at(consumer, dead_letter_topic(settings), position, until) for position in sorted({*positions})]
-    finally:
-        consumer.close()
 
 
 def below(until: Mapping[int, int], messages: Iterable[Consumed]) -> Iterator[Consumed]:

@@ -10,7 +10,7 @@ Letters named by position are sent in one transaction and leave no mark: naming 
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -181,14 +181,9 @@ def _committed(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dic
     return {one.partition: read_progress(max(one.offset, 0), one.metadata) for one in answers}
 
 
-@contextmanager
-def _group_consumer(settings: Settings) -> Iterator[Consumer]:
+def _group_consumer(settings: Settings) -> closing[Consumer]:
     """A consumer that assigns partitions to itself, and commits to the redrive's group."""
-    consumer = Consumer({**reader_config(settings), "group.id": redrive_group(settings)})
-    try:
-        yield consumer
-    finally:
-        consumer.close()
+    return closing(Consumer({**reader_config(settings), "group.id": redrive_group(settings)}))
 
 
 @contextmanager

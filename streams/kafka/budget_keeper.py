@@ -135,9 +135,7 @@ class BudgetKeeper:
     def _move(self, scope: Scope, found: Finding, controls: Controls) -> None:
         now = datetime.fromtimestamp(self._now() / 1000, UTC)
         message = AdjustThreshold(
-            policy=scope.policy,
-            tenant=scope.tenant,
-            outcome=scope.outcome,  # type: ignore[arg-type]
+            **scope._asdict(),
             threshold=found.move_to or 0.0,
             issued_by=f"{self._worker} (review budget)",
             reason=f"{found.share:.1%} of {found.count} decisions would go to humans, {found.wanted:.1%} are wanted",

@@ -1,6 +1,7 @@
 """The control topic read from its beginning, for commands: what is in force, and how it came to be."""
 
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer
@@ -46,12 +47,9 @@ def read_history(
     if on is None or not low <= on.log.position <= high:  # it was cut, or made anew, behind an earlier reading
         on = History(ControlLog(load_trust(settings), low))
     on.at_version[0] = NOTHING_SAID
-    consumer = Consumer(control_reader_config(settings))
-    try:
+    with closing(Consumer(control_reader_config(settings))) as consumer:
         for message in read_to_end(consumer, topic, {0: high}, {0: on.log.position or low}):
             _take(on, message, versions)
-    finally:
-        consumer.close()
     on.end = max(high, on.log.position)
     return on
 

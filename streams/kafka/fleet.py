@@ -87,6 +87,13 @@ class Fleet:
             if one.event != STOPPED and LIVE_FOR < self.age(one) < GONE_FOR
         }
 
+    def missing(self, expected: Collection[str], answered: Callable[[WorkerStatus], bool]) -> list[str]:
+        """The workers, live or `expected`, whose last word does not say so; one that says that it stops need not."""
+        wanted = {*expected, *self.live}
+        return sorted(
+            name for name, one in self.said.items() if name in wanted and one.event != STOPPED and not answered(one)
+        )
+
     def age(self, one: WorkerStatus) -> float:
         """Seconds since a worker spoke: since it was heard, or by its own time where that was before we listened."""
         heard = self._heard.get(one.worker)

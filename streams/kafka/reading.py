@@ -16,8 +16,8 @@ from confluent_kafka import (
 )
 
 from streams.errors import BrokerError
-from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
-from streams.kafka.topics import create_command, no_answer
+from streams.kafka.clients import Consumed, base_config, consume, kafka_error, reader_config
+from streams.kafka.topics import create_command, existing_partitions, load_topics, no_answer
 from streams.pipeline.control_signing import HEADER
 from streams.settings import Settings
 
@@ -36,6 +36,14 @@ _AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaErr
 _FROM_THE_BEGINNING: Mapping[int, int] = MappingProxyType({})
 
 
+def places_of(settings: Settings, *roles: str) -> dict[str, tuple[str, range]]:
+    """The name and the partitions of the topics of these roles. Raises TopicError where one is missing, BrokerError."""
+    every = load_topics(settings.topic_prefix)
+    wanted = {role: every[role] for role in roles}
+    partitions = existing_partitions(base_config(settings), wanted)
+    return {role: (topic.name, partitions[role]) for role, topic in wanted.items()}
+
+
 def ends(settings: Settings, topic: str, partitions: Iterable[int]) -> dict[int, int]:
     """The high watermark of each partition, records of open transactions included. Raises BrokerError."""
     return {partition: high for partition, (_, high) in watermarks(settings, topic, partitions).items()}
@@ -51,16 +59,14 @@ def watermarks(
     settings: Settings, topic: str, partitions: Iterable[int], *, isolation: str = "read_uncommitted"
 ) -> dict[int, tuple[int, int]]:
     """The first offset that each partition still holds, and its end for readers of this isolation. Raises BrokerError."""
-    consumer = Consumer(reader_config(settings, isolation=isolation))
-    try:
-        return {partition: _watermarks(consumer, TopicPartition(topic, partition)) for partition in partitions}
-    except KafkaException as problem:
-        error = kafka_error(problem)
-        if error.code() in _AWAY:
-            raise no_answer(settings.broker, _CALL_TIMEOUT, error.str()) from problem
-        raise BrokerError(f"cannot find the end of {topic}: {refusal(error, settings)}") from problem
-    finally:
-        consumer.close()
+    with closing(Consumer(reader_config(settings, isolation=isolation))) as consumer:
+        try:
+            return {partition: _watermarks(consumer, TopicPartition(topic, partition)) for partition in partitions}
+        except KafkaException as problem:
+            error = kafka_error(problem)
+            if error.code() in _AWAY:
+                raise no_answer(settings.broker, _CALL_TIMEOUT, error.str()) from problem
+            raise BrokerError(f"cannot find the end of {topic}: {refusal(error, settings)}") from problem
 
 
 def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
@@ -135,11 +141,8 @@ def read_once(
     patience: float = 60.0,
 ) -> Generator[Consumed]:
     """As `read_to_end`, by a consumer of its own, which belongs to no group and leaves no trace: committed records only."""
-    consumer = Consumer(reader_config(settings))
-    try:
+    with closing(Consumer(reader_config(settings))) as consumer:
         yield from read_to_end(consumer, topic, until, start, patience=patience)
-    finally:
-        consumer.close()
 
 
 def holds_records(

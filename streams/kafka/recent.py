@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from operator import itemgetter
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -21,43 +22,32 @@ def read_recent(
 
     Raises BrokerError.
     """
-    bounds = watermarks(settings, topic, partitions)
-    consumer = Consumer(reader_config(settings))
-    try:
-        start = {
-            # A transaction leaves a marker behind each of its batches, which may be of one record.
-            partition: max(low, high - 2 * last)
-            for partition, (low, high) in bounds.items()
-        }
-        if since is not None:
-            for partition, offset in _offsets_at(consumer, topic, start, since).items():
-                start[partition] = max(start[partition], offset) if offset >= 0 else bounds[partition][1]
-        until = {partition: high for partition, (_, high) in bounds.items()}
-        found = (
-            (broker_stamp(one) or 0, number, one.value() or b"")
-            for number, one in enumerate(read_to_end(consumer, topic, until, start))
-        )
-        newest = heapq.nlargest(last, found, key=itemgetter(0, 1))
-    finally:
-        consumer.close()
+    # A transaction leaves a marker behind each of its batches, which may be of one record.
+    stored = enumerate(_read(settings, topic, partitions, since, at_most=2 * last))
+    found = ((stamp, number, value) for number, (stamp, value) in stored)
+    newest = heapq.nlargest(last, found, key=itemgetter(0, 1))
     return [(stamp, value) for stamp, _, value in reversed(newest) if since is None or stamp >= since]
 
 
 def read_since(settings: Settings, topic: str, partitions: Iterable[int], since: int) -> Iterator[bytes]:
     """The values of the committed records from a time (ms) on, one at a time: they may be large. Raises BrokerError."""
+    # A transaction's marker has the time at which it ended, so older records may come with it.
+    return (value for stamp, value in _read(settings, topic, partitions, since) if stamp >= since)
+
+
+def _read(
+    settings: Settings, topic: str, partitions: Iterable[int], since: int | None, at_most: int | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Time (ms) and value of the committed records: about those since a time, of each partition's last `at_most` offsets."""
     bounds = watermarks(settings, topic, partitions)
-    consumer = Consumer(reader_config(settings))
-    try:
-        start = {
-            partition: offset if offset >= 0 else bounds[partition][1]
-            for partition, offset in _offsets_at(consumer, topic, bounds, since).items()
-        }
-        until = {partition: high for partition, (_, high) in bounds.items()}
+    start = {number: low if at_most is None else max(low, high - at_most) for number, (low, high) in bounds.items()}
+    until = {number: high for number, (_, high) in bounds.items()}
+    with closing(Consumer(reader_config(settings))) as consumer:
+        if since is not None:
+            for number, offset in _offsets_at(consumer, topic, start, since).items():
+                start[number] = max(start[number], offset) if offset >= 0 else until[number]
         for message in read_to_end(consumer, topic, until, start):
-            if (broker_stamp(message) or 0) >= since:  # a transaction's marker has the time at which it ended
-                yield message.value() or b""
-    finally:
-        consumer.close()
+            yield broker_stamp(message) or 0, message.value() or b""
 
 
 def _offsets_at(consumer: Consumer, topic: str, partitions: Iterable[int], stamp: int) -> dict[int, int]:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -169,8 +170,7 @@ class Restorer:
         roles = {self._names[role]: role for role in _INPUTS}
         deadline = time.monotonic() + self._settings.restore_timeout
         # It never subscribes, so it is no member of the group: it only asks for the group's offsets.
-        client = Consumer({**reader_config(self._settings), "group.id": self._group})
-        try:
+        with closing(Consumer({**reader_config(self._settings), "group.id": self._group})) as client:
             while True:
                 try:
                     found = client.committed(wanted, timeout=5)
@@ -178,18 +178,15 @@ class Restorer:
                 except KafkaException as exception:
                     found, problem = [], kafka_error(exception)
                 if problem is None or assignment.over:
-                    return {
-                        (roles[one.topic], one.partition): (
-                            one.offset if one.offset >= 0 else None,
-                            read_note(one.metadata),
-                        )
-                        for one in found
-                    }
+                    break
                 if time.monotonic() > deadline:
                     raise BrokerError(f"cannot read the offsets of group {self._group}: {problem.str()}")
                 time.sleep(0.2)
-        finally:
-            client.close()
+        committed: dict[Place, tuple[int | None, Note | None]] = {}
+        for one in found:
+            offset = one.offset if one.offset >= 0 else None
+            committed[roles[one.topic], one.partition] = offset, read_note(one.metadata)
+        return committed
 
     def _read(self, stores: Mapping[int, PartitionStore], assignment: Assignment) -> dict[int, int]:
         """Read the stores' changelog from where each stands to its end; returns the ends."""
@@ -197,16 +194,13 @@ class Restorer:
         marks = watermarks(self._settings, topic, stores)
         start = {number: max(store.log_end, marks[number][0]) for number, store in stores.items()}
         until = {number: high for number, (_, high) in marks.items()}
-        client = Consumer(reader_config(self._settings))
-        try:
-            for message in read_to_end(
-                client, topic, until, start, patience=self._settings.restore_timeout, stopping=lambda: assignment.over
-            ):
+        patience = self._settings.restore_timeout
+        with closing(Consumer(reader_config(self._settings))) as client:
+            found = read_to_end(client, topic, until, start, patience=patience, stopping=lambda: assignment.over)
+            for message in found:
                 self._apply(stores[message.partition()], message.offset(), message.key(), message.value())
                 self._came(message.partition(), message.offset())
                 forget_surplus(stores, self._limits)  # the log may hold more ids than there is memory for
-        finally:
-            client.close()
         for number, store in stores.items():
             store.restored(self._now(), until[number])
         return until

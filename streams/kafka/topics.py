@@ -11,7 +11,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException
 
 # These are its documented names; its type hints only forget to re-export them.
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from streams.errors import BrokerError, TopicError
 from streams.kafka.admin import has_controller
@@ -66,13 +66,7 @@ def _definition() -> Mapping[str, _Entry]:
 def load_topics(prefix: str = "") -> dict[str, Topic]:
     """Return every topic by its key, `prefix` put before each name (several pipelines can then share a cluster)."""
     return {
-        key: Topic(
-            key=key,
-            name=prefix + entry.name,
-            partitions=entry.partitions,
-            config=MappingProxyType(entry.config),
-            purpose=entry.purpose,
-        )
+        key: Topic(key, prefix + entry.name, entry.partitions, MappingProxyType(entry.config), entry.purpose)
         for key, entry in _definition().items()
     }
 
@@ -91,10 +85,9 @@ def create_topics(
     default. `timeout` is in seconds. Raises BrokerError if no broker answers, TopicError if a topic can't be created or
     one that existed can't be used.
     """
-    admin = _admin(conf)
-    existing = _partition_counts(admin, conf, timeout)
+    existing = _partition_counts(conf, timeout)
     missing = [topic for topic in topics.values() if topic.name not in existing]
-    created = _create(admin, missing, replication_factor, timeout) if missing else []
+    created = _create(_admin(conf), missing, replication_factor, timeout) if missing else []
     _await_visible(conf, [topic.name for topic in missing], timeout)
     problems = check_topics(conf, topics, timeout=timeout)
     if problems:
@@ -109,7 +102,7 @@ def check_topics(conf: ClientConfig, topics: Mapping[str, Topic], *, timeout: fl
     answers within `timeout` seconds.
     """
     bootstrap = _address(conf)
-    counts = _partition_counts(_admin(conf), conf, timeout)
+    counts = _partition_counts(conf, timeout)
     missing = [topic for topic in topics.values() if topic.name not in counts]
     problems = _missing(missing, bootstrap)
     co_partitioned = [topics[key].name for key in CO_PARTITIONED if key in topics and topics[key].name in counts]
@@ -122,7 +115,7 @@ def check_topics(conf: ClientConfig, topics: Mapping[str, Topic], *, timeout: fl
 
 def existing_partitions(conf: ClientConfig, topics: Mapping[str, Topic], *, timeout: float = 10.0) -> dict[str, range]:
     """The partition numbers of each topic on the broker, by its key. Raises TopicError if one is missing."""
-    counts = _partition_counts(_admin(conf), conf, timeout)
+    counts = _partition_counts(conf, timeout)
     missing = _missing([topic for topic in topics.values() if topic.name not in counts], _address(conf))
     if missing:
         raise TopicError("\n".join(missing))
@@ -254,12 +247,16 @@ def _admin(conf: ClientConfig) -> AdminClient:
     return AdminClient(admin_config(conf))
 
 
-def _partition_counts(admin: AdminClient, conf: ClientConfig, timeout: float) -> dict[str, int]:
+def _metadata(conf: ClientConfig, timeout: float) -> ClusterMetadata:
     try:
-        metadata = admin.list_topics(timeout=timeout)
+        return _admin(conf).list_topics(timeout=timeout)
     except KafkaException as error:
         raise no_answer(_address(conf), timeout, _text(error)) from error
-    return {name: len(topic.partitions) for name, topic in metadata.topics.items() if topic.error is None}
+
+
+def _partition_counts(conf: ClientConfig, timeout: float) -> dict[str, int]:
+    topics = _metadata(conf, timeout).topics
+    return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
 
 def no_answer(address: str, timeout: float, problem: str) -> BrokerError:
@@ -271,15 +268,7 @@ def no_answer(address: str, timeout: float, problem: str) -> BrokerError:
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int, timeout: float) -> list[str]:
-    requests = [
-        NewTopic(
-            topic.name,
-            num_partitions=topic.partitions,
-            replication_factor=replication_factor,
-            config=dict(topic.config),
-        )
-        for topic in topics
-    ]
+    requests = [NewTopic(one.name, one.partitions, replication_factor, config=dict(one.config)) for one in topics]
     created, problems = [], []
     for name, answer in admin.create_topics(requests, request_timeout=timeout).items():
         try:
@@ -304,7 +293,7 @@ def _await_visible(conf: ClientConfig, names: list[str], timeout: float) -> None
     for address in _brokers(conf, timeout) if names else ():
         own = {**conf, "bootstrap.servers": address}
         while time.monotonic() < deadline:
-            counts = _partition_counts(_admin(own), own, timeout)
+            counts = _partition_counts(own, timeout)
             if all(counts.get(name) for name in names):
                 break
             time.sleep(0.05)
@@ -312,11 +301,7 @@ def _await_visible(conf: ClientConfig, names: list[str], timeout: float) -> None
 
 def _brokers(conf: ClientConfig, timeout: float) -> list[str]:
     """The address of each broker, as they tell it."""
-    try:
-        metadata = _admin(conf).list_topics(timeout=timeout)
-    except KafkaException as error:
-        raise no_answer(_address(conf), timeout, _text(error)) from error
-    return [f"{broker.host}:{broker.port}" for broker in metadata.brokers.values()]
+    return [f"{broker.host}:{broker.port}" for broker in _metadata(conf, timeout).brokers.values()]
 
 
 def _missing(topics: list[Topic], bootstrap: str) -> list[str]:

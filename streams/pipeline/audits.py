@@ -19,6 +19,7 @@ from scoring.human import HumanDecision
 from streams.errors import ControlError
 from streams.pipeline.control_content import Content
 from streams.pipeline.controls import Controls
+from streams.pipeline.readable import readable
 from streams.pipeline.reasons import Reason
 from streams.pipeline.scope import EVERY, OUTCOMES, Scope, by_specificity
 
@@ -148,12 +149,7 @@ def audit_labels(decisions: Iterable[bytes], human: Iterable[bytes], scope: Scop
 
 
 def _audits(decisions: Iterable[bytes], scope: Scope, model: str, when: Period) -> Iterable[_Decision]:
-    decoder = msgspec.json.Decoder(_Decision)
-    for value in decisions:
-        try:
-            one = decoder.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
+    for one in readable(decisions, _Decision):
         if Reason.AUDIT not in one.reasons or one.llm.outcome not in (0, 1) or not one.audit_probability:
             continue
         lies_in = Scope(one.policy, one.tenant or EVERY, OUTCOMES[one.llm.outcome])
@@ -163,15 +159,7 @@ def _audits(decisions: Iterable[bytes], scope: Scope, model: str, when: Period) 
 
 def _said(human: Iterable[bytes]) -> dict[tuple[str, str], int]:
     """What a human last said of each request and policy."""
-    decoder = msgspec.json.Decoder(HumanDecision)
-    said: dict[tuple[str, str], int] = {}
-    for value in human:
-        try:
-            one = decoder.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        said[one.request_id, one.policy] = one.outcome
-    return said
+    return {(one.request_id, one.policy): one.outcome for one in readable(human, HumanDecision)}
 
 
 def _uniform(request_id: str) -> float:

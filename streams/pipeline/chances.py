@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from streams.pipeline.control_content import Content
+from streams.pipeline.readable import readable
 from streams.pipeline.reasons import Reason
 from streams.pipeline.routing import HUMAN_REVIEW
 from streams.pipeline.scope import EVERYTHING, Scope
@@ -29,18 +30,9 @@ class Draw(NamedTuple):
     chance: float | None
 
 
-_decoder = msgspec.json.Decoder(Decided)
-
-
 def read_decisions(values: Iterable[bytes]) -> list[Decided]:
     """The decisions among records; what is none is passed by."""
-    found = []
-    for value in values:
-        try:
-            found.append(_decoder.decode(value))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-    return found
+    return list(readable(values, Decided))
 
 
 def versions_needed(decisions: Iterable[Decided]) -> set[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -13,30 +13,24 @@ from streams.pipeline.scope import EVERY, Outcome, Scope
 
 MOST_EXACT: Final = 2**53 - 1
 """Whole numbers up to this one survive every JSON reader."""
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Policy = Annotated[
-    str,
+    _Name,
     msgspec.Meta(
-        min_length=1,
-        max_length=255,
         description="The policy that it holds for; `*` = every policy. What was set inside of policy, tenant and outcome together is "
-        "replaced.",
+        "replaced."
     ),
 ]
-Tenant = Annotated[
-    str,
-    msgspec.Meta(min_length=1, max_length=255, description="The requests' `tenant` that it holds for; `*` = all."),
-]
+Tenant = Annotated[_Name, msgspec.Meta(description="The requests' `tenant` that it holds for; `*` = all.")]
 OfOutcome = Annotated[
     Outcome,
     msgspec.Meta(description="What the LLM's verdict would do: `allow` (outcome 0), `remove` (1) or `*` = either."),
 ]
 Stopped = Annotated[
-    str,
+    _Name,
     msgspec.Meta(
-        min_length=1,
-        max_length=255,
         description="The policy; `*` = every policy. Stops of different policies, tenants or outcomes, of one and of all, are stops of "
-        "their own, each resumed by the same names.",
+        "their own, each resumed by the same names."
     ),
 ]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
@@ -53,13 +47,16 @@ CostAccounting = Annotated[
         description="`false-discovery`: threshold = review / (review + mistake). `review-charged`: review / mistake."
     ),
 ]
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 Restore: TypeAlias = Callable[[int], Content]
 """What was in force at a version; raises ControlError where that is not known."""
 
 
 # A misspelt field must not turn into a default. What is left out is not written: older workers would not know the field.
 class Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What any control message may have."""
+    """What any control message may have. One `without_effect` leaves what is in force as it is."""
+
+    without_effect: ClassVar[bool] = False
 
     issued_by: Annotated[str | None, msgspec.Meta(description="Who issued it, for the record.")] = None
     reason: Annotated[
@@ -72,13 +69,13 @@ class Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fie
         ),
     ] = None
     expires_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
+        _Time | None,
         msgspec.Meta(
             description="RFC 3339. Refused when the broker stamps the message at this time or later: it came too late to be meant."
         ),
     ] = None
     issued_at: Annotated[
-        Annotated[datetime, msgspec.Meta(tz=True)] | None,
+        _Time | None,
         msgspec.Meta(
             description="RFC 3339. Needed in a signed message: later in each than in the last of the same key."
         ),
@@ -102,6 +99,15 @@ class ScopedMessage(Message, kw_only=True):
     def scope(self) -> Scope:
         """What it is about."""
         return Scope(self.policy, self.tenant, self.outcome)
+
+
+class Past(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A message that was applied before a snapshot, as it stood in the log."""
+
+    offset: Annotated[int, msgspec.Meta(ge=0, le=MOST_EXACT)]
+    message: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+    timestamp: Annotated[int, msgspec.Meta(ge=-MOST_EXACT, le=MOST_EXACT)] | None = None
+    signed_by: str | None = None
 
 
 def model_for(content: Content, made_for: str | None) -> str | None:

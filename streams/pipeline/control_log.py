@@ -14,7 +14,8 @@ from msgspec import Raw
 
 from streams.errors import ControlError
 from streams.pipeline.control_content import NOTHING_SAID, Content
-from streams.pipeline.control_messages import ControlMessage, Past, Snapshot, encode_control, parse_control
+from streams.pipeline.control_fields import Past
+from streams.pipeline.control_messages import ControlMessage, Snapshot, encode_control, parse_control
 from streams.pipeline.control_signing import Trust, id_of
 from streams.pipeline.control_snapshot import Versions, make_snapshot, versions_in
 from streams.pipeline.reasons import Refusal

@@ -5,7 +5,7 @@ issues it. `apply` looks at the log alone, never at the worker: every worker mus
 """
 
 from collections.abc import Mapping
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,7 @@ from streams.pipeline.control_fields import (
     CostAccounting,
     MadeFor,
     Message,
+    Past,
     Restore,
     ScopedMessage,
     Sha256,
@@ -26,6 +27,8 @@ from streams.pipeline.control_fields import (
 from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
 from streams.pipeline.reasons import Refusal
 from streams.pipeline.scope import EVERY, OUTCOMES, Scope, Scoped
+
+_Cost = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class SetThreshold(ScopedMessage, tag="set_threshold"):
@@ -48,23 +51,19 @@ class SetCosts(ScopedMessage, tag="set_costs"):
 
     accounting: CostAccounting
     review: Annotated[
-        float,
+        _Cost,
         msgspec.Meta(
-            gt=0,
-            description="Cost of one human review, in any currency. Under `review-charged` it must be below that of a mistake.",
+            description="Cost of one human review, in any currency. Under `review-charged` it must be below that of a mistake."
         ),
     ]
     mistake: Annotated[
-        Annotated[float, msgspec.Meta(gt=0)] | None,
-        msgspec.Meta(description="Cost of acting on one wrong verdict, in the same currency."),
+        _Cost | None, msgspec.Meta(description="Cost of acting on one wrong verdict, in the same currency.")
     ] = None
     missed_violation: Annotated[
-        Annotated[float, msgspec.Meta(gt=0)] | None,
+        _Cost | None,
         msgspec.Meta(description="Cost of a wrong `allow`. With `wrong_removal`, in place of `mistake` and `outcome`."),
     ] = None
-    wrong_removal: Annotated[
-        Annotated[float, msgspec.Meta(gt=0)] | None, msgspec.Meta(description="Cost of a wrong `remove`.")
-    ] = None
+    wrong_removal: Annotated[_Cost | None, msgspec.Meta(description="Cost of a wrong `remove`.")] = None
     model: MadeFor = None
 
     def apply(self, content: Content, version: int, _restore: Restore) -> Content:
@@ -172,6 +171,7 @@ _MOST_CHANGES = 100
 
 
 class _Shadow(Message):
+    without_effect: ClassVar[bool] = True
     sha256: Annotated[
         Sha256 | None,
         msgspec.Meta(description="The shadow's model. Left out: the one in force, with other thresholds."),
@@ -233,6 +233,8 @@ class PrepareShadow(_Shadow, tag="prepare_shadow"):
 class ClearShadow(Message, tag="clear_shadow"):
     """There is no shadow any more."""
 
+    without_effect: ClassVar[bool] = True
+
     def apply(self, content: Content, _version: int, _restore: Restore) -> Content:
         """What is in force stays."""
         if content.shadow is None:
@@ -274,15 +276,6 @@ class Rollback(Message, tag="rollback"):
         """What was in force then. A kill switch is lifted by `resume_automation` alone."""
         before = restore(self.to_version)
         return msgspec.structs.replace(before, stops=before.stops.update(content.stops))
-
-
-class Past(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A message that was applied before a snapshot, as it stood in the log."""
-
-    offset: Annotated[int, msgspec.Meta(ge=0, le=MOST_EXACT)]
-    message: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
-    timestamp: Annotated[int, msgspec.Meta(ge=-MOST_EXACT, le=MOST_EXACT)] | None = None
-    signed_by: str | None = None
 
 
 class Snapshot(Message, tag="snapshot"):

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from streams.errors import ControlError
 from streams.pipeline.control_content import Content
-from streams.pipeline.control_messages import Past, SetCosts, SetThreshold, Snapshot, encode_control, parse_control
+from streams.pipeline.control_fields import Past
+from streams.pipeline.control_messages import SetCosts, SetThreshold, Snapshot, encode_control, parse_control
 from streams.pipeline.reasons import Refusal
 from streams.pipeline.scope import EVERYTHING, Scope, Scoped
 

@@ -164,13 +164,7 @@ def with_shadow(controls: Controls, content: Content, baseline: Baseline, find_m
 
 
 def _live(content: Content, version: int, baseline: Baseline, find_model: FindModel) -> Controls:
-    controls = Controls(
-        None,
-        {},
-        content.audit_rates,
-        version,
-        frozenset(content.stops),
-    )
+    controls = Controls(None, {}, content.audit_rates, version, frozenset(content.stops))
     try:
         model = baseline.model if content.model is None else find_model(content.model)
         controls = replace(controls, model=model)

@@ -115,13 +115,9 @@ class PartitionStore:
         if not (moved or requests or responses or requests_gone or responses_gone or decided or claim):
             return []
         self.written += len(requests) + len(responses) + sum(len(ids.ids) for ids in decided)
-        if requests_position is not None:
-            self.requests_position = requests_position
-        if responses_position is not None:
-            self.responses_position = responses_position
-        deltas = _deltas(
-            _Delta(requests_gone=requests_gone, responses_gone=responses_gone, decided=decided), requests, responses
-        )
+        self._reach(requests_position, responses_position)
+        first = _Delta(requests_gone=requests_gone, responses_gone=responses_gone, decided=decided)
+        deltas = _deltas(first, requests, responses)
         # Only the last one says how far the batch reached: a crash between two of them must not be believed beyond it.
         deltas[-1].requests_position, deltas[-1].responses_position = self.requests_position, self.responses_position
         deltas[-1].claim = claim
@@ -160,14 +156,17 @@ class PartitionStore:
                 room.forget(request_id)
         for ids in delta.decided:
             self.decided.restore(ids)
-        if delta.requests_position is not None:
-            self.requests_position = delta.requests_position
-        if delta.responses_position is not None:
-            self.responses_position = delta.responses_position
+        self._reach(delta.requests_position, delta.responses_position)
         if delta.claim is not None and (self.claim is None or delta.claim.replaces == self.claim.group):
             self.claim = delta.claim
         self.written += len(delta.requests) + len(delta.responses) + sum(len(ids.ids) for ids in delta.decided)
         self.written += len(delta.requests_gone) + len(delta.responses_gone)
+
+    def _reach(self, requests_position: int | None, responses_position: int | None) -> None:
+        if requests_position is not None:
+            self.requests_position = requests_position
+        if responses_position is not None:
+            self.responses_position = responses_position
 
     def restored(self, now: int, log_end: int) -> None:
         """The changelog has been read up to `log_end`; `now` is in ms."""

@@ -189,54 +189,61 @@ class Pipeline:
 
     def route(self, batch: ScoredBatch) -> Outbox:
         """Decisions, vectors, dead letters and changelog: everything this batch writes."""
+        matched = batch.featurized.matched
+        stamps, shadow_problem = _stamped(batch)
+        outbox = Outbox(
+            batch.featurized.ticket,
+            [],
+            matched.changes,
+            dead=Counter(one.code.value for one in matched.dead),
+            problem=batch.problem,
+            touched=matched.touched,
+            deletable=matched.deletable,
+            incidents=matched.incidents,
+            old=matched.old,
+            shadow_problem=shadow_problem,
+        )
+        vectors = self._decide(batch, stamps, outbox)
+        outbox.outputs.extend((*vectors, *(dead_letter(one, self._topic_names) for one in matched.dead)))
+        answers = (case.response for case in matched.cases)
+        outbox.unread.update(answer.provider for answer in answers if answer and answer.tokens_unread)
+        return outbox
+
+    def _decide(self, batch: ScoredBatch, stamps: Iterable[Stamp | None], outbox: Outbox) -> list[Output]:
+        """Decide and count every case in the outbox; returns the vectors of those that are answered."""
         featurized, controls = batch.featurized, batch.controls
-        matched = featurized.matched
         verdicts = iter(read_verdicts(featurized.vectors, batch.scores, controls.model))
         decision_of, vector_of = DecisionEncoder(controls, rfc3339(self._now())), VectorEncoder(featurized.vectors)
-        decisions: list[Output] = []
         vectors: list[Output] = []
         made: list[tuple[str, str, str]] = []
-        flips: Counter[tuple[str, str, str]] = Counter()
-        stamps: Iterable[Stamp | None] = repeat(None)
-        shadow_problem = None
-        if controls.shadow is not None and batch.shadow is not None:
-            stamps, shadow_problem = decide_shadow(matched.cases, featurized.vectors, batch.shadow, controls.shadow)
-        used: Counter[Seen] = Counter()
         row = 0
-        for case, stamp in zip(matched.cases, stamps, strict=False):
+        for case, stamp in zip(featurized.matched.cases, stamps, strict=False):
             verdict = Verdict(case.reason)
             try:
                 if case.response is not None:
                     verdict, row = next(verdicts), row + 1
                     vectors.append(vector_of.encode(case, row - 1))
                 decision = decide(case, verdict, controls)
-                decisions.append(decision_of.encode(case, verdict, decision, stamp))
+                outbox.outputs.append(decision_of.encode(case, verdict, decision, stamp))
                 if stamp is not None:
-                    flips[decision.route, stamp["route"], case.policy] += 1
+                    outbox.shadow[decision.route, stamp["route"], case.policy] += 1
             except Exception as problem:  # noqa: BLE001 - it concerns this case: the others go on
-                _set_aside(case, problem, matched, "route")
+                _set_aside(case, problem, featurized.matched, "route")
                 decision = decide(case, Verdict(case.reason), controls)
-                decisions.append(decision_of.encode(case, Verdict(case.reason), decision))
+                outbox.outputs.append(decision_of.encode(case, Verdict(case.reason), decision))
             made.append((decision.route, decision.reason, case.policy))
             if controls.budgets and (one := seen(case, verdict, decision.reason, controls)) is not None:
-                used[one] += 1
-        dead = [dead_letter(one, self._topic_names) for one in matched.dead]
-        return Outbox(
-            featurized.ticket,
-            [*decisions, *vectors, *dead],
-            matched.changes,
-            Counter(made),
-            Counter(one.code.value for one in matched.dead),
-            batch.problem,
-            matched.touched,
-            matched.deletable,
-            matched.incidents,
-            matched.old,
-            Counter(case.response.provider for case in matched.cases if case.response and case.response.tokens_unread),
-            flips,
-            shadow_problem,
-            used,
-        )
+                outbox.seen[one] += 1
+        outbox.decisions.update(made)
+        return vectors
+
+
+def _stamped(batch: ScoredBatch) -> tuple[Iterable[Stamp | None], str | None]:
+    """What the shadow says of each case, None where there is none, and why it failed on the batch, if it did."""
+    shadow, cases = batch.controls.shadow, batch.featurized.matched.cases
+    if shadow is None or batch.shadow is None:
+        return repeat(None), None
+    return decide_shadow(cases, batch.featurized.vectors, batch.shadow, shadow)
 
 
 def _chosen(specs: SpecBook, case: Case, response: Response) -> OutcomeSpec:

@@ -211,12 +211,7 @@ TOLD = (
         lambda it: {tuple(scope): threshold for scope, threshold in it.controls.thresholds.items()},
         Scope._fields,
     ),
-    Told(
-        "secondlook_model_info",
-        "The model in force.",
-        lambda it: _named(it.controls),
-        ("name", "sha256"),
-    ),
+    Told("secondlook_model_info", "The model in force.", lambda it: _named(it.controls), ("name", "sha256")),
     Told("secondlook_shadow_info", "1: the shadow's model.", lambda it: _named(it.controls.shadow), ("name", "sha256")),
     Told(
         "secondlook_shadow_honoured",

@@ -32,6 +32,7 @@ from streams.kafka.quality import HumanDecisions, agreement
 from streams.kafka.restore import Restorer
 from streams.kafka.source import Source
 from streams.kafka.topics import Topic, check_configs, load_topics, topic_names
+from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Limits, holdings
 from streams.pipeline.matching import Matcher
 from streams.pipeline.records import Output
@@ -74,42 +75,23 @@ class Stream(mode.Service):
         self.flow = Flow()
         self.clock = BrokerClock()
         limits = Limits(settings.max_pending, settings.max_pending_bytes, settings.max_remembered)
-        matcher = Matcher(
-            response_timeout=int(settings.response_timeout * 1000),
-            limits=limits,
-            max_expired=min(settings.batch_size, _MOST_EXPIRED),
-            max_bytes=settings.max_record_bytes,
-        )
         given = baseline(settings)
         shelf = ModelShelf(settings.model, given.model, ModelFetcher(settings, settings.model))
         status = StatusWriter(settings, names, self.name, self.clock)
         self.controls = ControlReader(settings, names, given, shelf, status, self.clock)
         self.budgets = BudgetKeeper(
-            settings,
-            self.name,
-            lambda: self.controls.current,
-            lambda: self.controls.log.position,
-            self._leads,
-            self.clock.now,
+            settings, self.name, self._controls, lambda: self.controls.log.position, self._leads, self.clock.now
         )
         self.controls.budgets = self.budgets.told
         self.prober = Prober(settings, names, self.clock.now)
         self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
         self.source = Source(settings, names, self.flow, self.restorer, self.prober)
-        delivery: Delivery = (
-            ExactlyOnce(settings, names)
-            if settings.delivery == "exactly_once"
-            else AtLeastOnce(settings, names, self.source.commit_offsets)
-        )
+        delivery = _delivery(settings, names, self.source)
         self.sink = Sink(
-            delivery,
-            self.flow,
-            self.metrics,
-            lambda: self.controls.current,
-            self.prober.delete_before,
-            self.budgets.count,
+            delivery, self.flow, self.metrics, self._controls, self.prober.delete_before, self.budgets.count
         )
-        pipeline = Pipeline(matcher, outcome_specs(settings), lambda: self.controls.current, names, self.clock.now)
+        matcher = _matcher(settings, limits)
+        pipeline = Pipeline(matcher, outcome_specs(settings), self._controls, names, self.clock.now)
         self._human_decisions = HumanDecisions(settings, names)
         self._quality: Any = app.channel(maxsize=1)  # typed, it would take nothing but events
         app.agent(self._quality, name="quality")(self._count_agreement)
@@ -117,6 +99,9 @@ class Stream(mode.Service):
 
     def _write(self, outputs: list[Output], offsets: list[TopicPartition], group: object) -> None:
         self.sink.write(outputs, offsets, group)
+
+    def _controls(self) -> Controls:
+        return self.controls.current
 
     def _leads(self) -> bool:
         """Whether it is this worker that moves the thresholds of review budgets: one of a group has the first partition."""
@@ -229,6 +214,21 @@ class Stream(mode.Service):
             producers_replaced=self.sink.replaced,
             human_decision_errors=self._human_decisions.errors,
         )
+
+
+def _matcher(settings: Settings, limits: Limits) -> Matcher:
+    return Matcher(
+        response_timeout=int(settings.response_timeout * 1000),
+        limits=limits,
+        max_expired=min(settings.batch_size, _MOST_EXPIRED),
+        max_bytes=settings.max_record_bytes,
+    )
+
+
+def _delivery(settings: Settings, names: Mapping[str, str], source: Source) -> Delivery:
+    if settings.delivery == "exactly_once":
+        return ExactlyOnce(settings, names)
+    return AtLeastOnce(settings, names, source.commit_offsets)
 
 
 def check_for_worker(settings: Settings, topics: Mapping[str, Topic]) -> None:

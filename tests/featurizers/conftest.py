@@ -104,6 +104,7 @@ def body() -> Callable[..., Body]:
     def build(
         tokens: Sequence[Token] = (), *, provider: str = "openai-chat", text: str | None = None, finish: str = "stop"
     ) -> Body:
+        assert provider in FORMATS, f"a new provider needs a body in {__file__}: {provider}"
         return FORMATS[provider](tokens, "".join(token[0] for token in tokens) if text is None else text, finish)
 
     return build

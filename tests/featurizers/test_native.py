@@ -4,9 +4,11 @@ import json
 import random
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +24,7 @@ from featurizers import (
     featurize,
     readers,
 )
+from featurizers.wire import Body
 from scoring import RECORDING, read_recording
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
@@ -118,6 +121,8 @@ LEFT = {
     "a refusal": json.dumps(chat(message={"content": "yes!", "refusal": "no"})).encode(),
     "a tool call": json.dumps(chat(message={"content": "yes!", "tool_calls": [{}]})).encode(),
     "a body beside the body": json.dumps(record(choices=[])).encode(),
+    "another format's name of the model": json.dumps(chat() | {"model": "", "modelVersion": "n"}).encode(),
+    "the same in snake case": json.dumps(chat() | {"model": None, "model_version": "n"}).encode(),
     "a numeric id": json.dumps(record(request_id=7)).encode(),
     "a key twice": body_text(chat(), '"logprob": -0.25', '"logprob": -0.25, "logprob": -0.5'),
     "an answer twice": body_text(chat(), '"index": 0', '"message": {"content": "no"}'),
@@ -178,6 +183,18 @@ def test_what_is_known(native: readers.Reader, value: bytes) -> None:
     same(value)
 
 
+@pytest.mark.parametrize("provider", [name for name in PROVIDERS if name not in {"openai-chat", "completions"}])
+def test_another_formats_answer_beside_it_is_passed_over(
+    native: readers.Reader, body: Callable[..., dict[str, Any]], provider: str
+) -> None:
+    """A body with `choices` is chat in both readers, so that a new format is no matter of the native one."""
+    value = json.dumps(
+        {name: one for name, one in body(provider=provider, text="no").items() if name != "modelVersion"} | chat()
+    ).encode()
+    assert native.read(value) is not None
+    same(value)
+
+
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
 ANYTHING = st.recursive(
     SCALARS,
@@ -192,6 +209,9 @@ LOGPROBS = st.one_of(
     st.none(),
 )
 STRINGS = st.one_of(st.text(max_size=6), st.sampled_from(["0", "1", ' "', "}", "\\", "\x00", "\u2581"]))
+
+
+FIELDS = [field.encode_name for field in msgspec.structs.fields(Body)]
 
 
 @st.composite
@@ -214,9 +234,7 @@ def completions(draw: st.DrawFn) -> bytes:
         logprobs={"content": tokens, "refusal": None},
         finish_reason=draw(st.sampled_from(["stop", "length", None])),
     )
-    body |= draw(
-        st.dictionaries(st.sampled_from(["id", "usage", "created", "model", "é", "status"]), ANYTHING, max_size=1)
-    )
+    body |= draw(st.dictionaries(st.sampled_from(["id", "usage", "created", "é", *FIELDS]), ANYTHING, max_size=1))
     value = draw(st.sampled_from([body, record(body=body)]))
     indent, ascii_only = draw(st.sampled_from([None, None, 1])), draw(st.booleans())
     return json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode(errors="surrogatepass")

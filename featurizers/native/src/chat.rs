@@ -95,22 +95,14 @@ const MODEL: u32 = 3;
 const CHOICES: u32 = 4;
 const FOREIGN: u32 = 5;
 
-/// Which field of a body a key names, None if none of those that the reference reads.
+/// Which field of a body a key names, None if it says nothing of a body with `choices`: the reference takes that for chat,
+/// whatever other formats' fields stand beside them.
 #[inline]
 fn field_of_body(key: &[u8]) -> Option<u32> {
     match key {
         b"model" => Some(MODEL),
         b"choices" => Some(CHOICES),
-        b"modelVersion"
-        | b"model_version"
-        | b"output"
-        | b"incomplete_details"
-        | b"candidates"
-        | b"status"
-        | b"promptFeedback"
-        | b"prompt_feedback"
-        | b"content"
-        | b"stop_reason" => Some(FOREIGN),
+        b"modelVersion" | b"model_version" => Some(FOREIGN), // where `model` is empty, they name it
         _ => None,
     }
 }

@@ -183,12 +183,6 @@ class _Run:
             if thread.done():
                 thread.result()
         books = self._books
-        progress = Progress(
-            now - self._started,
-            self._options.requests,
-            self._sender.requests,
-            books.decided,
-            books.duplicated,
-            books.dead,
-        )
+        requests, sent = self._options.requests, self._sender.requests
+        progress = Progress(now - self._started, requests, sent, books.decided, books.duplicated, books.dead)
         live.update(progress_panel(progress, self._fleet.damage))

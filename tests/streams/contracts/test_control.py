@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import orjson
@@ -23,11 +23,12 @@ from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.budget import BudgetState, Finding
 from streams.pipeline.control_content import NOTHING_SAID
+from streams.pipeline.control_fields import Past
 from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import (
     ClearShadow,
-    Past,
+    ControlMessage,
     PrepareModel,
     PrepareShadow,
     ResumeAutomation,
@@ -54,23 +55,7 @@ NAMES = {key: topic.name for key, topic in load_topics().items()}
 NUMBERS_ALMOST = st.one_of(
     st.floats(-0.5, 1.5), st.sampled_from([0, 1, 2, -1, True, None, "0.5", [], 1e300, 1e-300]), st.floats(0, 1)
 )
-CONTROL_TYPES = [
-    "set_threshold",
-    "set_costs",
-    "set_review_budget",
-    "adjust_threshold",
-    "set_risk_bound",
-    "set_audit_rate",
-    "prepare_model",
-    "set_model",
-    "prepare_shadow",
-    "set_shadow",
-    "clear_shadow",
-    "stop_automation",
-    "resume_automation",
-    "rollback",
-    "snapshot",
-]
+CONTROL_TYPES = [str(kind.__struct_config__.tag) for kind in get_args(ControlMessage)]
 CHANGES_ALMOST = st.lists(
     st.fixed_dictionaries(
         {},

@@ -147,8 +147,10 @@ def test_traffic_that_stays_as_it_is_settles_and_is_left_alone(
         case BudgetState.AT_HIGHEST:
             assert traffic.share(budget.highest) > budget.share
         case BudgetState.ALWAYS_ESCALATED:
-            assert traffic.share(1.0) > budget.share
-            assert audits or not traffic.moves.any()  # how many are drawn shows only once some are automated
+            over = traffic.share(1.0) - budget.share
+            assert over > 0
+            # How many are drawn for audit shows only once some are automated; and chance can hide a hair.
+            assert audits or over <= near or not traffic.moves.any()
         case BudgetState.GATHERING:
             raise AssertionError
 

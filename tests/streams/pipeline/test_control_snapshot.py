@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from streams.errors import ControlError
 from streams.pipeline import control_snapshot
 from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Bound, Budget, Content, Shadow, Threshold
+from streams.pipeline.control_fields import Past
 from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.control_messages import (
-    Past,
     ResumeAutomation,
     Rollback,
     SetModel,
