@@ -135,7 +135,7 @@ class Settings:
         "exactly_once",
         _one_of("exactly_once", "at_least_once"),
         "",
-        "`exactly_once`: one Kafka transaction per batch. `at_least_once`: for brokers without transactions.",
+        "`exactly_once`: by Kafka transactions. `at_least_once`: for brokers without them.",
     )
     topic_prefix: str = _setting(
         "",
