@@ -153,6 +153,10 @@ bench-backlog: $(MODEL) ## An hour's answered backlog, 48 ways: nothing times ou
 bench-controls: $(MODEL) ## 1,000 control messages of every kind under load, each decision checked; 10 minutes (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/controls.py $(BENCH_ARGS)
 
+.PHONY: bench-cost
+bench-cost: $(MODEL) ## Processor time and bytes of a decision, by topic and length of answer; 10 minutes (BENCH_ARGS="--quick")
+	$(BIN)/python benchmarks/cost.py $(BENCH_ARGS)
+
 .PHONY: bench-featurize
 bench-featurize: install ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/featurize.py $(BENCH_ARGS)
