@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from confluent_kafka import TopicPartition
@@ -82,6 +82,16 @@ class Sink:
 
     async def deliver(self, *batches: Outbox) -> None:
         """Commit batches, together. Raises DeliveryError when the worker must stop without committing further."""
+        try:
+            await self._deliver(batches)
+        except (
+            BaseException
+        ):  # the agent may be started again before the worker has stopped: nothing may pass these batches by
+            for outbox in batches:
+                outbox.ticket.assignment.end(outbox.touched)
+            raise
+
+    async def _deliver(self, batches: Iterable[Outbox]) -> None:
         to_commit = []
         for outbox in batches:
             ticket = outbox.ticket

@@ -133,6 +133,22 @@ def test_of_batches_that_have_gathered_only_those_of_the_assignment_that_stands_
     assert (1, 0) == (bench.settled("stale"), bench.flow.in_flight)
 
 
+@pytest.mark.parametrize("stage", ["report", "commit"])
+def test_nothing_is_committed_past_batches_that_could_not_be_delivered(models: Path, stage: str) -> None:
+    """The agent may be started again before the worker has stopped: what comes next would pass them by, and they were lost."""
+    incidents = [Incident("responses", 0, number, "route", "E") for number in range(20)] if stage == "report" else []
+    bench = Bench(models, [DeliveryError("refused")] if stage == "commit" else [])
+
+    async def scenario() -> None:
+        with pytest.raises(DeliveryError):
+            await bench.sink.deliver(bench.batch(), bench.batch(incidents=incidents))
+        await bench.put()
+
+    asyncio.run(scenario())
+    assert [] == bench.delivery.committed
+    assert 1 == bench.settled("stale")
+
+
 def test_old_changelog_records_may_go_once_their_batch_is_committed(models: Path) -> None:
     """Not before: the live entries stand in that batch once more."""
 
