@@ -42,9 +42,10 @@ class DecisionEncoder:
         request, around = case.request, self._around(case, verdict, decision, shadow)
         request_id, probability = orjson.dumps(case.request_id), orjson.dumps(verdict.error_probability)
         own = [around[0], request_id, around[1], probability, around[2], verdict.drivers, around[3]]
+        own += [orjson.dumps(verdict.confidence), around[4]]
         if decision.route == HUMAN_REVIEW:
             priority = _UNSCORED_PRIORITY if verdict.error_probability is None else probability
-            own += [priority, around[4], request.value or b"null", around[5]]
+            own += [priority, around[5], request.value or b"null", around[6]]
         return Output(_TOPICS[decision.route], request.key, b"".join(own), request.headers)
 
     def _around(
@@ -53,7 +54,7 @@ class DecisionEncoder:
         """What stands around the values that are the record's own."""
         if shadow is not None or verdict.missing:
             return self._parts(case, verdict, decision, shadow)
-        said = verdict.outcome, verdict.confidence, verdict.llm, verdict.category, verdict.spec
+        said = verdict.outcome, verdict.llm, verdict.category, verdict.spec
         key = case.policy, case.tenant, decision, said
         parts = self._common.get(key)
         if parts is None:
@@ -79,7 +80,7 @@ class DecisionEncoder:
             "llm": {
                 "name": verdict.llm,
                 "outcome": verdict.outcome,
-                "confidence": verdict.confidence,
+                "confidence": _OWN,
                 "category": verdict.category,
             },
             "spec": verdict.spec,
