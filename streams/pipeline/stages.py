@@ -224,13 +224,14 @@ class Pipeline:
                     verdict, row = next(verdicts), row + 1
                     vectors.append(vector_of.encode(case, row - 1))
                 decision = decide(case, verdict, controls)
-                outbox.outputs.append(decision_of.encode(case, verdict, decision, stamp))
+                written = decision_of.encode(case, verdict, decision, stamp)
                 if stamp is not None:
                     outbox.shadow[decision.route, stamp["route"], case.policy] += 1
             except Exception as problem:  # noqa: BLE001 - it concerns this case: the others go on
                 _set_aside(case, problem, featurized.matched, "route")
                 decision = decide(case, Verdict(case.reason), controls)
-                outbox.outputs.append(decision_of.encode(case, Verdict(case.reason), decision))
+                written = decision_of.encode(case, Verdict(case.reason), decision)
+            outbox.outputs.append(written)
             made.append((decision.route, decision.reason, case.policy))
             if controls.budgets and (one := seen(case, verdict, decision.reason, controls)) is not None:
                 outbox.seen[one] += 1

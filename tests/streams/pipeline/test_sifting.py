@@ -1,5 +1,6 @@
 """A record that makes a stage fail is found in its batch and set aside; the others are decided as usual."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,18 @@ def test_incidents_are_counted_within_a_minute() -> None:
     assert not budget.exceeded(9, 61.0)
     assert not budget.exceeded(0, 62.0)
     assert budget.exceeded(1, 62.0)
+
+
+def test_a_case_that_fails_once_its_decision_is_written_is_decided_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decision that stands is the one that sets it aside."""
+
+    class Uncounted(Counter[Any]):
+        def __setitem__(self, key: Any, count: int) -> None:
+            raise MemoryError
+
+    stamp = {"route": "auto-action", "reasons": ["below_threshold"]}
+    monkeypatch.setattr(stages, "_stamped", lambda batch: ([stamp] * len(IDS), None))
+    monkeypatch.setattr(stages, "Outbox", lambda *given, **named: Outbox(*given, **named, shadow=Uncounted()))
+    reasons, outbox = decided(0)
+    assert dict.fromkeys(IDS, "internal_error") == reasons
+    assert len(IDS) == sum(one.topic in ("auto_action", "human_review") for one in outbox.outputs)
