@@ -133,7 +133,7 @@ def test_a_case_that_fails_once_its_decision_is_written_is_decided_once(monkeypa
             raise MemoryError
 
     stamp = {"route": "auto-action", "reasons": ["below_threshold"]}
-    monkeypatch.setattr(stages, "_stamped", lambda batch: ([stamp] * len(IDS), None))
+    monkeypatch.setattr(stages, "_stamped", lambda _batch: ([stamp] * len(IDS), None))
     monkeypatch.setattr(stages, "Outbox", lambda *given, **named: Outbox(*given, **named, shadow=Uncounted()))
     reasons, outbox = decided(0)
     assert dict.fromkeys(IDS, "internal_error") == reasons

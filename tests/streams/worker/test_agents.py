@@ -1,0 +1,60 @@
+"""The agents: what reaches the sink, in one call or in several."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from streams.pipeline.records import REQUESTS
+from streams.pipeline.stages import Outbox, Ticket
+from streams.settings import Settings
+from streams.worker.agents import connect_agents, make_app
+from streams.worker.metrics import Metrics
+from tests.rig import assignment
+
+
+class Passing:
+    """Stages that hand on what they get."""
+
+    def __getattr__(self, stage: str) -> Any:
+        return lambda batch: batch
+
+
+def test_what_is_decided_during_a_commit_is_committed_together() -> None:
+    """In its order, and nothing is waited for: what comes alone is committed alone."""
+
+    async def scenario() -> list[list[int]]:
+        app, calls = make_app(Settings(web_port=0)), list[list[int]]()
+        begun, committed, decided = asyncio.Semaphore(0), asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+        async def deliver(*batches: Outbox) -> None:
+            calls.append([one.ticket.sequence for one in batches])
+            begun.release()
+            await committed.acquire()
+
+        async def routed() -> None:
+            decided.release()
+
+        pipeline: Any = Passing()
+        unused: Any = SimpleNamespace(_unacked_messages=set())
+        put: Any = connect_agents(app, pipeline, Metrics(), routed, deliver)
+        app.consumer = unused  # Faust would make one, which nobody closes
+        app.flow_control.resume()
+        for agent in app.agents.values():
+            await agent.start()
+        held = assignment()
+        for sequence in (1, 2, 3, 4):
+            await put(Outbox(Ticket(sequence, held, {(REQUESTS, 0): sequence}, 0.0), [], []))
+            await decided.acquire()
+            if sequence == 1:
+                await begun.acquire()
+        await asyncio.sleep(0)  # what is decided is put
+        committed.release()
+        await begun.acquire()
+        committed.release()
+        await put(Outbox(Ticket(5, held, {(REQUESTS, 0): 5}, 0.0), [], []))
+        await begun.acquire()
+        for agent in app.agents.values():
+            await agent.stop()
+        return calls
+
+    assert [[1], [2, 3, 4], [5]] == asyncio.run(asyncio.wait_for(scenario(), 10))
