@@ -109,7 +109,7 @@ class Matcher:
     """Matches within a partition. `response_timeout` is in ms, `max_bytes` the largest record that may be written.
 
     `max_expired` bounds how many waiting records one batch may time out, so that a mass timeout cannot make a batch of
-    unbounded size.
+    unbounded size; but it may always time out as many as came in it, so that what waits does not grow while nothing is answered.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Matcher:
             except Exception as problem:  # noqa: BLE001 - whatever it is, it concerns this record: the others go on
                 matched.incidents.append(incident(record, "intake", problem))
                 matched.dead.append(Dead(record, DeadLetter.INTERNAL_ERROR, "secondlook failed on this record"))
-        self._expire(stores, arrivals.frontiers, now, matched)
+        self._expire(stores, arrivals, now, matched)
         self._make_room(stores, matched)
         forget_surplus(stores, self.limits)
         self._write(stores, arrivals.offsets, now, matched)
@@ -219,8 +219,8 @@ class Matcher:
         known = now if caught_up and not record.appended else record.timestamp
         return (min(known, now) if known > 0 else now) + self._timeout
 
-    def _expire(self, stores: Stores, frontiers: Mapping[Place, int], now: int, matched: Matched) -> None:
-        room = self._max_expired
+    def _expire(self, stores: Stores, arrivals: Arrivals, now: int, matched: Matched) -> None:
+        room, frontiers = max(self._max_expired, len(arrivals.records)), arrivals.frontiers
         for partition, store in stores.items():
             until = min(now, frontiers.get((RESPONSES, partition), 0))
             for request_id, waiting in store.requests.take_due(until, room):

@@ -53,7 +53,7 @@ _LOOK_EVERY = 0.5
 _COLLECT_AT = (100_000, 50, 100)
 """New objects, and collections of the younger generations, before the garbage collector goes through each generation."""
 _MOST_EXPIRED = 500
-"""Requests that time out in one batch: nothing else bounds their bytes, and each is written whole into its decision."""
+"""Requests that time out in one batch, unless more came in it: nothing else bounds their bytes, and each is written whole into its decision."""
 _EXIT_MARGIN = 5.0
 """Seconds beyond the drain timeout after which the process ends whatever still hangs."""
 

@@ -75,6 +75,17 @@ def test_a_mass_timeout_is_spread_over_batches() -> None:
     assert [10, 10, 5, 0] == sizes
 
 
+def test_as_many_may_time_out_as_come() -> None:
+    """Else what waits would grow for as long as nothing is answered, and later partitions would never have their turn."""
+    desk, names = Desk((0, 1), max_expired=10), (f"r{number}" for number in range(10_000))
+    waiting = []
+    for round_ in range(1, 9):
+        now = NOW + round_ * TIMEOUT // 2
+        desk.match(*(request(next(names), at=now, partition=number % 2) for number in range(30)), now=now)
+        waiting.append([len(store.requests) for store in desk.assignment.stores.values()])
+    assert [[15, 15]] + [[30, 30]] * 7 == waiting
+
+
 @pytest.mark.parametrize(
     ("record", "code"),
     [
