@@ -180,7 +180,10 @@ class Settings:
         "Most decided requests that are remembered (about 130 bytes each); beyond it the oldest are forgotten early.",
     )
     batch_size: int = _setting(
-        2000, _batch_size, "records", "Most records in one batch (and transaction), which 4 MiB fill too."
+        2000,
+        _batch_size,
+        "records",
+        "Most records in one batch, which 4 MiB fill too. A transaction may hold several batches.",
     )
     batch_linger: float = _setting(0.01, _positive, "s", "How long a batch may wait to fill.")
     max_record_bytes: int = _setting(2 * 2**20, _count, "bytes", "Largest record produced.")

@@ -1,8 +1,8 @@
-"""The sink's two ways of making a batch durable. Blocking; used from one thread, but for `close` and `leave_behind`.
+"""The sink's two ways of making batches durable, together. Blocking; used from one thread, but for `close` and `leave_behind`.
 
-Exactly once, per batch: (1) begin, (2) produce everything, (3) send the consumed offsets, (4) commit. A crash before (4)
-leaves nothing visible, and the batch is read again; after (4) it is done. At least once: (1) produce and flush decisions,
-vectors and dead letters, (2) produce and flush the changelog, (3) commit the offsets. A crash before (3) repeats the batch.
+Exactly once: (1) begin, (2) produce everything, (3) send the consumed offsets, (4) commit. A crash before (4)
+leaves nothing visible, and they are read again; after (4) they are done. At least once: (1) produce and flush decisions,
+vectors and dead letters, (2) produce and flush the changelog, (3) commit the offsets. A crash before (3) repeats them.
 """
 
 import logging
@@ -241,7 +241,7 @@ class _Producing:
 
 
 class ExactlyOnce(_Producing):
-    """One transaction per batch, consumed offsets included.
+    """One transaction for the batches of a call, consumed offsets included.
 
     A producer is fenced by another process under its name, but also by the broker when it let a transaction stand for too
     long, as an outage makes it do. So it is replaced, unless `fenced_is_final`; of two workers under one name the group ends one.

@@ -263,7 +263,11 @@ class Metrics:
         self._decisions = counter("secondlook_decisions", "Decisions committed.", ["route", "reason", "policy"])
         self._dead = counter("secondlook_dead_letters", "Records set aside.", ["code"])
         self._batches = counter("secondlook_batches", "Batches by how they ended.", ["result"])
-        self.stage_seconds = histogram("secondlook_stage_seconds", "Time a batch spends in a stage.", ["stage"])
+        self.stage_seconds = histogram(
+            "secondlook_stage_seconds",
+            "Time a batch spends in a stage; in `deliver`, what is committed together.",
+            ["stage"],
+        )
         self._batch_seconds = histogram("secondlook_batch_seconds", "From a batch's poll to its commit.")
         self.model_failures = counter("secondlook_model_failures", "Batches the model failed on.")
         self._shadow = counter(
