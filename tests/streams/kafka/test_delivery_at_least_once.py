@@ -9,6 +9,9 @@ from confluent_kafka import KafkaError
 from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka import delivery as module
 from streams.kafka.delivery import BatchAborted
+from streams.pipeline.records import REQUESTS
+from streams.pipeline.stages import Ticket
+from tests.rig import assignment
 from tests.streams.kafka.delivering import (
     OFFSETS,
     PERMANENT,
@@ -57,6 +60,16 @@ def test_decisions_are_durable_before_the_changelog_and_both_before_the_offsets(
     way.deliver(outbox())
     assert SAFE_STEPS == producer.calls
     assert OFFSETS == read_offsets(consumer)
+
+
+def test_of_batches_that_have_gathered_all_decisions_are_durable_before_any_changelog() -> None:
+    """One offset commit stands for all of them, up to where the last has read in each partition."""
+    way, producer, consumer = at_least_once()
+    later = Ticket(2, assignment(), {(REQUESTS, 0): 8}, 0.0)
+    way.deliver(outbox(), outbox(ticket=later))
+    outputs, flush, changelog, offsets = SAFE_STEPS[:2], ["flush"], SAFE_STEPS[3:4], SAFE_STEPS[-1:]
+    assert [*outputs * 2, *flush, *changelog * 2, *flush, *offsets] == producer.calls
+    assert {**OFFSETS, (REQUESTS, 0): 8} == read_offsets(consumer)
 
 
 @pytest.mark.parametrize("flush", [1, 2])
