@@ -259,7 +259,7 @@ def _render_log(document: Mapping[str, Any], console: Console) -> None:
     say(console, f"controls version {document['version']}, hash {document['hash']}", "bold")
     last = document["last"]
     if last is not None:
-        say(console, f"last change: {printable(last['what'])}, {_who({**last, 'since': document['version']})}")
+        say(console, f"last change: {last['what']}, {_who({**last, 'since': document['version']})}")
     if not document["whole"]:
         say(
             console,

@@ -131,7 +131,7 @@ class Sink:
             await asyncio.wrap_future(self._line.submit(lambda: self._delivery.deliver(*batches)))
         except BatchAborted as problem:
             self._taken_back(batches, "aborted")
-            log.warning("%d batches taken back, reading them again: %s", len(batches), problem)
+            log.warning("taken back, to be read again (batches: %d): %s", len(batches), problem)
             self._count_abort(problem)
             return
         except DeliveryStopped as problem:  # what stopped the worker decides its exit code, not this
