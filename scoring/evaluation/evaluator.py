@@ -127,7 +127,7 @@ def _trial(model: ErrorModel, data: Dataset, held_out: Dataset) -> Trial:
 
 def _risks(model: ErrorModel, data: Dataset) -> NDArray[np.float64]:
     """P(E) [n]; 1 where the model gives no number or the answer lacks what all training answers had: the highest risk."""
-    scores = model.score(data.values, data.policies)
+    scores = model.score(data.values, data.policies, data.languages)
     usable = scores.supported & ~np.isnan(scores.error_probability)
     return np.where(usable, scores.error_probability, 1.0).astype(np.float64)
 
