@@ -22,7 +22,7 @@ METADATA_KEY = "secondlook.card"
 
 @dataclass(frozen=True)
 class Scores:
-    """For n answers: P(the LLM is wrong) [n], and each term's signed push on the score [n, k]; k = 0 for trees.
+    """For n answers: P(the LLM is wrong) [n], and each term's signed push on the score [n, k].
 
     A probability is NaN where the model gave no number. `supported` [n] is False where an answer lacks a predictor that no
     training answer lacked: the model fills the gap with a median, but what it then says of that answer was never tested.
