@@ -81,6 +81,10 @@ kafka-stop: $(VENV)/.installed ## Stop it
 docs: $(VENV)/.installed ## Renew the generated pages of docs/
 	$(BIN)/python -m docs.generate
 
+.PHONY: figures
+figures: $(VENV)/.installed ## Measure every figure of docs/scoring.md anew, on one core (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.figures
+
 .PHONY: check
 check: $(VENV)/.installed ## ruff, mypy strict, import contracts
 	$(BIN)/ruff check .

@@ -59,12 +59,16 @@ LIBRARIES = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished model: the file's bytes, its card, and the fitted model and input layout it was written from."""
+    """A finished model: the file's bytes, its card, and the fitted model and input layout it was written from.
+
+    `nested` is P(E) [n] of the training verdicts in canonical order, each by a model that was chosen and fitted without it.
+    """
 
     onnx: bytes
     card: dict[str, Any]
     meta_model: MetaModel
     inputs: Inputs
+    nested: NDArray[np.float64]
 
 
 def train(
@@ -91,8 +95,8 @@ def train(
         trials = try_families(sample, wanted, [SEED + deal for deal in range(DEALS)])
         chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio)
         model = fit_candidate(sample, wanted, trials, chosen, SEED)
-        found = rule_at(nested(sample, wanted, accounting, cost_ratio), bayes)
-        judged = _judged("-".join(chosen), found, trials, bayes, sample, decided, cost_ratio)
+        found = nested(sample, wanted, accounting, cost_ratio)
+        judged = _judged("-".join(chosen), rule_at(found, bayes), trials, bayes, sample, decided, cost_ratio)
     family, method = chosen
     card = {
         **_served("-".join(chosen), model, inputs, decided),
@@ -111,7 +115,19 @@ def train(
         "libraries": {library: version(library) for library in LIBRARIES},
         **judged,
     }
-    return Trained(to_onnx(model, card), card, model, inputs)
+    return Trained(to_onnx(model, card), card, model, inputs, found)
+
+
+def fit(
+    decided: Dataset, *, accounting: Accounting = "false-discovery", cost_ratio: float = COST_RATIO
+) -> tuple[MetaModel, Inputs]:
+    """The recipe alone, on all rows given: try, choose, fit. No card, no nested cross-validation, no file."""
+    inputs = Inputs(policies_of_their_own(decided), languages_of_their_own(decided))
+    sample = _sample(decided, inputs)
+    with threadpool_limits(1):
+        trials = try_families(sample, FAMILIES, [SEED + deal for deal in range(DEALS)])
+        chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio)
+        return fit_candidate(sample, FAMILIES, trials, chosen, SEED), inputs
 
 
 def _named(families: Sequence[str]) -> dict[str, Family]:
