@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MODEL := models/current
 RECORDING := scoring/recordings/qwen2.5-coder-1.5b-instruct.jsonl.xz
+RECORDINGS := $(RECORDING) scoring/recordings/qwen2.5-coder-1.5b-multilingual-hate.jsonl.xz
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 NATIVE_ARGS ?=
@@ -48,11 +49,17 @@ native-wheel: $(VENV)/.installed ## The native reader's wheel, into dist (NATIVE
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(NATIVE)/requirements.lock
 	$(BIN)/maturin build --release --locked --manifest-path $(NATIVE)/Cargo.toml --out dist $(NATIVE_ARGS)
 
-$(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.py scoring/*/*.py)
-	$(BIN)/secondlook train --data $(RECORDING) --out models
+TRAINING := $(VENV)/.installed $(RECORDINGS) $(wildcard featurizers/*.py scoring/*.py scoring/*/*.py)
+$(MODEL): $(TRAINING)
+	$(BIN)/secondlook train $(addprefix --data ,$(RECORDINGS)) --out models
+
+# What compiled peers can score by hand: a linear model, of one language.
+LINEAR := models/linear/current
+$(LINEAR): $(TRAINING)
+	$(BIN)/secondlook train --only interactions --data $(RECORDING) --out models/linear
 
 .PHONY: model
-model: $(MODEL) ## Train the default model from the recording
+model: $(MODEL) ## Train the default model from the recordings
 
 .PHONY: demo
 demo: install $(MODEL) ## The main job on the embedded broker (DEMO_ARGS="--json out.json")
@@ -73,6 +80,10 @@ kafka-stop: $(VENV)/.installed ## Stop it
 .PHONY: docs
 docs: $(VENV)/.installed ## Renew the generated pages of docs/
 	$(BIN)/python -m docs.generate
+
+.PHONY: figures
+figures: $(VENV)/.installed ## Measure every figure of docs/scoring.md anew, on one core (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.figures
 
 .PHONY: check
 check: $(VENV)/.installed ## ruff, mypy strict, import contracts
@@ -127,7 +138,7 @@ bench: install $(MODEL) $(BENCH_VENV)/.installed ## Throughput beside peers, on 
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 .PHONY: bench-peers
-bench-peers: install $(MODEL) ## Throughput beside Kafka Streams and a Rust program, every field compared: JDK 17, Maven, cargo (BENCH_ARGS="--quick")
+bench-peers: install $(LINEAR) ## Throughput beside Kafka Streams and a Rust program, every field compared: JDK 17, Maven, cargo (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/run_peers.py $(BENCH_ARGS)
 
 .PHONY: bench-scaling

@@ -107,7 +107,7 @@ def answers(parts: Sequence[tuple[bytes, bytes]], loaded: Mapping[str, ErrorMode
     vectors = featurize([decode(b"{" + response) for _, response in parts], PRESETS["lpp"])
     scores: dict[str, list[float | None]] = {}
     for name, model in loaded.items():
-        scored = model.score(vectors.values, policies)
+        scored = model.score(vectors.values, policies, [request.get("language") for request in requests])
         rounded = np.round(scored.error_probability.astype(np.float64), 7)
         known = scored.supported & ~np.isnan(rounded)
         scores[name] = [float(value) if there else None for value, there in zip(rounded, known, strict=True)]

@@ -97,7 +97,15 @@ class Job:
 def _case(answer: Answer) -> Case:
     record = Record(REQUESTS, 0, 0, 0, answer.key, answer.request, None)
     request = read_request(record)
-    return Case(request.request_id, request.policy, record, decode(answer.value), None, tenant=request.tenant)
+    return Case(
+        request.request_id,
+        request.policy,
+        record,
+        decode(answer.value),
+        None,
+        tenant=request.tenant,
+        language=request.language,
+    )
 
 
 def request_of(headers: Iterable[tuple[str, bytes]]) -> bytes:

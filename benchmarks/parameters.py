@@ -1,7 +1,7 @@
 """What a compiled peer must know of the model, as lines of a name and what belongs to it, separated by tabs.
 
-The default model is a logistic one: gaps filled, products with the outcome, standardised, cut, weighed, calibrated. A model of
-another make is refused: a peer scores by hand what the graph says, and nothing else.
+Theirs is a linear model of one language: gaps filled, products with the outcome, standardised, cut, weighed, calibrated by Platt.
+A model of another make is refused: a peer scores by hand what the graph says, and nothing else.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,10 +27,10 @@ def lines_of(model: Path) -> Iterable[tuple[str, Iterable[Any]]]:
     """Each parameter's name and values; numbers are written so that they read the same."""
     loaded = load_model(model)
     graph = onnx.load(model_file(model)).graph
-    if " ".join(node.op_type for node in graph.node) != _STEPS:
+    if " ".join(node.op_type for node in graph.node) != _STEPS or loaded.card["inputs"].get("languages"):
         raise UnknownModelError(
-            "The peers score a logistic model by hand, and this is none: train one with `make model` (the default), "
-            f"or leave them out with --only. Its graph: {', '.join(node.op_type for node in graph.node)}."
+            "The peers score a linear model of one language by hand, and this is none: `make bench-peers` trains one, or "
+            f"leave them out with --only. Its graph: {', '.join(node.op_type for node in graph.node)}."
         )
     held = {each.name: to_array(each) for each in graph.initializer}
     given = [[held.get(name) for name in node.input] for node in graph.node]

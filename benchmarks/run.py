@@ -78,15 +78,15 @@ def onnx(model_path: Path, *, rounds: int) -> dict[str, float]:
     items = read_recording(RECORDING)[:512]
     model = load_model(model_path)
     values = featurize([decode(bytes(item.response)) for item in items], PRESETS["lpp"]).values
-    policies = [item.policy for item in items]
+    policies, languages = [item.policy for item in items], [item.language for item in items]
     single, whole = [], []
     for _ in range(rounds):
         for row in range(len(items)):
             began = time.perf_counter()
-            model.score(values[row : row + 1], policies[row : row + 1])
+            model.score(values[row : row + 1], policies[row : row + 1], languages[row : row + 1])
             single.append(time.perf_counter() - began)
         began = time.perf_counter()
-        model.score(values, policies)
+        model.score(values, policies, languages)
         whole.append((time.perf_counter() - began) / len(items))
     return {"one_record_p50_us": float(np.median(single)) * 1e6, "of_512_us": float(np.median(whole)) * 1e6}
 

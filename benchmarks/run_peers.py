@@ -218,7 +218,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=_NAMES, default=_DEFAULT, metavar="NAME")
     parser.add_argument("--most-others", type=float, default=_MOST.others, help="a lap's limit, a share of all cores")
     parser.add_argument("--most-steal", type=float, default=_MOST.steal, help="likewise")
-    parser.add_argument("--model", type=Path, default=_ROOT / "models")
+    parser.add_argument("--model", type=Path, default=_ROOT / "models/linear")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to a file as well")
     given = parser.parse_args()
     rounds = given.rounds or (2 if given.quick else 5)

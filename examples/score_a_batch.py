@@ -18,7 +18,7 @@ def main(models: Path) -> None:
     vectors = featurize([decode(bytes(item.response)) for item in items], PRESETS["lpp"])
 
     model = load_model(models)
-    scores = model.score(vectors.values, [item.policy for item in items])
+    scores = model.score(vectors.values, [item.policy for item in items], [item.language for item in items])
 
     # What may be automated: a verdict (outcome 0 or 1), of a kind that the model was tested on, and a low enough risk.
     threshold = cost_threshold("false-discovery", review=0.64, mistake=1.0)

@@ -10,7 +10,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from scoring.errors import DataError, ModelError, ThresholdError, TrainingError
 from scoring.model import ErrorModel, Scores, load_model
-from scoring.recording import RECORDING, Item, is_held_out, read_recording
+from scoring.recording import MULTILINGUAL, RECORDING, RECORDINGS, Item, is_held_out, read_recording
 from scoring.thresholds import (
     ACCOUNTINGS,
     Accounting,
@@ -22,7 +22,9 @@ from scoring.thresholds import (
 
 __all__ = [
     "ACCOUNTINGS",
+    "MULTILINGUAL",
     "RECORDING",
+    "RECORDINGS",
     "Accounting",
     "DataError",
     "ErrorModel",

@@ -1,4 +1,4 @@
-"""The meta-model's input: raw predictors, then one column per policy that has coefficients of its own."""
+"""The meta-model's input: raw predictors, then one column per policy and per language that has coefficients of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +10,46 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Inputs:
-    """Layout of the input [n, d + len(policies)], float32. `policies` are those with coefficients of their own.
+    """Layout of the input [n, d + len(policies) + len(languages)], float32: those with coefficients of their own.
 
-    Every other policy has all policy columns NaN. The model fills them with their training means, as if of an average
-    policy: the pooled model.
+    Every other policy has all policy columns NaN, and so with languages. The model fills them with their training means, as if
+    of an average policy: the pooled model.
     """
 
     policies: tuple[str, ...]
+    languages: tuple[str, ...] = ()
 
     @cached_property
-    def _codes(self) -> dict[str, NDArray[np.float32]]:
-        return dict(zip(self.policies, np.eye(len(self.policies), dtype=np.float32), strict=True))
+    def _blocks(self) -> tuple["_Block", "_Block"]:
+        return _Block.of(self.policies), _Block.of(self.languages)
 
-    def encode(self, values: NDArray[np.float32], policies: Sequence[str]) -> NDArray[np.float32]:
-        """Append the policy columns to `values` [n, d]; `policies` is [n]."""
-        if not self.policies:
+    def encode(
+        self, values: NDArray[np.float32], policies: Sequence[str], languages: Sequence[str | None] | None = None
+    ) -> NDArray[np.float32]:
+        """Append the columns of policies [n] and languages [n] to `values` [n, d]. A language is a BCP 47 tag; None is unknown."""
+        if not self.policies and not self.languages:
             return values
-        pooled = np.full(len(self.policies), np.nan, dtype=np.float32)
-        codes = self._codes
-        columns = np.array([codes.get(policy, pooled) for policy in policies], dtype=np.float32)
-        return np.concatenate((values, columns.reshape(len(values), len(self.policies))), axis=1)
+        by_policy, by_language = self._blocks
+        tags = [None] * len(values) if languages is None else [language_of(tag) for tag in languages]
+        return np.concatenate((values, by_policy.columns(policies), by_language.columns(tags)), axis=1)
+
+
+def language_of(tag: object) -> str | None:
+    """The language of a BCP 47 tag, without region and script ("pt-BR" and "PT" are "pt"); None for what is no text."""
+    return tag.replace("_", "-").partition("-")[0].lower() or None if isinstance(tag, str) else None
+
+
+@dataclass(frozen=True)
+class _Block:
+    codes: dict[str, NDArray[np.float32]]
+    pooled: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "_Block":
+        codes = dict(zip(names, np.eye(len(names), dtype=np.float32), strict=True))
+        return cls(codes, np.full(len(names), np.nan, dtype=np.float32))
+
+    def columns(self, names: Sequence[str | None]) -> NDArray[np.float32]:
+        """One row a name: its code, or NaN throughout."""
+        rows = [self.pooled if name is None else self.codes.get(name, self.pooled) for name in names]
+        return np.array(rows, dtype=np.float32).reshape(len(names), len(self.pooled))

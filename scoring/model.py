@@ -22,7 +22,7 @@ METADATA_KEY = "secondlook.card"
 
 @dataclass(frozen=True)
 class Scores:
-    """For n answers: P(the LLM is wrong) [n], and each term's signed push on the score [n, k]; k = 0 for trees.
+    """For n answers: P(the LLM is wrong) [n], and each term's signed push on the score [n, k].
 
     A probability is NaN where the model gave no number. `supported` [n] is False where an answer lacks a predictor that no
     training answer lacked: the model fills the gap with a median, but what it then says of that answer was never tested.
@@ -50,22 +50,26 @@ class ErrorModel:
             self.schema: str = self.card["schema"]["id"]
             self.policies: frozenset[str] = frozenset(self.card["policies"])
             self.terms: tuple[str, ...] = tuple(self.card["terms"])
-            self._inputs = Inputs(tuple(self.card["inputs"]["policies"]))
+            layout = self.card["inputs"]
+            # Models from before languages were an input have none.
+            self._inputs = Inputs(tuple(layout["policies"]), tuple(layout.get("languages", ())))
             self._never_missing: list[str] = self.card["inputs"]["never_missing"]
             self._needed = [SCHEMA.names.index(name) for name in self._never_missing]
         except (KeyError, TypeError) as error:
             raise ModelError(f"The model's card lacks or garbles {error}: retrain with `secondlook train`.") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def score(self, values: NDArray[np.float32], policies: Sequence[str]) -> Scores:
-        """Score LPP vectors float32 [n, d], NaN = missing, with the policy of each.
+    def score(
+        self, values: NDArray[np.float32], policies: Sequence[str], languages: Sequence[str | None] | None = None
+    ) -> Scores:
+        """Score LPP vectors float32 [n, d], NaN = missing, with the policy and the language of each (a BCP 47 tag; None: unknown).
 
         Raises ModelError when the session fails as a whole.
         """
         if not len(values):  # onnxruntime before 1.32 fails on no rows
             return Scores(np.zeros(0, np.float32), np.zeros((0, len(self.terms)), np.float32), np.zeros(0, np.bool_))
         try:
-            results = self._session.run(self._outputs, {INPUT: self._inputs.encode(values, policies)})
+            results = self._session.run(self._outputs, {INPUT: self._inputs.encode(values, policies, languages)})
         except Exception as error:  # onnxruntime's own exceptions share no public base
             raise ModelError(f"Model {self.sha256[:12]} failed on {len(values)} vectors: {error}") from error
         named = dict(zip(self._outputs, results, strict=True))

@@ -10,9 +10,14 @@ from typing import Any, Literal
 import msgspec
 
 from scoring.errors import DataError
+from scoring.inputs import language_of
 
 RECORDING = Path(__file__).parent / "recordings" / "qwen2.5-coder-1.5b-instruct.jsonl.xz"
-"""The recording shipped with the package; its README states provenance and limits."""
+"""The English recording shipped with the package: five policies. The README beside it states provenance and limits."""
+MULTILINGUAL = RECORDING.with_name("qwen2.5-coder-1.5b-multilingual-hate.jsonl.xz")
+"""The same LLM on ten languages, policy `hate` alone."""
+RECORDINGS = (RECORDING, MULTILINGUAL)
+"""What the default model is trained on."""
 
 HELD_OUT_SHARE = 0.4
 # Part of the published numbers: another salt is another split.
@@ -36,6 +41,11 @@ class Item(msgspec.Struct, frozen=True):
     def policy(self) -> str:
         """The policy that the LLM was asked about."""
         return str(self.request["policy"])
+
+    @property
+    def language(self) -> str | None:
+        """The language of the content; None where the request names none."""
+        return language_of(self.request.get("language"))
 
 
 def is_held_out(request_id: str) -> bool:

@@ -12,6 +12,9 @@ import pytest
 
 from featurizers import PRESETS, decode, featurize
 from scoring import RECORDING, load_model, read_recording
+from scoring.data import from_items
+from scoring.store import write_model
+from scoring.training import train
 
 _ROOT = Path(__file__).parents[1]
 _MODULES = ("job", "track", "contenders", "figures", "parameters", "agreement", "quiet", "compiled", "run_peers")
@@ -261,10 +264,21 @@ def test_a_build_that_fails_says_what_the_tool_said(tmp_path: Path) -> None:
         Peer(("sh",), tmp_path, ("sh", "-c", "echo no such crate; exit 3")).build()
 
 
-def test_the_parameters_that_peers_get_give_the_models_own_scores(models: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_not_linear_is_refused(models: Path, tmp_path: Path) -> None:
+    """What the peers cannot score by hand they do not score."""
+    from parameters import UnknownModelError, write_parameters
+
+    with pytest.raises(UnknownModelError, match="`make bench-peers` trains one"):
+        write_parameters(models, tmp_path / "model.txt")
+
+
+def test_the_parameters_that_peers_get_give_the_models_own_scores(tmp_path: Path) -> None:
     """P(error) and every push, for a known policy and another, from the file alone."""
     from parameters import write_parameters
 
+    trained = train(from_items(read_recording(RECORDING)), families=("interactions",))
+    models = tmp_path / "models"
+    write_model(models, trained.onnx, trained.card)
     write_parameters(models, tmp_path / "model.txt")
     lines = {
         name: rest.split("\t")

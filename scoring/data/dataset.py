@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from featurizers import PRESETS, SCHEMA, OutcomeSpec, Response, ResponseError, decode, featurize
 from scoring.recording import Item, is_held_out
 
+UNKNOWN = "unknown"
 NO_OUTCOME = -1
 NO_LABEL = -1
 """Of a row that nobody has judged; `errors` says nothing of it."""
@@ -24,10 +25,11 @@ class Origin:
     request_id: str
     policy: str
     group: str
-    language: str = "unknown"
-    modality: str = "unknown"
-    llm: str = "unknown"
-    length: str = "unknown"
+    language: str = UNKNOWN
+    modality: str = UNKNOWN
+    llm: str = UNKNOWN
+    length: str = UNKNOWN
+    functionality: str = UNKNOWN
     tenant: str | None = None
 
 
@@ -47,6 +49,11 @@ class Dataset:
     def policies(self) -> list[str]:
         """Policy of each row."""
         return [origin.policy for origin in self.origins]
+
+    @property
+    def languages(self) -> list[str]:
+        """Language of each row, or `unknown`."""
+        return [origin.language for origin in self.origins]
 
     @property
     def groups(self) -> list[str]:
@@ -124,17 +131,23 @@ def _origin(item: Item, llm: str | None) -> Origin:
         request_id=item.request_id,
         policy=item.policy,
         group=str(group or item.request_id),
-        language=str(item.request.get("language", "unknown")),
+        language=item.language or UNKNOWN,
         modality=str(item.request.get("modality", "unknown")),
         llm=llm or "unknown",
         length=_length(content),
+        functionality=_functionality(item.request.get("metadata")),
     )
+
+
+def _functionality(metadata: Any) -> str:
+    """What a test suite says that the item tests, as in HateCheck."""
+    return str(metadata.get("functionality", "unknown")) if isinstance(metadata, dict) else "unknown"
 
 
 def _length(content: Any) -> str:
     """Band of the text's length; evidence tends to be deficient in short texts."""
     if not isinstance(content, dict):
-        return "unknown"
+        return UNKNOWN
     chars = content["chars"] if isinstance(content.get("chars"), int) else len(str(content.get("text", "")))
     for below, band in ((1, "unknown"), (100, "under 100 characters"), (500, "100 to 499 characters")):
         if chars < below:

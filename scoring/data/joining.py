@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurizers import SCHEMA
-from scoring.data.dataset import NO_LABEL, NO_OUTCOME, Dataset, Origin
+from scoring.data.dataset import NO_LABEL, NO_OUTCOME, UNKNOWN, Dataset, Origin
 from scoring.errors import DataError
 from scoring.human import HumanDecision
+from scoring.inputs import language_of
 from scoring.recording import read_lines
 
 
@@ -28,6 +29,7 @@ class _Vector(msgspec.Struct):
     values: list[float | None]
     llm: str | None = None
     tenant: str | None = None
+    language: str | None = None
     label: Literal[0, 1] | None = None
 
 
@@ -118,7 +120,12 @@ def _decoded(records: Iterable[bytes], kind: type[Any], left_out: Counter[str], 
 def _row(vector: _Vector, label: int) -> _Row:
     """What a dataset keeps of a vector; missing values become NaN."""
     origin = Origin(
-        vector.request_id, vector.policy, vector.request_id, llm=vector.llm or "unknown", tenant=vector.tenant
+        vector.request_id,
+        vector.policy,
+        vector.request_id,
+        language=language_of(vector.language) or UNKNOWN,
+        llm=vector.llm or "unknown",
+        tenant=vector.tenant,
     )
     return _Row(origin, np.array(vector.values, dtype=np.float32), label)
 

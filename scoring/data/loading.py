@@ -7,12 +7,16 @@ import msgspec
 import numpy as np
 
 from scoring.data.dataset import Dataset, from_items
+from scoring.data.distributions import is_distribution, read_distributions
 from scoring.data.joining import read_labelled_vectors
 from scoring.recording import read_lines, read_recording
 
 
 def load(paths: Sequence[Path]) -> Dataset:
-    """Read recordings ({request, response, label}) and labelled vectors, told apart by their first line. Raises DataError."""
+    """Read recordings ({request, response, label}), labelled vectors and label distributions, told apart by their first line.
+
+    Raises DataError.
+    """
     return concatenate([_load_one(path) for path in paths])
 
 
@@ -27,15 +31,18 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
 
 
 def _load_one(path: Path) -> Dataset:
-    if path.suffix == ".parquet" or _starts_with_a_vector(path):
+    fields = set() if path.suffix == ".parquet" else _first_fields(path)
+    if path.suffix == ".parquet" or "values" in fields:
         return read_labelled_vectors(path)
+    if is_distribution(fields):
+        return read_distributions(path)
     return from_items(read_recording(path))
 
 
-def _starts_with_a_vector(path: Path) -> bool:
+def _first_fields(path: Path) -> set[str]:
     for _, line in read_lines(path):
         try:
-            return "values" in msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+            return set(msgspec.json.decode(line, type=dict[str, msgspec.Raw]))
         except msgspec.DecodeError:
-            return False  # the reader of recordings will name the line
-    return False
+            break  # the reader of recordings will name the line
+    return set()

@@ -1,19 +1,33 @@
-"""What a meta-model must beat: constants, base rates, and every single estimator of the method.
+"""What a meta-model must beat: constants, base rates, every single estimator of the method, and what others publish.
+
+UQLM's white-box scorers (Bouchard and Chauhan, arXiv:2504.19254; github.com/cvs-health/uqlm) are confidences in 0..1; here each is the
+risk 1 - confidence, under UQLM's name, computed from our predictors:
+
+- `normalized-probability` exp(mean_t l_t) is `mean-logprob`; `min-probability` is min_t p_t.
+- `mean-token-negentropy` and `min-token-negentropy`: 1 - H_t / ln k, its mean and its least, H_t the entropy of the k returned
+  alternatives, renormalised. k is the same for all answers of an API call with `top_logprobs` = k; ln 20, the most that the APIs
+  return, stands for ln k, which changes no order.
+- `probability-margin`: mean_t (p_(1) - p_(2)); ours is of the renormalised alternatives.
+
+UCCI (Kotte, arXiv:2605.18796) has u = 1 - mean_t (p_(1) - p_(2)), its equation 4, and maps it to P(E) by isotonic regression: the
+same margin, calibrated on the training rows, escalated at the Bayes threshold of the costs.
 
 Each baseline is turned into a `Ruling` on test rows from training rows alone: a risk score, and for each accounting what it would
 escalate at the threshold that was cheapest on the training rows. Constants and the oracle have theirs from the start.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
 
 from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
 from scoring.evaluation.ruling import Ruling, rule_at, rule_at_cheapest
-from scoring.thresholds import ACCOUNTINGS
+from scoring.thresholds import ACCOUNTINGS, cost_threshold
 
 Floats = NDArray[np.float64]
 
@@ -42,9 +56,15 @@ SINGLE_ESTIMATORS: dict[str, SingleEstimator] = {
     "margin": SingleEstimator("outcome_margin", slope=-1.0, offset=1.0),
     "stated-confidence": SingleEstimator("stated_confidence", slope=-1.0, offset=1.0),
     "mean-logprob": SingleEstimator("sequence_logprob_mean", slope=-1.0, offset=1.0, exponential=True),
+    "min-probability": SingleEstimator("sequence_logprob_min", slope=-1.0, offset=1.0, exponential=True),
+    "mean-token-negentropy": SingleEstimator("sequence_entropy_mean", slope=1 / math.log(20), offset=0.0),
+    "min-token-negentropy": SingleEstimator("sequence_entropy_max", slope=1 / math.log(20), offset=0.0),
+    "probability-margin": SingleEstimator("sequence_margin_mean", slope=-1.0, offset=1.0),
 }
-BASE_RATES = ("predicted-label-only", "label-and-policy")
-BASELINES = ("trust-all", "escalate-all", "oracle", *BASE_RATES, *SINGLE_ESTIMATORS)
+UCCI = "ucci"
+LABEL_POLICY_LANGUAGE = "label-policy-language"
+BASE_RATES = ("predicted-label-only", "label-and-policy", LABEL_POLICY_LANGUAGE)
+BASELINES = ("trust-all", "escalate-all", "oracle", *BASE_RATES, *SINGLE_ESTIMATORS, UCCI)
 
 
 def rule(name: str, train: Dataset, test: Dataset, review: float) -> Ruling:
@@ -54,35 +74,37 @@ def rule(name: str, train: Dataset, test: Dataset, review: float) -> Ruling:
     if name in ("trust-all", "escalate-all"):
         escalate = name == "escalate-all"
         return rule_at(np.full(len(test), float(escalate)), dict.fromkeys(ACCOUNTINGS, 1.0))
-    score = SINGLE_ESTIMATORS[name].score if name in SINGLE_ESTIMATORS else None
-    if score:
-        seen, scores = score(train.values), score(test.values)
+    if name == UCCI:
+        margin = SINGLE_ESTIMATORS["probability-margin"].score
+        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(margin(train.values), train.errors)
+        bayes = {accounting: cost_threshold(accounting, review=review, mistake=1.0) for accounting in ACCOUNTINGS}
+        return rule_at(np.asarray(fitted.predict(margin(test.values)), dtype=np.float64), bayes)
+    if name in SINGLE_ESTIMATORS:
+        seen, scores = (SINGLE_ESTIMATORS[name].score(part.values) for part in (train, test))
     else:
-        rates = _ErrorRates(train, by_policy=name == "label-and-policy")
+        rates = _ErrorRates(train, depth=1 + BASE_RATES.index(name))
         seen, scores = rates.score(train), rates.score(test)
     return rule_at_cheapest(scores, seen, train.errors, review)
 
 
 class _ErrorRates:
-    """Training error rate of an outcome, under its policy where training met that pair."""
+    """Training error rate of outcome, policy and language, of the first `depth` of them; of fewer where training never met all."""
 
-    def __init__(self, train: Dataset, *, by_policy: bool) -> None:
-        self._by_policy = by_policy
-        self._overall = float(train.errors.mean())
-        self._rates: dict[tuple[int, str | None], float] = {}
-        for outcome in (0, 1):
-            rows = train.outcomes == outcome
-            if rows.any():
-                self._rates[outcome, None] = float(train.errors[rows].mean())
-        for outcome, policy in set(zip(train.outcomes.tolist(), train.policies, strict=True)):
-            rows = (train.outcomes == outcome) & (np.array(train.policies) == policy)
-            self._rates[outcome, policy] = float(train.errors[rows].mean())
+    def __init__(self, train: Dataset, *, depth: int) -> None:
+        self._depth = depth
+        met: dict[tuple[int | str, ...], list[bool]] = {(): train.errors.tolist()}
+        for cell, error in zip(_cells(train), train.errors.tolist(), strict=True):
+            for length in range(1, depth + 1):
+                met.setdefault(cell[:length], []).append(error)
+        self._rates = {cell: float(np.mean(errors)) for cell, errors in met.items()}
 
     def score(self, data: Dataset) -> Floats:
-        return np.array(
-            [self._rate(int(o), p) for o, p in zip(data.outcomes, data.policies, strict=True)], dtype=np.float64
-        )
+        return np.array([self._rate(cell[: self._depth]) for cell in _cells(data)], dtype=np.float64)
 
-    def _rate(self, outcome: int, policy: str) -> float:
-        pooled = self._rates.get((outcome, None), self._overall)
-        return self._rates.get((outcome, policy), pooled) if self._by_policy else pooled
+    def _rate(self, cell: tuple[int | str, ...]) -> float:
+        found = self._rates.get(cell)
+        return self._rate(cell[:-1]) if found is None else found
+
+
+def _cells(data: Dataset) -> Iterator[tuple[int | str, ...]]:
+    return zip(data.outcomes.tolist(), data.policies, data.languages, strict=True)

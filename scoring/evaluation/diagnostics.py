@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 
-DIMENSIONS = ("policy", "language", "modality", "llm", "length")
+DIMENSIONS = ("policy", "language", "modality", "llm", "length", "functionality")
 SMALLEST_SLICE = 20
 COVERAGES = tuple(round(0.05 * i, 2) for i in range(1, 21))
 RISKS = (0.02, 0.05, 0.1, 0.15, 0.2)
@@ -103,30 +103,32 @@ def _slice(model: Ruling, rates: Ruling, errors: Bools, rows: Rows, review: floa
 
 
 def effects(model: ErrorModel, data: Dataset) -> list[dict[str, Any]]:
-    """What each predictor is worth: the loss of AUROC when its column (or the policy) is shuffled, and its direction.
+    """What each predictor is worth: the loss of AUROC when its column (or the policy, or the language) is shuffled, and its direction.
 
     `direction` is the correlation of the predictor's ranks with those of P(E), equal values sharing one: positive means that higher values look riskier.
     """
     rng = np.random.default_rng(0)
     one = np.ones((1, len(data)))
 
-    def scored(values: NDArray[np.float32], policies: list[str]) -> Floats:
-        return model.score(values, policies).error_probability.astype(np.float64)
+    def scored(values: NDArray[np.float32], policies: list[str], languages: list[str]) -> Floats:
+        return model.score(values, policies, languages).error_probability.astype(np.float64)
 
-    base = scored(data.values, data.policies)
+    base = scored(data.values, data.policies, data.languages)
     whole = metrics.auroc(base, data.errors, one)[0]
     orders = [rng.permutation(len(data)) for _ in range(_SHUFFLES)]
     found = []
-    for i, name in enumerate((*SCHEMA.names, "policy")):
+    for i, name in enumerate((*SCHEMA.names, "policy", "language")):
         losses = []
         for order in orders:
-            values, policies = data.values.copy(), data.policies
+            values, policies, languages = data.values.copy(), data.policies, data.languages
             if name == "policy":
                 policies = [policies[j] for j in order]
+            elif name == "language":
+                languages = [languages[j] for j in order]
             else:
                 values[:, i] = values[order, i]
-            losses.append(whole - metrics.auroc(scored(values, policies), data.errors, one)[0])
-        direction = None if name == "policy" else _rank_correlation(data.values[:, i].astype(np.float64), base)
+            losses.append(whole - metrics.auroc(scored(values, policies, languages), data.errors, one)[0])
+        direction = None if i >= len(SCHEMA.names) else _rank_correlation(data.values[:, i].astype(np.float64), base)
         found.append({"predictor": name, "auroc_loss": float(np.mean(losses)), "direction": direction})
     return sorted(found, key=lambda entry: -float(entry["auroc_loss"] or 0))
 

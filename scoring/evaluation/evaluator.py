@@ -16,6 +16,7 @@ from scoring.errors import DataError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, SINGLE_ESTIMATORS, rule
 from scoring.evaluation.bootstrap import Bootstrap, Figure
+from scoring.evaluation.comparing import against as rivals
 from scoring.evaluation.diagnostics import (
     calibration_table,
     effects,
@@ -24,7 +25,7 @@ from scoring.evaluation.diagnostics import (
     risk_coverage,
     slices,
 )
-from scoring.evaluation.ruling import Ruling, auroc, cost, paired_difference, rule_at, rule_at_cheapest, summarise
+from scoring.evaluation.ruling import Ruling, cost, paired_difference, rule_at, rule_at_cheapest, summarise
 from scoring.evaluation.words import conclusions
 from scoring.model import ErrorModel
 from scoring.thresholds import ACCOUNTINGS, COST_RATIO, Accounting, cost_threshold
@@ -109,7 +110,7 @@ def _comparison(
         "best_single_estimator": best,
         "cost_ratio": cost_ratio,
         "against_label_and_policy": against(judged, dict.fromkeys(ACCOUNTINGS, "label-and-policy")),
-        "auroc_gain_over_label_and_policy": auroc(judged, errors).minus(auroc(rulings["label-and-policy"], errors)),
+        "against": rivals(judged, rulings, errors, cost_ratio),
     }
 
 
@@ -127,7 +128,7 @@ def _trial(model: ErrorModel, data: Dataset, held_out: Dataset) -> Trial:
 
 def _risks(model: ErrorModel, data: Dataset) -> NDArray[np.float64]:
     """P(E) [n]; 1 where the model gives no number or the answer lacks what all training answers had: the highest risk."""
-    scores = model.score(data.values, data.policies)
+    scores = model.score(data.values, data.policies, data.languages)
     usable = scores.supported & ~np.isnan(scores.error_probability)
     return np.where(usable, scores.error_probability, 1.0).astype(np.float64)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from scoring.evaluation.comparing import simpler, unbeaten
+from scoring.evaluation.ruling import HEADLINE
 from scoring.thresholds import ACCOUNTINGS
 
 SIGNIFICANT = 0.05
@@ -12,7 +14,7 @@ CHANCE = 0.5
 def conclusions(result: Mapping[str, Any]) -> list[str]:
     """Sentences for the report, from the evaluation's own numbers."""
     model = result["model"]
-    said = [learned(model["auroc"], result["auroc_gain_over_label_and_policy"])]
+    said = [learned(model["auroc"], result["against"])]
     for accounting in ACCOUNTINGS:
         single = result["best_single_estimator"][accounting]
         for other, difference in (
@@ -26,15 +28,30 @@ def conclusions(result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def learned(auroc: Mapping[str, Any], gain: Mapping[str, Any]) -> str:
-    """Whether anything was learned: `auroc` of the model against chance, `gain` in AUROC over label-and-policy."""
+def learned(auroc: Mapping[str, Any], rivals: Mapping[str, Any]) -> str:
+    """Whether anything was learned: `auroc` of the model against chance, and the model against each simple rule."""
     ranked = f"AUROC {auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
-    beyond = f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] against label-and-policy"
     if auroc["low"] <= CHANCE:
         return f"Nothing was learned: {ranked} is not told apart from chance. Do not automate on this model."
-    if gain["low"] > 0:
-        return f"The model ranks errors better than outcome and policy alone: {ranked}, {beyond}."
-    return f"Nothing was shown to be learned beyond the error rates by outcome and policy: {ranked}, {beyond}."
+    left = unbeaten(rivals)
+    if not left:
+        closest = min(rivals, key=lambda name: float(rivals[name]["auroc"]["value"]))
+        return (
+            "The model is better than every base rate, single estimator, UQLM score and UCCI: "
+            f"{ranked}, {_gain(closest, rivals)}, which comes closest."
+        )
+    return (
+        f"The model is not shown to be better than {', '.join(left)}: {ranked}, {_gain(left[0], rivals)}. "
+        f"`secondlook train --only {simpler(rivals)}` gives the simpler one."
+    )
+
+
+def _gain(name: str, rivals: Mapping[str, Any]) -> str:
+    gain, cost = rivals[name]["auroc"], rivals[name]["cost"][HEADLINE]
+    return (
+        f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] and "
+        f"{cost['value']:+.3f} [{cost['low']:+.3f}, {cost['high']:+.3f}] c_mis per answer against {name}"
+    )
 
 
 def comparison(result: Mapping[str, Any]) -> str:

@@ -1,18 +1,19 @@
 """What must hold before anything is trained: enough errors, and no leak."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from featurizers import SCHEMA
-from scoring.data.dataset import Dataset
+from scoring.data.dataset import UNKNOWN, Dataset
 from scoring.errors import TrainingError
 from scoring.evaluation import metrics
 
 MIN_PER_KIND = 40
 """Wrong and right answers, each, below which nothing is trained: about eight in each outer fold."""
 MIN_PER_KIND_IN_POLICY = 10
-"""Wrong and right answers, each, below which a policy gets no coefficients of its own."""
+"""Wrong and right answers, each, below which a policy or a language gets no coefficients of its own."""
 LEAK_AUROC = 0.995
 
 
@@ -30,12 +31,20 @@ def require_enough(decided: Dataset) -> None:
 
 def policies_of_their_own(decided: Dataset) -> tuple[str, ...]:
     """Policies with enough wrong and right answers for coefficients of their own, sorted; the others use the pooled model."""
-    wrong = Counter(policy for policy, error in zip(decided.policies, decided.errors, strict=True) if error)
-    total = Counter(decided.policies)
+    return _with_enough(decided.policies, decided)
+
+
+def languages_of_their_own(decided: Dataset) -> tuple[str, ...]:
+    """Languages likewise; none where all answers are of one, or it is not known of any."""
+    known = tuple(name for name in _with_enough(decided.languages, decided) if name != UNKNOWN)
+    return known if len(set(decided.languages)) > 1 else ()
+
+
+def _with_enough(names: Sequence[str], decided: Dataset) -> tuple[str, ...]:
+    wrong = Counter(name for name, error in zip(names, decided.errors, strict=True) if error)
+    total = Counter(names)
     return tuple(
-        sorted(
-            policy for policy in total if min(wrong[policy], total[policy] - wrong[policy]) >= MIN_PER_KIND_IN_POLICY
-        )
+        sorted(name for name in total if min(wrong[name], total[name] - wrong[name]) >= MIN_PER_KIND_IN_POLICY)
     )
 
 

@@ -1,37 +1,41 @@
-"""Grouped, stratified folds; out-of-fold calibration; and the nested cross-validation that chooses the model."""
+"""Grouped, stratified folds, and what every family says of rows that it has not seen."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoring.training.calibration import METHODS, Calibrator, Method, fit_calibrator
-from scoring.training.meta_model import SETTINGS, Family, MetaModel, Scorer, fit_expansion, fit_learner
+from scoring.training.learners import Family, Setting, fit_learner
+from scoring.training.meta_model import Expansion, MetaModel, Scorer, fit_expansion
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Candidate = tuple[str, Method]
+"""A family and a calibration."""
 
-OUTER_FOLDS = INNER_FOLDS = 5
+FOLDS = 5
+_LEAST_LIKELIHOOD = 1e-3
 OUTCOME = "outcome_is_violation"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the folds cut: inputs [n, d + policies], E [n], groups and strata [n]; `names` are the d predictors."""
+    """What the folds cut: inputs [n, d + policies + languages], E [n], groups and strata [n]; `names` are the d predictors."""
 
     inputs: NDArray[np.float32]
     errors: Bools
     groups: Sequence[str]
     strata: Sequence[str]
     names: tuple[str, ...]
+    languages: int = 0
 
     def take(self, rows: NDArray[np.int64]) -> "Sample":
         """The given rows."""
         groups, strata = [self.groups[i] for i in rows], [self.strata[i] for i in rows]
-        return Sample(self.inputs[rows], self.errors[rows], groups, strata, self.names)
+        return Sample(self.inputs[rows], self.errors[rows], groups, strata, self.names, self.languages)
 
 
 def folds(sample: Sample, count: int, seed: int) -> NDArray[np.int64]:
@@ -58,66 +62,105 @@ def splits(sample: Sample, count: int, seed: int) -> Iterator[tuple[NDArray[np.i
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 
 
-def fit_scorer(sample: Sample, family: Family, setting: dict[str, Any], seed: int) -> Scorer:
-    """Expansion on all rows, learner on balanced ones."""
-    expansion = fit_expansion(sample.inputs, sample.names, OUTCOME)
-    return Scorer(expansion, fit_learner(family, setting, expansion.transform(sample.inputs), sample.errors, seed))
+def expand(sample: Sample, *, interactions: bool) -> Expansion:
+    """The expansion fitted on all rows."""
+    return fit_expansion(sample.inputs, sample.names, OUTCOME, languages=sample.languages, interactions=interactions)
 
 
-def out_of_fold_scores(sample: Sample, family: Family, setting: dict[str, Any], seed: int) -> Floats:
-    """Score of each row by a scorer that has not seen its group, [n]."""
-    scores = np.empty(len(sample.errors))
-    for train, test in splits(sample, INNER_FOLDS, seed):
-        scores[test] = fit_scorer(sample.take(train), family, setting, seed).score(sample.inputs[test])
-    return scores
+def fit_scorer(sample: Sample, family: Family, setting: Setting, seed: int) -> Scorer:
+    """Expansion and learner on all rows."""
+    expansion = expand(sample, interactions=family.interactions)
+    columns = expansion.transform(sample.inputs)
+    return Scorer(expansion, fit_learner(family, setting, expansion, columns, sample.errors, seed))
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A family fitted on one sample: setting by out-of-fold log loss, one calibrator per method, scorer refit on all rows."""
+class Trials:
+    """Every family on one sample, over r deals of the folds.
 
-    family: Family
-    setting: dict[str, Any]
-    scorer: Scorer
-    calibrators: dict[Method, Calibrator]
-    out_of_fold: Floats
+    By family the setting with the least log loss and its out-of-fold scores [r, n]; by candidate P(E) [r, n].
+    """
 
-    def model(self, method: Method) -> MetaModel:
-        """The scorer with one of the calibrations."""
-        return MetaModel(self.scorer, self.calibrators[method])
+    settings: dict[str, Setting]
+    scores: dict[str, Floats]
+    predictions: dict[Candidate, Floats]
 
 
-def fit_family(sample: Sample, family: Family, seed: int) -> Fitted:
-    """Choose the setting and fit; the calibrators see out-of-fold scores at the natural base rate."""
-    attempts = [(out_of_fold_scores(sample, family, setting, seed), setting) for setting in SETTINGS[family]]
-    losses = [
-        _log_loss(fit_calibrator("platt", scores, sample.errors).predict(scores), sample.errors)
-        for scores, _ in attempts
-    ]
-    scores, setting = attempts[int(np.argmin(losses))]
-    return Fitted(
-        family,
-        setting,
-        fit_scorer(sample, family, setting, seed),
-        {method: fit_calibrator(method, scores, sample.errors) for method in METHODS},
-        scores,
+def try_families(sample: Sample, families: Mapping[str, Family], seeds: Sequence[int]) -> Trials:
+    """Out-of-fold scores and probabilities of every family; another seed deals other folds.
+
+    A row's score is by a learner that has not seen its group, and its probability by a calibrator fitted on the scores of the
+    other folds, at the natural base rate. (Those scores' learners have seen the row's fold: that gives a calibrator's two or three
+    numbers nothing to learn by heart, and spares a second layer of fits. `nested` in the trainer has no such short cut.)
+    """
+    dealt = np.stack([folds(sample, FOLDS, seed) for seed in seeds])
+    attempts = [(name, setting) for name, family in families.items() for setting in family.settings]
+    scores = [np.empty(dealt.shape) for _ in attempts]
+    for deal, (seed, fold) in enumerate(zip(seeds, dealt, strict=True)):
+        for number in range(FOLDS):
+            part, test = sample.take(np.flatnonzero(fold != number)), np.flatnonzero(fold == number)
+            expanded = _Expanded(part, sample.inputs[test])
+            for (name, setting), found in zip(attempts, scores, strict=True):
+                found[deal, test] = expanded.score(families[name], setting, seed)
+    settings: dict[str, Setting] = {}
+    best: dict[str, Floats] = {}
+    losses: dict[str, float] = {}
+    for (name, setting), found in zip(attempts, scores, strict=True):
+        loss = float(log_losses(calibrated("platt", found, dealt, sample.errors), sample.errors).mean())
+        if loss < losses.get(name, np.inf):
+            settings[name], best[name], losses[name] = setting, found, loss
+    return Trials(
+        settings,
+        best,
+        {
+            (name, method): calibrated(method, best[name], dealt, sample.errors)
+            for name in families
+            for method in METHODS
+        },
     )
 
 
-def nested_predictions(sample: Sample, families: Sequence[Family], seed: int) -> dict[tuple[Family, Method], Floats]:
-    """P(E) of each row, [n], by models chosen, fitted and calibrated without its group, per family and calibration.
+class _Expanded:
+    """The columns of the training and the test rows of one fold, made once for all families."""
 
-    Another seed deals other folds.
-    """
-    predictions = {(family, method): np.empty(len(sample.errors)) for family in families for method in METHODS}
-    for train, test in splits(sample, OUTER_FOLDS, seed):
-        for family in families:
-            fitted = fit_family(sample.take(train), family, seed + 1)
-            for method in METHODS:
-                predictions[family, method][test] = fitted.model(method).predict(sample.inputs[test])
-    return predictions
+    def __init__(self, part: Sample, unseen: NDArray[np.float32]) -> None:
+        self._errors = part.errors
+        self._made = {}
+        for interactions in (False, True):
+            expansion = expand(part, interactions=interactions)
+            self._made[interactions] = expansion, expansion.transform(part.inputs), expansion.transform(unseen)
+
+    def score(self, family: Family, setting: Setting, seed: int) -> Floats:
+        expansion, columns, unseen = self._made[family.interactions]
+        return fit_learner(family, setting, expansion, columns, self._errors, seed).score(unseen)
 
 
-def _log_loss(probabilities: Floats, errors: Bools) -> float:
+def calibrated(method: Method, scores: Floats, dealt: NDArray[np.int64], errors: Bools) -> Floats:
+    """P(E) [r, n] of out-of-fold scores [r, n]: each fold's by a calibrator fitted on the other folds of the same deal."""
+    found = np.empty(scores.shape)
+    for deal, fold in enumerate(dealt):
+        for number in np.unique(fold):
+            test = fold == number
+            calibrator = fit_calibrator(method, scores[deal, ~test], errors[~test])
+            found[deal, test] = calibrator.predict(scores[deal, test])
+    return found
+
+
+def final_calibrator(method: Method, scores: Floats, errors: Bools) -> Calibrator:
+    """Fitted on the out-of-fold scores of all deals, [r, n]."""
+    return fit_calibrator(method, scores.ravel(), np.tile(errors, len(scores)))
+
+
+def fit_candidate(
+    sample: Sample, families: Mapping[str, Family], trials: Trials, chosen: Candidate, seed: int
+) -> MetaModel:
+    """The chosen candidate, refitted on all rows."""
+    name, method = chosen
+    scorer = fit_scorer(sample, families[name], trials.settings[name], seed)
+    return MetaModel(scorer, final_calibrator(method, trials.scores[name], sample.errors))
+
+
+def log_losses(probabilities: Floats, errors: Bools) -> Floats:
+    """-ln of the probability that was given to what came, [r, n]; cut where a calibrator's step says 0 or 1."""
     likelihood = np.where(errors, probabilities, 1 - probabilities)
-    return float(-np.log(np.clip(likelihood, 1e-12, None)).mean())
+    return np.asarray(-np.log(np.clip(likelihood, _LEAST_LIKELIHOOD, None)))

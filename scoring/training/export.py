@@ -6,10 +6,12 @@ agrees with scikit-learn to rounding, isotonic steps and tree splits included. N
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn, update_registered_converter
 from skl2onnx.algebra.onnx_ops import (
@@ -37,7 +39,7 @@ from skl2onnx.common.data_types import FloatTensorType
 
 from scoring.model import CONTRIBUTIONS, INPUT, METADATA_KEY, PROBABILITY
 from scoring.training.calibration import Beta, Calibrator, Isotonic, Platt
-from scoring.training.meta_model import CLIP, Boosted, Expansion, Linear, MetaModel
+from scoring.training.meta_model import CLIP, Blend, Expansion, Linear, MetaModel, Tree, Trees
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION = 8
@@ -47,7 +49,7 @@ IR_VERSION = 8
 def to_onnx(model: MetaModel, card: Mapping[str, Any]) -> bytes:
     """Serialise a model with its card; the same two give the same bytes.
 
-    Input `predictors` float32 [n, d + policies]; outputs `error_probability` float32 [n] and, for linear learners,
+    Input `predictors` float32 [n, d + policies]; outputs `error_probability` float32 [n] and
     `contributions` float32 [n, terms]: signed pushes on the log-odds (on the score, where the calibration is not Platt's).
     """
     update_registered_converter(
@@ -71,16 +73,14 @@ def finish(model: ModelProto, card: Mapping[str, Any]) -> bytes:
 def _parse(scope: Any, model: MetaModel, inputs: list[Any], **_options: Any) -> list[Any]:
     operator = scope.declare_local_operator("SecondlookMetaModel", model)
     operator.inputs = inputs
-    names = [PROBABILITY, CONTRIBUTIONS] if isinstance(model.scorer.learner, Linear) else [PROBABILITY]
-    for name in names:
+    for name in (PROBABILITY, CONTRIBUTIONS):
         operator.outputs.append(scope.declare_local_variable(name, FloatTensorType()))
     return list(operator.outputs)
 
 
 def _declare_shapes(operator: Any) -> None:
     operator.outputs[0].type = FloatTensorType([None])
-    for contributions in operator.outputs[1:]:
-        contributions.type = FloatTensorType([None, len(operator.raw_operator.scorer.expansion.terms)])
+    operator.outputs[1].type = FloatTensorType([None, len(operator.raw_operator.scorer.expansion.terms)])
 
 
 def _convert(scope: Any, operator: Any, container: Any) -> None:
@@ -88,12 +88,14 @@ def _convert(scope: Any, operator: Any, container: Any) -> None:
     expansion, learner = model.scorer.expansion, model.scorer.learner
     op = {"op_version": container.target_opset_any_domain("")}
     columns = _expand(expansion, operator.inputs[0], op)
-    if isinstance(learner, Linear):
-        score = OnnxAdd(OnnxMatMul(columns, learner.coefficients, **op), np.array([learner.intercept]), **op)
-        pushes = OnnxMatMul(columns, _term_weights(model, learner), **op)
-        OnnxCast(pushes, to=TensorProto.FLOAT, output_names=operator.outputs[1:], **op).add_to(scope, container)
+    if isinstance(learner, Blend):
+        parts = zip(_linear(model, learner.linear, columns, op), _trees(model, learner.trees, columns, op), strict=True)
+        score, pushes = (OnnxAdd(*both, **op) for both in parts)
+    elif isinstance(learner, Linear):
+        score, pushes = _linear(model, learner, columns, op)
     else:
-        score = _trees(learner, columns, op)
+        score, pushes = _trees(model, learner, columns, op)
+    OnnxCast(pushes, to=TensorProto.FLOAT, output_names=operator.outputs[1:], **op).add_to(scope, container)
     probability = _calibrate(model.calibrator, score, op)
     OnnxCast(probability, to=TensorProto.FLOAT, output_names=operator.outputs[:1], **op).add_to(scope, container)
 
@@ -106,20 +108,30 @@ def _expand(expansion: Expansion, inputs: Any, op: dict[str, int]) -> Any:
     if len(expansion.indicated):
         indicators = OnnxGather(missing, expansion.indicated, axis=1, **op)
         parts.append(OnnxCast(indicators, to=TensorProto.DOUBLE, **op))
-    if len(expansion.policy_columns):
+    if len(expansion.crossed):
         outcome = OnnxGather(filled, np.array([expansion.outcome_column]), axis=1, **op)
-        parts.append(OnnxMul(outcome, OnnxGather(filled, expansion.policy_columns, axis=1, **op), **op))
+        parts.append(OnnxMul(outcome, OnnxGather(filled, expansion.crossed, axis=1, **op), **op))
     columns = OnnxConcat(*parts, axis=1, **op) if len(parts) > 1 else filled
     standardised = OnnxDiv(OnnxSub(columns, expansion.mean, **op), expansion.scale, **op)
     return OnnxClip(standardised, np.array(-CLIP), np.array(CLIP), **op)
 
 
+def _linear(model: MetaModel, learner: Linear, columns: Any, op: dict[str, int]) -> tuple[Any, Any]:
+    """Graph of `Linear.score` and of the terms' pushes."""
+    score = OnnxAdd(OnnxMatMul(columns, learner.coefficients, **op), np.array([learner.intercept]), **op)
+    return score, OnnxMatMul(columns, _term_weights(model, learner), **op)
+
+
 def _term_weights(model: MetaModel, learner: Linear) -> np.ndarray[Any, np.dtype[np.float64]]:
     expansion = model.scorer.expansion
-    slope = model.calibrator.slope if isinstance(model.calibrator, Platt) else 1.0
     weights = np.zeros((len(learner.coefficients), len(expansion.terms)))
-    weights[np.arange(len(weights)), expansion.term_of_column] = learner.coefficients * slope
+    weights[np.arange(len(weights)), expansion.term_of_column] = learner.coefficients * _slope(model)
     return weights
+
+
+def _slope(model: MetaModel) -> float:
+    """What a push on the score is worth in log-odds, where the calibration is linear in them."""
+    return model.calibrator.slope if isinstance(model.calibrator, Platt) else 1.0
 
 
 def _calibrate(calibrator: Calibrator, score: Any, op: dict[str, int]) -> Any:
@@ -149,39 +161,51 @@ def _interpolate(isotonic: Isotonic, score: Any, op: dict[str, int]) -> Any:
     return OnnxAdd(base, OnnxMul(share, rise, **op), **op)
 
 
-def _trees(learner: Boosted, columns: Any, op: dict[str, int]) -> Any:
-    """Graph of `Boosted.score`, from scikit-learn's grown trees (a private attribute; a test holds the parity)."""
-    nodes: dict[str, list[Any]] = {key: [] for key in ("tree", "id", "feature", "split", "mode", "true", "false")}
-    leaves: dict[str, list[Any]] = {key: [] for key in ("tree", "id", "value")}
-    for number, (tree,) in enumerate(learner.classifier._predictors):  # noqa: SLF001 - no public way to the trees
-        for i, node in enumerate(tree.nodes):
-            is_leaf = bool(node["is_leaf"])
-            nodes["tree"].append(number)
-            nodes["id"].append(i)
-            nodes["feature"].append(0 if is_leaf else int(node["feature_idx"]))
-            nodes["split"].append(0.0 if is_leaf else float(node["num_threshold"]))
-            nodes["mode"].append("LEAF" if is_leaf else "BRANCH_LEQ")
-            nodes["true"].append(0 if is_leaf else int(node["left"]))
-            nodes["false"].append(0 if is_leaf else int(node["right"]))
-            if is_leaf:
-                leaves["tree"].append(number)
-                leaves["id"].append(i)
-                leaves["value"].append(float(node["value"]))
+def _trees(model: MetaModel, learner: Trees, columns: Any, op: dict[str, int]) -> tuple[Any, Any]:
+    """Graph of `Trees.score` and of the terms' pushes, both off the same leaves: the first target is the score, the others are the terms."""
+    trees = learner.grown
+    inner = np.concatenate([tree.left >= 0 for tree in trees])
+    tree_ids = np.repeat(np.arange(len(trees)), [len(tree.left) for tree in trees])
+    node_ids = np.concatenate([np.arange(len(tree.left)) for tree in trees])
+    targets = [target for tree in enumerate(trees) for target in _targets(model, *tree)]
+
+    def of_inner(name: str) -> NDArray[Any]:
+        return np.where(inner, np.concatenate([getattr(tree, name) for tree in trees]), 0)
+
+    if learner.dtype is np.float32:
+        columns = OnnxCast(OnnxCast(columns, to=TensorProto.FLOAT, **op), to=TensorProto.DOUBLE, **op)
+    terms = len(model.scorer.expansion.terms)
     summed = OnnxTreeEnsembleRegressor_3(
         columns,
-        n_targets=1,
-        base_values_as_tensor=numpy_helper.from_array(learner.classifier._baseline_prediction[0], "base"),  # noqa: SLF001 - likewise
-        nodes_treeids=nodes["tree"],
-        nodes_nodeids=nodes["id"],
-        nodes_featureids=nodes["feature"],
-        nodes_values_as_tensor=numpy_helper.from_array(np.array(nodes["split"]), "splits"),
-        nodes_modes=nodes["mode"],
-        nodes_truenodeids=nodes["true"],
-        nodes_falsenodeids=nodes["false"],
-        target_ids=[0] * len(leaves["id"]),
-        target_treeids=leaves["tree"],
-        target_nodeids=leaves["id"],
-        target_weights_as_tensor=numpy_helper.from_array(np.array(leaves["value"]), "leaves"),
+        n_targets=1 + terms,
+        base_values_as_tensor=numpy_helper.from_array(np.array([learner.base, *[0.0] * terms]), "base"),
+        nodes_treeids=tree_ids.tolist(),
+        nodes_nodeids=node_ids.tolist(),
+        nodes_featureids=of_inner("column").tolist(),
+        nodes_values_as_tensor=numpy_helper.from_array(of_inner("split"), "splits"),
+        nodes_modes=np.where(inner, "BRANCH_LEQ", "LEAF").tolist(),
+        nodes_truenodeids=of_inner("left").tolist(),
+        nodes_falsenodeids=of_inner("right").tolist(),
+        target_treeids=[tree for tree, _, _, _ in targets],
+        target_nodeids=[node for _, node, _, _ in targets],
+        target_ids=[target for _, _, target, _ in targets],
+        target_weights_as_tensor=numpy_helper.from_array(np.array([weight for _, _, _, weight in targets]), "leaves"),
         op_version=OPSETS["ai.onnx.ml"],
     )
-    return OnnxCast(OnnxReshape(summed, np.array([-1]), **op), to=TensorProto.DOUBLE, **op)
+    score = OnnxReshape(OnnxGather(summed, np.array([0]), axis=1, **op), np.array([-1]), **op)
+    pushes = OnnxGather(summed, np.arange(1, 1 + terms), axis=1, **op)
+    return OnnxCast(score, to=TensorProto.DOUBLE, **op), OnnxCast(pushes, to=TensorProto.DOUBLE, **op)
+
+
+def _targets(model: MetaModel, number: int, tree: Tree) -> Iterator[tuple[int, int, int, float]]:
+    """(tree, leaf, target, weight): a leaf's value, and what each term has pushed on the way to it."""
+    term_of, slope = model.scorer.expansion.term_of_column, _slope(model)
+    for leaf, pushed in enumerate(tree.pushes()):
+        if tree.left[leaf] >= 0:
+            continue
+        yield number, leaf, 0, float(tree.value[leaf])
+        by_term: Counter[int] = Counter()
+        for column, push in pushed.items():
+            by_term[int(term_of[column])] += push * slope  # type: ignore[assignment]
+        for term, push in sorted(by_term.items()):
+            yield number, leaf, 1 + term, push

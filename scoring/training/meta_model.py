@@ -3,46 +3,40 @@
 Needs the `train` extra. Everything but the trees' own sum computes in float64 on float32 inputs, as the exported graph does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from scoring.training.calibration import Calibrator
 
 Floats = NDArray[np.float64]
-Family = Literal["ridge", "logistic", "boosting"]
+Ints = NDArray[np.int64]
 
 CLIP = 5.0
 """Standardised columns are cut here: a linear model must not be driven by a value far outside what it was shown."""
-
-SETTINGS: dict[Family, tuple[dict[str, Any], ...]] = {
-    "ridge": ({"alpha": 3.0}, {"alpha": 30.0}, {"alpha": 300.0}),
-    "logistic": ({"C": 0.003}, {"C": 0.03}, {"C": 0.3}),
-    "boosting": ({"max_leaf_nodes": 4}, {"max_leaf_nodes": 8}),
-}
-"""Hyperparameters that the inner cross-validation chooses from. Ridge is the paper's learner."""
+_CATEGORY_SCALE = 0.5
+"""That of every policy and language, as if half of all answers had it. Divided by its own spread, a rare one would be shrunk no more
+than a common one; so, what a penalised learner says of it moves towards the whole as its labels get fewer."""
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """Inputs [n, d + policies] -> columns [n, m]: filled inputs, missing indicators, policy x outcome products; standardised.
+    """Inputs [n, d + categories] -> columns [n, m]: filled inputs, missing indicators, products with the outcome; standardised.
 
-    A missing predictor becomes its training median (a missing policy the training mean), and where training met it
-    missing an indicator says so. `terms` names the groups of columns whose pushes are reported together;
-    `term_of_column` is [m].
+    Categories are policies and languages of their own. A missing predictor becomes its training median (a missing category the
+    training mean), and where training met it missing an indicator says so. The inputs in `crossed` are multiplied by the
+    outcome. `terms` names the groups of columns whose pushes are reported together; `term_of_column` is [m].
     """
 
     fill: Floats
-    indicated: NDArray[np.int64]
+    indicated: Ints
     outcome_column: int
-    policy_columns: NDArray[np.int64]
+    crossed: Ints
     terms: tuple[str, ...]
-    term_of_column: NDArray[np.int64]
+    term_of_column: Ints
     mean: Floats
     scale: Floats
 
@@ -53,26 +47,42 @@ class Expansion:
     def expand(self, inputs: NDArray[np.float32]) -> Floats:
         """Columns before standardisation, float64 [n, m]."""
         filled = np.where(np.isnan(inputs), self.fill, inputs.astype(np.float64))
-        products = filled[:, [self.outcome_column]] * filled[:, self.policy_columns]
+        products = filled[:, [self.outcome_column]] * filled[:, self.crossed]
         return np.concatenate((filled, np.isnan(inputs[:, self.indicated]).astype(np.float64), products), axis=1)
 
+    def of_terms(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Which columns belong to some of the terms, [m]."""
+        wanted = [place for place, term in enumerate(self.terms) if term in names]
+        return np.isin(self.term_of_column, wanted)
 
-def fit_expansion(inputs: NDArray[np.float32], names: Sequence[str], outcome: str) -> Expansion:
-    """Learn fills and scales from inputs [n, d + policies]; `names` are the d predictors, `outcome` the hard one of them."""
-    d = len(names)
+
+def fit_expansion(
+    inputs: NDArray[np.float32],
+    names: Sequence[str],
+    outcome: str,
+    *,
+    languages: int = 0,
+    interactions: bool = False,
+) -> Expansion:
+    """Learn fills and scales from inputs [n, d + policies + languages]; `names` are the d predictors, `outcome` the hard one of them.
+
+    With `interactions` every predictor is crossed with the outcome, and its product counts to its own term.
+    """
+    d, width = len(names), inputs.shape[1]
     missing = np.isnan(inputs)
     never_seen = np.asarray(missing.all(axis=0))
     known = np.where(never_seen, 0.0, inputs.astype(np.float64))
     indicated = np.flatnonzero(missing[:, :d].any(axis=0) & ~never_seen[:d])
-    policy_columns = np.arange(d, inputs.shape[1])
-    policies = len(policy_columns)
-    term_of_column = np.concatenate((np.arange(d), np.full(policies, d), indicated, np.full(policies, d + 1)))
+    outcome_column = list(names).index(outcome)
+    predictors = np.setdiff1d(np.arange(d), [outcome_column]) if interactions else np.zeros(0, np.int64)
+    terms, own, of_product = _terms(names, width - d - languages, languages)
+    term_of_column = np.concatenate((np.arange(d), own, indicated, predictors, of_product))
     unscaled = Expansion(
         fill=np.concatenate((np.nanmedian(known[:, :d], axis=0), np.nanmean(known[:, d:], axis=0))),
         indicated=indicated,
-        outcome_column=list(names).index(outcome),
-        policy_columns=policy_columns,
-        terms=(*names, *(("policy", "policy x outcome") if policies else ())),
+        outcome_column=outcome_column,
+        crossed=np.concatenate((predictors, np.arange(d, width))),
+        terms=terms,
         term_of_column=term_of_column,
         mean=np.zeros(len(term_of_column)),
         scale=np.ones(len(term_of_column)),
@@ -80,7 +90,22 @@ def fit_expansion(inputs: NDArray[np.float32], names: Sequence[str], outcome: st
     columns = unscaled.expand(inputs)
     mean, spread = columns.mean(axis=0), columns.std(axis=0)
     # float32 noise around a constant is no spread
-    return replace(unscaled, mean=mean, scale=np.where(spread <= 1e-6 * np.maximum(1.0, np.abs(mean)), 1.0, spread))
+    flat = spread <= 1e-6 * np.maximum(1.0, np.abs(mean))
+    return replace(
+        unscaled, mean=mean, scale=np.where(flat, 1.0, np.where(term_of_column >= d, _CATEGORY_SCALE, spread))
+    )
+
+
+def _terms(names: Sequence[str], policies: int, languages: int) -> tuple[tuple[str, ...], Ints, Ints]:
+    """The terms, and those of the categories' columns and of their products with the outcome, [policies + languages] each."""
+    terms = [*names]
+    own, products = [], []
+    for name, count in (("policy", policies), ("language", languages)):
+        if count:
+            own += [len(terms)] * count
+            products += [len(terms) + 1] * count
+            terms += [name, f"{name} x outcome"]
+    return tuple(terms), np.array(own, dtype=np.int64), np.array(products, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -96,14 +121,77 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Boosted:
-    """Gradient-boosted trees; the score is scikit-learn's raw log-odds, rounded to float32 as ONNX's tree operator does."""
+class Trees:
+    """Regression trees whose leaves add up: score = base + the sum of the leaves that columns [n, m] fall into.
 
-    classifier: HistGradientBoostingClassifier
+    `grown` are the trees, each with its nodes' column, split, left and right child, and leaf value; a leaf's left child is -1.
+    Columns are compared in `dtype`; the sum is rounded to float32, as ONNX's tree operator does.
+    """
+
+    grown: tuple["Tree", ...]
+    base: float
+    dtype: Any = np.float64
 
     def score(self, columns: Floats) -> Floats:
         """Scores [n] of columns [n, m]."""
-        return np.asarray(self.classifier.decision_function(columns)).astype(np.float32).astype(np.float64)
+        cast = columns.astype(self.dtype).astype(np.float64)
+        total = np.full(len(columns), self.base)
+        for tree in self.grown:
+            total += tree.leaves_of(cast)
+        return total.astype(np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One tree's nodes, [k] each: go left where `columns[column] <= split`; `left` is -1 at a leaf, which gives `value`.
+
+    `count` are the training rows that came by. A child's number is above its parent's.
+    """
+
+    column: Ints
+    split: Floats
+    left: Ints
+    right: Ints
+    value: Floats
+    count: Floats
+
+    def pushes(self) -> list[dict[int, float]]:
+        """By node what each column has added to the root's mean on the way there (Saabas, 2014): at a leaf it makes up the value."""
+        means = self.value.copy()
+        inner = np.flatnonzero(self.left >= 0)
+        for node in inner[::-1]:
+            both = [self.left[node], self.right[node]]
+            means[node] = np.average(means[both], weights=self.count[both])
+        pushed: list[dict[int, float]] = [{} for _ in means]
+        for node in inner:
+            for child in (self.left[node], self.right[node]):
+                before, column = pushed[node], int(self.column[node])
+                pushed[child] = before | {column: before.get(column, 0.0) + float(means[child] - means[node])}
+        return pushed
+
+    def leaves_of(self, columns: Floats) -> Floats:
+        """The value of the leaf that each row falls into, [n]."""
+        at = np.zeros(len(columns), dtype=np.int64)
+        rows = np.arange(len(columns))
+        while (inner := self.left[at] >= 0).any():
+            goes_left = columns[rows, self.column[at]] <= self.split[at]
+            at = np.where(inner, np.where(goes_left, self.left[at], self.right[at]), at)
+        return self.value[at]
+
+
+@dataclass(frozen=True)
+class Blend:
+    """score = that of a linear learner + that of trees, each already weighed."""
+
+    linear: Linear
+    trees: Trees
+
+    def score(self, columns: Floats) -> Floats:
+        """Scores [n] of columns [n, m]."""
+        return self.linear.score(columns) + self.trees.score(columns)
+
+
+Learner = Linear | Trees | Blend
 
 
 @dataclass(frozen=True)
@@ -111,7 +199,7 @@ class Scorer:
     """Expansion and learner, not calibrated yet."""
 
     expansion: Expansion
-    learner: Linear | Boosted
+    learner: Learner
 
     def score(self, inputs: NDArray[np.float32]) -> Floats:
         """Scores [n] that rank by risk of error."""
@@ -120,7 +208,7 @@ class Scorer:
 
 @dataclass(frozen=True)
 class MetaModel:
-    """What is exported: inputs float32 [n, d + policies] -> P(E) [n]."""
+    """What is exported: inputs float32 [n, d + categories] -> P(E) [n]."""
 
     scorer: Scorer
     calibrator: Calibrator
@@ -128,44 +216,3 @@ class MetaModel:
     def predict(self, inputs: NDArray[np.float32]) -> Floats:
         """P(the LLM is wrong), [n]."""
         return self.calibrator.predict(self.scorer.score(inputs))
-
-
-def balanced(errors: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
-    """Rows left when the larger class is downsampled to the size of the smaller one (the paper's class balancing)."""
-    classes = [np.flatnonzero(errors), np.flatnonzero(~errors)]
-    size = min(len(rows) for rows in classes)
-    rng = np.random.default_rng(seed)
-    return np.sort(np.concatenate([rng.choice(rows, size, replace=False) for rows in classes]))
-
-
-def fit_learner(
-    family: Family, setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_], seed: int
-) -> Linear | Boosted:
-    """Fit one learner on columns [n, m] and E [n], balanced by downsampling."""
-    rows = balanced(errors, seed)
-    return _FIT[family](setting, columns[rows], errors[rows])
-
-
-def _fit_ridge(setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_]) -> Linear:
-    fitted = Ridge(**setting, solver="cholesky").fit(columns, np.where(errors, 1.0, -1.0))
-    return Linear(np.asarray(fitted.coef_, dtype=float), float(fitted.intercept_))
-
-
-def _fit_logistic(setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_]) -> Linear:
-    fitted = LogisticRegression(**setting, max_iter=1000).fit(columns, errors)
-    return Linear(np.asarray(fitted.coef_[0], dtype=float), float(fitted.intercept_[0]))
-
-
-def _fit_boosting(setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_]) -> Boosted:
-    return Boosted(
-        HistGradientBoostingClassifier(
-            **setting, learning_rate=0.08, max_iter=40, min_samples_leaf=15, early_stopping=False, random_state=0
-        ).fit(columns, errors)
-    )
-
-
-_FIT: dict[Family, Callable[[dict[str, Any], Floats, NDArray[np.bool_]], Linear | Boosted]] = {
-    "ridge": _fit_ridge,
-    "logistic": _fit_logistic,
-    "boosting": _fit_boosting,
-}

@@ -15,11 +15,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # c
 
 from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
-from scoring.errors import ThresholdError
+from scoring.errors import ThresholdError, TrainingError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, rule
 from scoring.evaluation.bootstrap import Bootstrap, Figure
-from scoring.evaluation.ruling import Ruling, auroc, join, rule_at, summarise
+from scoring.evaluation.comparing import against, simpler
+from scoring.evaluation.ruling import Ruling, join, rule_at, summarise
 from scoring.evaluation.words import learned
 from scoring.inputs import Inputs
 from scoring.thresholds import (
@@ -30,27 +31,44 @@ from scoring.thresholds import (
     cost_threshold,
     review_budget_threshold,
 )
-from scoring.training.calibration import Method
-from scoring.training.checks import policies_of_their_own, refuse_leaks, require_enough
-from scoring.training.cross_validation import OUTER_FOLDS, Fitted, Sample, fit_family, nested_predictions, splits
+from scoring.training.checks import languages_of_their_own, policies_of_their_own, refuse_leaks, require_enough
+from scoring.training.cross_validation import (
+    FOLDS,
+    Candidate,
+    Sample,
+    Trials,
+    fit_candidate,
+    log_losses,
+    splits,
+    try_families,
+)
 from scoring.training.export import to_onnx
-from scoring.training.meta_model import SETTINGS, Family, Linear, MetaModel
+from scoring.training.learners import FAMILIES, PREFERRED, Family
+from scoring.training.meta_model import MetaModel
 
 SEED = 20261123
-REPEATS = 3
-"""Rounds of nested cross-validation, each with folds of its own; the first one's figures are in the card."""
+DEALS = 3
+"""How often the folds are dealt anew to choose the model; one deal moves the costs by as much as the candidates differ."""
+NESTED_DEALS = 2
+"""The same within each outer fold."""
+_SHOWN = 1.645
+"""One-sided, 95 %."""
 REPLICATES = 1000
 LIBRARIES = ("numpy", "onnx", "scikit-learn", "skl2onnx")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished model: the file's bytes, its card, and the fitted model and input layout it was written from."""
+    """A finished model: the file's bytes, its card, and the fitted model and input layout it was written from.
+
+    `nested` is P(E) [n] of the training verdicts in canonical order, each by a model that was chosen and fitted without it.
+    """
 
     onnx: bytes
     card: dict[str, Any]
     meta_model: MetaModel
     inputs: Inputs
+    nested: NDArray[np.float64]
 
 
 def train(
@@ -58,47 +76,90 @@ def train(
     *,
     accounting: Accounting = "false-discovery",
     cost_ratio: float = COST_RATIO,
-    families: Sequence[Family] = tuple(SETTINGS),
+    families: Sequence[str] = tuple(FAMILIES),
 ) -> Trained:
-    """Choose by nested cross-validation on expected cost (see `choose`), fit on the items of `data` that are not held out, export.
+    """Choose by cross-validation (see `choose`), fit on the items of `data` that are not held out, export.
 
-    `cost_ratio` is c_rev / c_mis. Raises TrainingError when there are too few wrong or right answers, or when a predictor
-    gives the label away; ThresholdError for a ratio that makes no sense.
+    `cost_ratio` is c_rev / c_mis; `families` are names of `FAMILIES`. Raises TrainingError when there are too few wrong or right
+    answers, when a predictor gives the label away, or for an unknown family; ThresholdError for a ratio that makes no sense.
     """
+    wanted = _named(families)
     bayes = {name: cost_threshold(name, review=cost_ratio, mistake=1.0) for name in ACCOUNTINGS}
     part = data.take(~data.held_out).in_canonical_order()
     decided = part.take(part.decided)
     require_enough(decided)
     refuse_leaks(decided)
-    inputs = Inputs(policies_of_their_own(decided))
-    encoded = inputs.encode(decided.values, decided.policies)
-    sample = Sample(encoded, decided.errors, decided.groups, decided.policies, SCHEMA.names)
+    inputs = Inputs(policies_of_their_own(decided), languages_of_their_own(decided))
+    sample = _sample(decided, inputs)
     with threadpool_limits(1):
-        rounds = [nested_predictions(sample, families, SEED + repeat) for repeat in range(REPEATS)]
-        candidates = {key: [rule_at(predicted[key], bayes) for predicted in rounds] for key in rounds[0]}
-        family, method = choose(candidates, sample.errors, accounting, cost_ratio)
-        fitted = fit_family(sample, family, SEED)
-        first = {key: rulings[0] for key, rulings in candidates.items()}
-        judged = _judged(first, (family, method), sample, decided, cost_ratio)
-    model = fitted.model(method)
+        trials = try_families(sample, wanted, [SEED + deal for deal in range(DEALS)])
+        chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio)
+        model = fit_candidate(sample, wanted, trials, chosen, SEED)
+        found = nested(sample, wanted, accounting, cost_ratio)
+        judged = _judged("-".join(chosen), rule_at(found, bayes), trials, bayes, sample, decided, cost_ratio)
+    family, method = chosen
     card = {
-        **_served(f"{family}-{method}", model, inputs, decided),
+        **_served("-".join(chosen), model, inputs, decided),
         "data": _describe(part, decided),
         "chosen": {
             "family": family,
-            "setting": fitted.setting,
+            "setting": trials.settings[family],
             "calibration": method,
             "accounting": accounting,
             "cost_ratio": cost_ratio,
-            "outer_folds": OUTER_FOLDS,
-            "repeats": REPEATS,
+            "folds": FOLDS,
+            "deals": DEALS,
             "seed": SEED,
         },
-        "thresholds": {"cost": bayes, "out_of_fold": _thresholds(fitted, method, sample.errors, part)},
+        "thresholds": {"cost": bayes, "out_of_fold": _thresholds(trials.predictions[chosen][0], sample.errors, part)},
         "libraries": {library: version(library) for library in LIBRARIES},
         **judged,
     }
-    return Trained(to_onnx(model, card), card, model, inputs)
+    return Trained(to_onnx(model, card), card, model, inputs, found)
+
+
+def fit(
+    decided: Dataset, *, accounting: Accounting = "false-discovery", cost_ratio: float = COST_RATIO
+) -> tuple[MetaModel, Inputs]:
+    """The recipe alone, on all rows given: try, choose, fit. No card, no nested cross-validation, no file."""
+    inputs = Inputs(policies_of_their_own(decided), languages_of_their_own(decided))
+    sample = _sample(decided, inputs)
+    with threadpool_limits(1):
+        trials = try_families(sample, FAMILIES, [SEED + deal for deal in range(DEALS)])
+        chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio)
+        return fit_candidate(sample, FAMILIES, trials, chosen, SEED), inputs
+
+
+def _named(families: Sequence[str]) -> dict[str, Family]:
+    """The families of these names, in their order from simple to complex."""
+    unknown = [name for name in families if name not in FAMILIES]
+    if unknown or not families:
+        raise TrainingError(f"No family {', '.join(unknown) or 'is named'}; there are {', '.join(FAMILIES)}.")
+    return {name: family for name, family in FAMILIES.items() if name in families}
+
+
+def _sample(decided: Dataset, inputs: Inputs) -> Sample:
+    return Sample(
+        inputs.encode(decided.values, decided.policies, decided.languages),
+        decided.errors,
+        decided.groups,
+        [f"{policy} {language}" for policy, language in zip(decided.policies, decided.languages, strict=True)],
+        SCHEMA.names,
+        len(inputs.languages),
+    )
+
+
+def nested(
+    sample: Sample, families: Mapping[str, Family], accounting: Accounting, cost_ratio: float
+) -> NDArray[np.float64]:
+    """P(E) of each row, [n], by models that were tried, chosen, fitted and calibrated without its group."""
+    found = np.empty(len(sample.errors))
+    for rows, unseen in splits(sample, FOLDS, SEED):
+        part = sample.take(rows)
+        trials = try_families(part, families, [SEED + deal for deal in range(1, 1 + NESTED_DEALS)])
+        chosen = choose(trials.predictions, part.errors, accounting, cost_ratio)
+        found[unseen] = fit_candidate(part, families, trials, chosen, SEED).predict(sample.inputs[unseen])
+    return found
 
 
 def _served(name: str, model: MetaModel, inputs: Inputs, decided: Dataset) -> dict[str, Any]:
@@ -108,9 +169,14 @@ def _served(name: str, model: MetaModel, inputs: Inputs, decided: Dataset) -> di
         "kind": "meta-model",
         "calibrated": True,
         "schema": {"id": SCHEMA.id, "names": list(SCHEMA.names)},
-        "terms": list(model.scorer.expansion.terms) if isinstance(model.scorer.learner, Linear) else [],
+        "terms": list(model.scorer.expansion.terms),
         "policies": sorted(set(decided.policies)),
-        "inputs": {"policies": list(inputs.policies), "never_missing": _never_missing(decided)},
+        "languages": sorted(set(decided.languages)),
+        "inputs": {
+            "policies": list(inputs.policies),
+            "languages": list(inputs.languages),
+            "never_missing": _never_missing(decided),
+        },
     }
 
 
@@ -121,63 +187,85 @@ def _never_missing(decided: Dataset) -> list[str]:
 
 
 def _judged(
-    candidates: Mapping[tuple[Family, Method], Ruling],
-    chosen: tuple[Family, Method],
+    name: str,
+    ruling: Ruling,
+    trials: Trials,
+    bayes: dict[Accounting, float],
     sample: Sample,
     decided: Dataset,
     cost_ratio: float,
 ) -> dict[str, Any]:
-    """Nested cross-validation of every candidate and baseline, and what it says about the chosen one."""
-    baselines = {name: _out_of_fold(name, sample, decided, cost_ratio) for name in BASELINES}
-    named = {f"{family}-{method}": ruling for (family, method), ruling in candidates.items()} | baselines
-    name, ruling, errors = "-".join(chosen), candidates[chosen], sample.errors
+    """Nested cross-validation of the model, its choice included, beside every baseline; all candidates beside it; and what it says."""
+    errors = sample.errors
+    baselines = {key: _out_of_fold(key, sample, decided, cost_ratio) for key in BASELINES}
+    candidates = {
+        "-".join(key): rule_at(predicted[0], bayes)
+        for key, predicted in trials.predictions.items()
+        if key[1] == "platt"
+    }
     judged = Bootstrap(sample.groups, REPLICATES, SEED).estimate(
         {
-            "nested_cv": {key: summarise(one, errors, cost_ratio) for key, one in named.items()},
+            "nested_cv": {key: summarise(one, errors, cost_ratio) for key, one in {name: ruling, **baselines}.items()},
+            "candidates": {key: summarise(one, errors, cost_ratio) for key, one in candidates.items()},
             "calibration_error": Figure(lambda weights: metrics.calibration_error(ruling.scores, errors, weights)),
-            "gain": auroc(ruling, errors).minus(auroc(baselines["label-and-policy"], errors)),
+            "against": against(ruling, baselines, errors, cost_ratio),
         }
     )
-    verdict = learned(judged["nested_cv"][name]["auroc"], judged.pop("gain"))
-    return {**judged, "verdict": verdict}
+    verdict = learned(judged["nested_cv"][name]["auroc"], judged["against"])
+    return {**judged, "verdict": verdict, "simpler": simpler(judged["against"])}
 
 
 def choose(
-    candidates: Mapping[tuple[Family, Method], Sequence[Ruling]],
+    predictions: Mapping[Candidate, NDArray[np.float64]],
     errors: NDArray[np.bool_],
     accounting: Accounting,
     cost_ratio: float,
-) -> tuple[Family, Method]:
-    """The first candidate, from simple to complex, that costs at most one standard error more than the cheapest.
+) -> Candidate:
+    """The first family, in their order, that is not shown to be worse than the best one, and its calibration.
 
-    Each answer's cost is its mean over the rounds of cross-validation, because one deal of folds moves the costs by as much as the
-    candidates differ. The standard error is that of the paired difference (Breiman et al., 1984): among models that the
-    data cannot tell apart, the paper's linear one, whose drivers can be shown, beats one that won by chance.
+    A family's calibration is the first that is within one standard error of its best in log loss. Worse is then by more than one
+    standard error of the paired difference (Breiman et al., 1984), in log loss or in expected cost; the preferred family gives way
+    only where that is shown with 95 % confidence. Log loss judges every probability and so is steadier; cost is what the model is
+    for. Where none is good enough in both, log loss decides. Each answer's loss is its mean over the deals, [r, n] to [n].
     """
+    threshold = cost_threshold(accounting, review=cost_ratio, mistake=1.0)
+    losses = {key: log_losses(found, errors).mean(axis=0) for key, found in predictions.items()}
+    calibrated = [
+        _not_worse({key: loss for key, loss in losses.items() if key[0] == family}, {})[0]
+        for family in dict.fromkeys(key[0] for key in predictions)
+    ]
     costs = {
         key: np.mean(
-            [metrics.item_costs(r.escalated[accounting], errors, accounting, cost_ratio) for r in rulings], axis=0
+            [metrics.item_costs(p >= threshold, errors, accounting, cost_ratio) for p in predictions[key]], axis=0
         )
-        for key, rulings in candidates.items()
+        for key in calibrated
     }
-    cheapest = min(costs.values(), key=lambda cost: float(cost.mean()))
-    return next(
-        key for key, cost in costs.items() if (cost - cheapest).mean() <= (cost - cheapest).std() / np.sqrt(len(cost))
-    )
+    margins = {key: _SHOWN for key in calibrated if key[0] == PREFERRED}
+    by_loss, by_cost = _not_worse({key: losses[key] for key in calibrated}, margins), _not_worse(costs, margins)
+    return next((key for key in by_loss if key in by_cost), by_loss[0])
+
+
+def _not_worse(losses: Mapping[Candidate, NDArray[np.float64]], margins: Mapping[Candidate, float]) -> list[Candidate]:
+    """Those whose mean loss is above the least by no more than so many standard errors, one where no other margin is given."""
+    best = min(losses.values(), key=lambda loss: float(loss.mean()))
+    return [
+        key
+        for key, loss in losses.items()
+        if (loss - best).mean() <= margins.get(key, 1.0) * (loss - best).std() / np.sqrt(len(best)) + 1e-12
+    ]
 
 
 def _out_of_fold(name: str, sample: Sample, decided: Dataset, cost_ratio: float) -> Ruling:
     """A baseline under the same outer folds as the meta-models."""
     parts = [
         (test, rule(name, decided.take(train), decided.take(test), cost_ratio))
-        for train, test in splits(sample, OUTER_FOLDS, SEED)
+        for train, test in splits(sample, FOLDS, SEED)
     ]
     return join(parts, len(decided))
 
 
-def _thresholds(fitted: Fitted, method: Method, errors: NDArray[np.bool_], part: Dataset) -> dict[str, float | str]:
+def _thresholds(probabilities: NDArray[np.float64], errors: NDArray[np.bool_], part: Dataset) -> dict[str, float | str]:
     """Operating points on out-of-fold probabilities; what cannot be met says so in its place."""
-    probabilities = fitted.calibrators[method].predict(fitted.out_of_fold)
     points: dict[str, float | str] = {"best-f1": best_f1_threshold(probabilities, errors)}
     never = len(part) - len(errors)
     for budget in (0.1, 0.2, 0.3):

@@ -144,7 +144,7 @@ def _labelled(files: Sequence[Path], settings: Settings, scope: Scope, model: st
         raise ControlError(
             f"no label is of {scope.words} and of the 40 % of items that no training has seen. Nothing was written"
         )
-    scores = scorer.score(data.values, data.policies)
+    scores = scorer.score(data.values, data.policies, data.languages)
     probability = np.asarray(
         np.round(scores.error_probability.astype(np.float64), 7), dtype=np.float64
     )  # as a decision has it

@@ -195,7 +195,9 @@ def _answers(settings: Settings, vectors: Iterable[bytes], judged: Iterable[byte
     # What a human decided without having been asked (an appeal, say) was chosen by somebody, and stands for nothing else.
     came = np.array([one.came for one in of], dtype=bool)
     known = (data.labels != NO_LABEL) & data.decided & came
-    return Answers(ids, data.policies, tenants, data.values, data.outcomes, chance, known, known & data.errors)
+    return Answers(
+        ids, data.policies, tenants, data.values, data.outcomes, chance, known, known & data.errors, data.languages
+    )
 
 
 def _document(

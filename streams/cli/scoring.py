@@ -38,7 +38,7 @@ def _data_options(command: _Command) -> _Command:
         type=_FILE,
         multiple=True,
         metavar="FILE",
-        help='Labelled answers, JSONL (.xz, .gz) of {"request", "response", "label"}, or labelled vectors; may be repeated.',
+        help='Labelled answers, JSONL (.xz, .gz) of {"request", "response", "label"}, labelled vectors, or label distributions without text, {"label", "logprobs", "gold"}; may be repeated.',
     )(command)
 
 
@@ -59,7 +59,15 @@ _cost_ratio = click.option(
     help="Whose expected cost chooses the model.",
 )
 @_cost_ratio
-def train(*, out: Path, single: str | None, accounting: "Accounting", cost_ratio: float, **source: Any) -> None:
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="FAMILY",
+    help="Choose among these families alone, such as ridge or label-policy-language; may be repeated.  [default: all]",
+)
+def train(
+    *, out: Path, single: str | None, accounting: "Accounting", cost_ratio: float, only: tuple[str, ...], **source: Any
+) -> None:
     """Train the meta-model on labelled answers. It is written to a model directory.
 
     About 40 % of the items, chosen by a hash of their request_id, are never trained on: `evaluate` reports on those.
@@ -69,10 +77,12 @@ def train(*, out: Path, single: str | None, accounting: "Accounting", cost_ratio
     with training_extra():
         from scoring import training
     if single:
-        _refuse(source, "--single reads no data")
+        _refuse({**source, "only": only}, "--single reads no data")
         onnx, card = training.single_estimator_model(single)
     else:
-        trained = training.train(_load(**source), accounting=accounting, cost_ratio=cost_ratio)
+        trained = training.train(
+            _load(**source), accounting=accounting, cost_ratio=cost_ratio, families=only or tuple(training.FAMILIES)
+        )
         onnx, card = trained.onnx, trained.card
     home = write_model(out, onnx, card)
     click.echo(f"{card['name']} -> {home}")

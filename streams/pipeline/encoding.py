@@ -113,7 +113,7 @@ class VectorEncoder:
         return Output("vectors", case.request.key, value)
 
     def _around(self, case: Case, llm: str | None, spec: str) -> list[bytes]:
-        key = case.policy, case.tenant, llm, spec
+        key = case.policy, case.tenant, case.language, llm, spec
         parts = self._common.get(key)
         if parts is None:
             document = {
@@ -123,6 +123,7 @@ class VectorEncoder:
                 "llm": shortened(llm),
                 "policy": case.policy,
                 "tenant": _tenant(case),
+                "language": case.language,
                 "spec": spec,
             }
             parts = orjson.dumps(document).split(_SEAM)

@@ -27,28 +27,41 @@ from streams.pipeline.waiting import Waiting, WaitingRoom
 
 _SHOWN = 60
 
+_LONGEST_TAG = 35  # what RFC 5646 has applications expect
+
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
+_Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_TAG)]
 
 
 class _Identified(msgspec.Struct, gc=False):
     request_id: _Name
     policy: _Name
+    spoken: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="language")
 
 
 class Request(_Identified, gc=False):
     """What the pipeline itself reads of a request; every other field passes through in the verbatim bytes.
 
     `tenant` is `*` where the request has none, and UNREADABLE where it is no text of 1 to 255 characters.
+    `spoken` is the JSON of the language, whatever it is: a language that nobody can read stops no request.
     """
 
     tenant: _Name | None = EVERY
+
+    @property
+    def language(self) -> str | None:
+        """The tag of the language; None where it is no text that could be one."""
+        try:
+            return _tags.decode(self.spoken)
+        except msgspec.MsgspecError:
+            return None
 
 
 class Case(msgspec.Struct, gc=False):
     """One request to decide: with its response, or with the reason why there is nothing to score.
 
     `response` is decoded; `answer` is the record that it came in: for its headers, and for the log if a stage fails on it.
-    `tenant` is as in `Request`.
+    `tenant` and `language` are as in `Request`.
     """
 
     request_id: str
@@ -58,6 +71,7 @@ class Case(msgspec.Struct, gc=False):
     reason: Reason | None
     answer: Record | None = None
     tenant: str = EVERY
+    language: str | None = None
 
 
 class Dead(msgspec.Struct, gc=False):
@@ -103,6 +117,7 @@ class Matched:
 
 _decode_request = msgspec.json.Decoder(Request).decode
 _decode_identified = msgspec.json.Decoder(_Identified).decode
+_tags: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(_Tag | None)
 
 
 class Matcher:
@@ -254,7 +269,8 @@ class Matcher:
 def _case(
     request: Request, record: Record, response: Response | None, reason: Reason | None, answer: Record | None = None
 ) -> Case:
-    return Case(request.request_id, request.policy, record, response, reason, answer, request.tenant or UNREADABLE)
+    tenant = request.tenant or UNREADABLE
+    return Case(request.request_id, request.policy, record, response, reason, answer, tenant, request.language)
 
 
 def _read_answer(
@@ -298,7 +314,7 @@ def _decode_any_tenant(value: bytes) -> Request:
         request = _decode_request(value)
     except msgspec.ValidationError:  # of the tenant, which is no reason to set a request aside; or of another field
         known = _decode_identified(value)
-        return Request(known.request_id, known.policy, UNREADABLE)
+        return Request(known.request_id, known.policy, known.spoken, UNREADABLE)
     if request.tenant is None:
         request.tenant = EVERY
     return request

@@ -37,7 +37,11 @@ class Stamp(TypedDict):
 
 
 def score_shadow(
-    vectors: Vectors, policies: Sequence[str], live: Scores | None, controls: Controls
+    vectors: Vectors,
+    policies: Sequence[str],
+    languages: Sequence[str | None],
+    live: Scores | None,
+    controls: Controls,
 ) -> ShadowScores | None:
     """The shadow's scores; None where there is no shadow. `live` serves where it is the same model. Raises nothing."""
     shadow = controls.shadow
@@ -46,7 +50,7 @@ def score_shadow(
     if controls.model is not None and shadow.model.sha256 == controls.model.sha256:
         return ShadowScores(live, None if live is not None else "its model is the live one, which failed")
     try:
-        scores = shadow.model.score(vectors.values, policies)
+        scores = shadow.model.score(vectors.values, policies, languages)
     except Exception as problem:  # noqa: BLE001 - whatever it is, the live decision stands
         return ShadowScores(None, str(problem) or repr(problem))
     return ShadowScores(scores)

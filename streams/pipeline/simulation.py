@@ -39,6 +39,7 @@ class Answers:
     chance: Floats
     judged: Bools
     wrong: Bools
+    languages: Sequence[str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Outcome:
 def simulate(answers: Answers, controls: Controls) -> Outcome:
     """Decide every answer as a worker under these controls would. Raises ModelError when the model fails on them."""
     count, model = len(answers.values), controls.model
-    scores = None if model is None else model.score(answers.values, answers.policies)
+    scores = None if model is None else model.score(answers.values, answers.policies, answers.languages)
     unknown: list[Any] = [None] * count
     vectors = Vectors(answers.values, answers.outcomes, unknown, unknown, unknown, [""] * count)
     verdicts = read_verdicts(vectors, scores, model)

@@ -6,7 +6,7 @@ those go to a human, the others go on. Intake and routing take records one by on
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import TypeVar
@@ -157,16 +157,18 @@ class Pipeline:
         if scored.controls.shadow is None:
             return scored
         answered = scored.featurized
-        policies = [case.policy for case in answered.answered]
-        return replace(scored, shadow=score_shadow(answered.vectors, policies, scored.scores, scored.controls))
+        policies, languages = _spoken_under(answered.answered)
+        return replace(
+            scored, shadow=score_shadow(answered.vectors, policies, languages, scored.scores, scored.controls)
+        )
 
     def _score(self, batch: FeaturizedBatch, controls: Controls) -> ScoredBatch:
         """A model that fails costs its batch the automation, not the worker its life."""
         if controls.model is None:
             return ScoredBatch(batch, controls, None)
-        policies = [case.policy for case in batch.answered]
         try:
-            return ScoredBatch(batch, controls, controls.model.score(batch.vectors.values, policies))
+            scores = controls.model.score(batch.vectors.values, *_spoken_under(batch.answered))
+            return ScoredBatch(batch, controls, scores)
         except ModelError as problem:
             return ScoredBatch(batch, controls, None, str(problem))
         except Exception:  # noqa: BLE001 - whatever it is: it is looked for in halves
@@ -175,7 +177,7 @@ class Pipeline:
     def _score_sifted(self, batch: FeaturizedBatch, controls: Controls, model: ErrorModel) -> ScoredBatch:
         def work(cases: list[Case]) -> tuple[Vectors, Scores]:
             vectors = self._vectors(cases)
-            return vectors, model.score(vectors.values, [case.policy for case in cases])
+            return vectors, model.score(vectors.values, *_spoken_under(cases))
 
         (vectors, scores), answered = _sifted(batch.answered, work, batch.matched, "score")
         return ScoredBatch(FeaturizedBatch(batch.ticket, batch.matched, answered, vectors), controls, scores)
@@ -283,3 +285,8 @@ def _set_aside(case: Case, problem: Exception, matched: Matched, stage: str) -> 
     """Send a case to a human, and note where what the stage failed on stands: the answer, if there is one."""
     case.response, case.reason = None, Reason.INTERNAL_ERROR
     matched.incidents.append(incident(case.answer or case.request, stage, problem))
+
+
+def _spoken_under(cases: Sequence[Case]) -> tuple[list[str], list[str | None]]:
+    """The policies and the languages of cases."""
+    return [case.policy for case in cases], [case.language for case in cases]

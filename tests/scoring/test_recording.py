@@ -7,16 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from scoring import RECORDING, DataError, is_held_out, read_recording
+from scoring import MULTILINGUAL, RECORDING, DataError, is_held_out, read_recording
+from scoring.data import load
 
 LINE = b'{"request": {"request_id": "a", "policy": "hate"}, "response": {"x": 1}, "label": 1}\n'
 
 
-def test_the_shipped_recording_is_whole() -> None:
-    """Every one of the 840 recorded items has an id of its own and a label."""
-    items = read_recording(RECORDING)
-    assert 840 == len(items) == len({item.request_id for item in items})
+@pytest.mark.parametrize(("path", "count"), [(RECORDING, 840), (MULTILINGUAL, 604)])
+def test_the_shipped_recordings_are_whole(path: Path, count: int) -> None:
+    """Every recorded item has an id of its own and a label, and none its text."""
+    items = read_recording(path)
+    assert count == len(items) == len({item.request_id for item in items})
     assert {0, 1} == {item.label for item in items}
+    assert {("uri", "chars", "sha256")} == {tuple(item.request["content"]) for item in items}
+
+
+def test_the_multilingual_recording_is_of_ten_languages() -> None:
+    """Each item says its language, and what its test suite tests with it."""
+    data = load([MULTILINGUAL])
+    assert {"ar", "de", "es", "fr", "hi", "it", "nl", "pl", "pt", "zh"} == set(data.languages)
+    assert {"slur_h", "negate_neg_nh"} < {origin.functionality for origin in data.origins}
+    assert {"unknown"} == {origin.functionality for origin in load([RECORDING]).origins}
 
 
 def test_about_forty_percent_are_held_out() -> None:

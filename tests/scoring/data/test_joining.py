@@ -165,3 +165,10 @@ def test_vectors_as_the_pipeline_emits_them_give_the_same_model_input(recording:
     back = join_decisions(vectors, decisions).data
     assert np.array_equal(part.values, back.values, equal_nan=True)
     assert (part.outcomes.tolist(), part.labels.tolist()) == (back.outcomes.tolist(), back.labels.tolist())
+
+
+def test_a_vectors_language_becomes_the_rows() -> None:
+    """Without region; what older versions wrote has none."""
+    vectors = _records(_vector("a", language="pt-BR"), _vector("b", language=None), _vector("c"))
+    data = join_decisions(vectors, _records(*(_decision(name, 0) for name in "abc"))).data
+    assert ["pt", "unknown", "unknown"] == data.languages

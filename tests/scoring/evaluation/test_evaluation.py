@@ -24,11 +24,17 @@ NAMED = [
     "oracle",
     "predicted-label-only",
     "label-and-policy",
+    "label-policy-language",
     "max-softmax",
     "entropy",
     "margin",
     "stated-confidence",
     "mean-logprob",
+    "min-probability",
+    "mean-token-negentropy",
+    "min-token-negentropy",
+    "probability-margin",
+    "ucci",
 ]
 
 
@@ -104,12 +110,14 @@ def test_training_labels_do_not_touch_the_models_figures(
 
 
 def test_label_and_policy_rates_come_from_training_rows() -> None:
-    """The score is the training error rate of outcome and policy; an unseen pair gets its outcome's rate."""
+    """The score is the training error rate of outcome, policy and language; what was not met gets the rate of what was."""
 
     def data(rows: list[tuple[str, int, int]]) -> Dataset:
         policies, outcomes, labels = zip(*rows, strict=True)
         return Dataset(
-            tuple(Origin(str(i), policy, str(i)) for i, policy in enumerate(policies)),
+            tuple(
+                Origin(str(i), *policy.split()[:1], str(i), *policy.split()[1:]) for i, policy in enumerate(policies)
+            ),
             np.zeros((len(rows), len(SCHEMA.names)), np.float32),
             np.array(outcomes, np.int8),
             np.array(labels, np.int8),
@@ -119,6 +127,9 @@ def test_label_and_policy_rates_come_from_training_rows() -> None:
     unseen = data([("hate", 1, 1), ("spam", 1, 1), ("new", 1, 1), ("spam", 0, 0)])
     assert [0.5, 0.0, 0.25, 0.0] == rule("label-and-policy", seen, unseen, 0.64).scores.tolist()
     assert [0.25, 0.25, 0.25, 0.0] == rule("predicted-label-only", seen, unseen, 0.64).scores.tolist()
+    seen = data([("hate de", 1, 0), ("hate de", 1, 0), ("hate fr", 1, 1), ("hate fr", 1, 1), ("hate fr", 0, 0)])
+    unseen = data([("hate de", 1, 0), ("hate fr", 1, 0), ("hate pl", 1, 0), ("new fr", 1, 0), ("hate de", 0, 0)])
+    assert [1.0, 0.0, 0.5, 0.5, 0.0] == rule("label-policy-language", seen, unseen, 0.64).scores.tolist()
 
 
 def test_an_uncalibrated_model_gets_its_threshold_from_the_training_part(recording: Dataset) -> None:

@@ -1,28 +1,43 @@
 """The ONNX graph says what scikit-learn says."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
+from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
+from scoring.inputs import Inputs
 from scoring.model import ErrorModel
 from scoring.training import Trained
-from scoring.training.calibration import METHODS, Method, fit_calibrator
+from scoring.training.calibration import METHODS, Method, Platt, fit_calibrator
+from scoring.training.checks import policies_of_their_own
 from scoring.training.export import to_onnx
-from scoring.training.meta_model import SETTINGS, Expansion, Family, MetaModel, Scorer, fit_expansion, fit_learner
+from scoring.training.learners import BOOSTING, FAMILIES, Family, Setting, fit_learner
+from scoring.training.meta_model import Expansion, MetaModel, Scorer, Trees, fit_expansion
 
-Models = dict[tuple[Family, Method], MetaModel]
+Models = dict[tuple[str, Method], MetaModel]
 
 NAMES = ("a", "b", "hard", "d")
 PARITY = 1e-5
+LEARNERS: dict[str, tuple[Family, Setting]] = {
+    "single": (replace(FAMILIES["mean-logprob"], terms=("a",)), {}),
+    "rates": (
+        replace(FAMILIES["label-policy-language"], terms=("hard", "policy", "language x outcome")),
+        {"alpha": 3.0},
+    ),
+    **{name: (FAMILIES[name], FAMILIES[name].settings[-1]) for name in FAMILIES if FAMILIES[name].terms is None},
+}
+"""Every kind of family, on predictors of our own."""
 
 
 def _inputs(n: int, seed: int) -> NDArray[np.float32]:
-    """Random inputs with two policies: a fifth of all numbers missing, `d` always, outliers far beyond the training range."""
+    """Random inputs with a policy and a language: a fifth of all numbers missing, `d` always, outliers far beyond the training range."""
     rng = np.random.default_rng(seed)
     inputs = rng.normal(size=(n, len(NAMES) + 2)).astype(np.float32)
     inputs[:, 2] = inputs[:, 2] > 0
@@ -39,10 +54,11 @@ def fitted() -> Models:
     """One meta-model of each family and calibration, on noisy data."""
     inputs = _inputs(400, 0)
     errors = np.nan_to_num(inputs[:, 0]).clip(-2, 2) + np.random.default_rng(1).normal(size=400) > 0.3
-    expansion = fit_expansion(inputs, NAMES, "hard")
-    models = {}
-    for family, settings in SETTINGS.items():
-        scorer = Scorer(expansion, fit_learner(family, settings[-1], expansion.transform(inputs), errors, 0))
+    models: Models = {}
+    for family, (made, setting) in LEARNERS.items():
+        expansion = fit_expansion(inputs, NAMES, "hard", languages=1, interactions=made.interactions)
+        columns = expansion.transform(inputs)
+        scorer = Scorer(expansion, fit_learner(made, setting, expansion, columns, errors, 0))
         for method in METHODS:
             models[family, method] = MetaModel(scorer, fit_calibrator(method, scorer.score(inputs), errors))
     return models
@@ -53,8 +69,8 @@ def _run(onnx: bytes, inputs: NDArray[np.float32]) -> dict[str, Any]:
     return dict(zip([o.name for o in session.get_outputs()], session.run(None, {"predictors": inputs}), strict=True))
 
 
-@pytest.mark.parametrize(("family", "method"), list(itertools.product(SETTINGS, METHODS)))
-def test_onnx_agrees_with_scikit_learn_on_random_inputs(fitted: Models, family: Family, method: Method) -> None:
+@pytest.mark.parametrize(("family", "method"), list(itertools.product(LEARNERS, METHODS)))
+def test_onnx_agrees_with_scikit_learn_on_random_inputs(fitted: Models, family: str, method: Method) -> None:
     """Every family and calibration agrees within 1e-5 on unseen inputs, missing numbers and outliers among them."""
     model, unseen = fitted[family, method], np.concatenate([_inputs(3000, 9), _inputs(400, 0)])
     found = _run(to_onnx(model, {}), unseen)["error_probability"]
@@ -68,13 +84,13 @@ def test_onnx_agrees_with_scikit_learn_on_every_recorded_answer(recording: Datas
     assert np.abs(found - expected).max() <= PARITY
 
 
-@pytest.mark.parametrize("family", ["ridge", "logistic"])
-def test_contributions_add_up_to_the_log_odds(fitted: Models, family: Family) -> None:
+@pytest.mark.parametrize("family", LEARNERS)
+def test_contributions_add_up_to_the_log_odds(fitted: Models, family: str) -> None:
     """With Platt calibration the log-odds are the sum of the terms' pushes and one constant."""
     outputs = _run(to_onnx(fitted[family, "platt"], {}), _inputs(500, 5))
     p = outputs["error_probability"].astype(float)
     constants = np.log(p / (1 - p)) - outputs["contributions"].sum(axis=1)
-    assert (500, len(NAMES) + 2) == outputs["contributions"].shape
+    assert (500, len(NAMES) + 4) == outputs["contributions"].shape
     assert pytest.approx(constants[0], abs=1e-3) == constants
 
 
@@ -84,12 +100,14 @@ def test_the_same_model_gives_the_same_bytes(fitted: Models) -> None:
     assert to_onnx(model, {"b": "2", "a": "1"}) == to_onnx(model, {"a": "1", "b": "2"})
 
 
-def test_a_policy_without_coefficients_is_scored_at_the_average_policy(fitted: Models) -> None:
-    """Missing policy columns push neither way."""
+def test_a_policy_or_language_without_coefficients_is_scored_at_the_average(fitted: Models) -> None:
+    """Missing policy and language columns push neither way."""
     unknown = _inputs(50, 3)
     unknown[:, 4:] = np.nan
-    pushes = _run(to_onnx(fitted["ridge", "platt"], {}), unknown)["contributions"]
-    assert pytest.approx(0, abs=1e-6) == pushes[:, len(NAMES)]
+    model = fitted["ridge", "platt"]
+    pushes = _run(to_onnx(model, {}), unknown)["contributions"]
+    own = [model.scorer.expansion.terms.index(term) for term in ("policy", "language")]
+    assert pytest.approx(0, abs=1e-6) == pushes[:, own]
 
 
 def test_a_value_outside_the_training_range_pushes_no_further_than_the_clip(fitted: Models) -> None:
@@ -99,3 +117,37 @@ def test_a_value_outside_the_training_range_pushes_no_further_than_the_clip(fitt
     inputs[:, 0] = [1e9, 1e12]
     columns = expansion.transform(inputs)
     assert columns[0, 0] == columns[1, 0] == min(5.0, columns[:, 0].max())
+
+
+@pytest.mark.parametrize("family", ["boosting", "forest"])
+def test_our_trees_are_scikit_learns(family: str) -> None:
+    """What is kept of the grown trees gives the probabilities that the library gives."""
+    rng = np.random.default_rng(2)
+    columns, unseen = rng.normal(size=(300, 6)), rng.normal(size=(500, 6))
+    errors = columns[:, 0] + rng.normal(size=300) > 0
+    made, theirs = (
+        FAMILIES[family],
+        {"boosting": HistGradientBoostingClassifier, "forest": ExtraTreesClassifier}[family],
+    )
+    setting = made.settings[0]
+    trees = made.fit(setting, columns, errors)
+    assert isinstance(trees, Trees)
+    if family == "boosting":
+        grown = theirs(**setting, **BOOSTING).fit(columns, errors)
+        expected = grown.decision_function(unseen)
+    else:
+        expected = theirs(**setting, random_state=0).fit(columns, errors).predict_proba(unseen)[:, 1] - 0.5
+    assert np.abs(trees.score(unseen) - expected).max() <= 1e-6
+
+
+def test_a_forest_stays_small_enough_for_the_hot_path(recording: Dataset) -> None:
+    """All trees of a forest on the recording are some thousands of nodes, below two megabytes of ONNX."""
+    decided = recording.take(recording.decided)
+    inputs = Inputs(policies_of_their_own(decided)).encode(decided.values, decided.policies)
+    expansion = fit_expansion(inputs, SCHEMA.names, "outcome_is_violation")
+    made = FAMILIES["forest"]
+    learner = fit_learner(made, made.settings[0], expansion, expansion.transform(inputs), decided.errors, 0)
+    assert isinstance(learner, Trees)
+    model = MetaModel(Scorer(expansion, learner), Platt(1.0, 0.0))
+    assert sum(len(tree.left) for tree in learner.grown) < 20_000
+    assert len(to_onnx(model, {})) < 2_000_000

@@ -44,7 +44,7 @@ class FailingModel:
         self.name, self.sha256, self.policies, self.terms = model.name, model.sha256, model.policies, model.terms
         self.sha256 = sha256 or model.sha256
 
-    def score(self, values: Any, policies: Any) -> Scores:
+    def score(self, values: Any, policies: Any, _languages: Any) -> Scores:
         """Fail, whatever the batch."""
         raise ModelError(f"no score for {len(values)} vectors of {policies}")
 

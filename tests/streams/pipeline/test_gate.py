@@ -26,7 +26,7 @@ class AbsentModel:
 
     name, sha256, policies = "absent", "0" * 64, frozenset[str]()
 
-    def score(self, _values: Any, _policies: Any) -> Any:
+    def score(self, _values: Any, _policies: Any, _languages: Any) -> Any:
         from scoring import ModelError
 
         raise ModelError("absent")

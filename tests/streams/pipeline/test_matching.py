@@ -266,3 +266,15 @@ def test_a_waiting_request_that_secondlook_fails_on_still_waits_afterwards(monke
     monkeypatch.setattr(matching, "read_request", failing)
     desk.match(response())
     assert ["a"] == list(desk.store.requests)
+
+
+@pytest.mark.parametrize(
+    ("given", "language"),
+    [("pt-BR", "pt-BR"), (None, None), (7, None), ("", None), ("x" * 36, None), ({"deep": ["er"]}, None)],
+)
+@pytest.mark.parametrize("tenant", ["acme", 7])
+def test_a_language_that_cannot_be_read_stops_nothing(given: object, language: str | None, tenant: object) -> None:
+    """Its text is kept as it is; anything else is an unknown language, whatever else the request says."""
+    value = json.dumps({"request_id": "a", "policy": "hate", "language": given, "tenant": tenant}).encode()
+    (case,) = Desk().match(request(value=value), response()).cases
+    assert (None, language) == (case.reason, case.language)

@@ -35,7 +35,7 @@ class Model:
         self._error_probability, self._poison = error_probability, poison
         self.asked = 0
 
-    def score(self, values: Any, policies: Any) -> Scores:
+    def score(self, values: Any, policies: Any, _languages: Any) -> Scores:
         self.asked += 1
         if self._poison in policies:
             raise ZeroDivisionError

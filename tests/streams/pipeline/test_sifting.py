@@ -27,7 +27,7 @@ class Model:
     name, sha256, policies = "stub", "0" * 64, frozenset({"hate"})
     terms = ("outcome",)
 
-    def score(self, values: Any, policies: Any) -> Any:
+    def score(self, values: Any, policies: Any, _languages: Any) -> Any:
         if "poison" in policies:
             raise ZeroDivisionError
         count = len(values)

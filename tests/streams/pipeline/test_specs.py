@@ -26,7 +26,7 @@ class Sure:
 
     name, sha256, policies, terms = "stub", "0" * 64, frozenset({"hate"}), ("outcome",)
 
-    def score(self, values: Any, _policies: Any) -> Scores:
+    def score(self, values: Any, _policies: Any, _languages: Any) -> Scores:
         zeros = np.zeros(len(values), np.float32)
         return Scores(zeros, np.zeros((len(values), 0), np.float32), np.ones(len(values), np.bool_))
 

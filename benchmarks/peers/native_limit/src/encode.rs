@@ -10,24 +10,28 @@ pub struct Request<'a> {
     request_id: String,
     pub policy: String,
     tenant: Option<String>,
+    language: Option<String>,
 }
 
 impl<'a> Request<'a> {
     /// None for what is none.
     pub fn read(value: &'a [u8]) -> Option<Self> {
-        let (mut request_id, mut policy, mut tenant) = (Vec::new(), Vec::new(), None);
+        let (mut request_id, mut policy, mut tenant, mut language) = (Vec::new(), Vec::new(), None, None);
         Scanner::new(std::str::from_utf8(value).ok()?).object([], |scanner, key| match key {
             b"request_id" => scanner.string(&mut request_id),
             b"policy" => scanner.string(&mut policy),
             b"tenant" if scanner.peek() == b'"' => scanner.string(tenant.insert(Vec::new())),
+            b"language" if scanner.peek() == b'"' => scanner.string(language.insert(Vec::new())),
             _ => scanner.skip(),
         })?;
         let tenant = tenant.and_then(|tenant| String::from_utf8(tenant).ok());
+        let language = language.and_then(|language: Vec<u8>| String::from_utf8(language).ok());
         Some(Request {
             value,
             request_id: String::from_utf8(request_id).ok()?,
             policy: String::from_utf8(policy).ok()?,
             tenant,
+            language,
         })
     }
 }
@@ -130,6 +134,8 @@ pub fn vector(out: &mut Vec<u8>, request: &Request, llm: Option<&str>, values: &
     string(out, Some(&request.policy));
     raw(out, ",\"tenant\":");
     string(out, request.tenant.as_deref());
+    raw(out, ",\"language\":");
+    string(out, request.language.as_deref());
     raw(out, ",\"spec\":\"lpp\"}");
 }
 

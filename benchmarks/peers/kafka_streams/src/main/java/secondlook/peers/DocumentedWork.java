@@ -25,7 +25,7 @@ import java.util.regex.Pattern;
 
 /** As one writes it by the documentation: Jackson binds what is needed and skips the rest, onnxruntime scores each record. */
 final class DocumentedWork implements Work {
-    record Request(String requestId, String policy, String tenant) {}
+    record Request(String requestId, String policy, String tenant, String language) {}
 
     // Classes with fields, not records: Jackson fills those in half the time, and tokens are most of what it reads.
     static final class Response {
@@ -58,7 +58,8 @@ final class DocumentedWork implements Work {
     }
 
     record Vector(
-            String requestId, String schema, Float[] values, String llm, String policy, String tenant, String spec) {}
+            String requestId, String schema, Float[] values, String llm, String policy, String tenant,
+            String language, String spec) {}
 
     record Llm(String name, Integer outcome, Double confidence, String category) {}
 
@@ -157,7 +158,8 @@ final class DocumentedWork implements Work {
         for (int column = 0; column < values.length; column++) {
             values[column] = Float.isNaN(predictors.values[column]) ? null : predictors.values[column];
         }
-        return new Vector(request.requestId(), "lpp/1", values, answer.llm, request.policy(), request.tenant(), "lpp");
+        return new Vector(request.requestId(), "lpp/1", values, answer.llm, request.policy(), request.tenant(),
+                request.language(), "lpp");
     }
 
     /** An answer from Jackson's objects. */

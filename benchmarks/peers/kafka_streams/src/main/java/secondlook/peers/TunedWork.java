@@ -9,6 +9,7 @@ final class TunedWork implements Work {
     private static final byte[] REQUEST_ID = "request_id".getBytes(StandardCharsets.UTF_8);
     private static final byte[] POLICY = "policy".getBytes(StandardCharsets.UTF_8);
     private static final byte[] TENANT = "tenant".getBytes(StandardCharsets.UTF_8);
+    private static final byte[] LANGUAGE = "language".getBytes(StandardCharsets.UTF_8);
 
     private final Scores scores;
     private final HandModel model;
@@ -40,12 +41,15 @@ final class TunedWork implements Work {
         String id = answer.field(request, REQUEST_ID);
         String policy = answer.field(request, POLICY);
         String tenant = answer.field(request, TENANT);
+        String language = answer.field(request, LANGUAGE);
         answer.read(response);
         predictors.compute(answer);
         model.score(predictors.values, policy, scores);
         Scores.Ruling ruling = scores.rule(answer.outcome, predictors.values);
         return new Decided(
-                ruling.automatic(), decision(id, policy, tenant, ruling, request), vector(id, policy, tenant));
+                ruling.automatic(),
+                decision(id, policy, tenant, ruling, request),
+                vector(id, policy, tenant, language));
     }
 
     private byte[] decision(String id, String policy, String tenant, Scores.Ruling ruling, byte[] request) {
@@ -85,13 +89,14 @@ final class TunedWork implements Work {
         return out.raw("}").bytes();
     }
 
-    private byte[] vector(String id, String policy, String tenant) {
+    private byte[] vector(String id, String policy, String tenant, String language) {
         out.clear().raw("{\"request_id\":").string(id).raw(",\"schema\":\"lpp/1\",\"values\":[");
         for (int column = 0; column < Predictors.COUNT; column++) {
             if (column > 0) out.raw(",");
             out.float32(predictors.values[column]);
         }
         out.raw("],\"llm\":").string(answer.llm).raw(",\"policy\":").string(policy).raw(",\"tenant\":").string(tenant);
+        out.raw(",\"language\":").string(language);
         return out.raw(",\"spec\":\"lpp\"}").bytes();
     }
 
