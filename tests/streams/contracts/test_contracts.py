@@ -355,6 +355,12 @@ HUMAN_FIELDS = {
     "policy": st.sampled_from(["hate", None]),
     "outcome": st.sampled_from([0, 1, 2, 3, 4, -1, None, "1", 0.5]),
     "llm": st.sampled_from([None, {}, {"outcome": 1, "name": "m"}, {"outcome": None}, {"outcome": "1"}, 1]),
+    "reviewer": st.sampled_from([None, "r1", "", "é" * 255, "x" * 256, 7]),
+    "reason": st.sampled_from([None, "x" * 1000, 7]),
+    "channel": st.sampled_from([None, "review", "audit", "second_review", "appeal", "report", "queue-7", "", 1]),
+    "decided_at": st.sampled_from([None, 0, 1_800_000_000_000, -1, 1.5, "2026-11-26"]),
+    "audit_probability": st.sampled_from([None, 0, 1, 0.05, 1.01, -0.1, "1"]),
+    "corrects": st.sampled_from([None, True, False, 1]),
 }
 
 
