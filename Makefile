@@ -158,6 +158,10 @@ bench-controls: $(MODEL) ## 1,000 control messages of every kind under load, eac
 bench-cost: $(MODEL) ## Processor time and bytes of a decision, by topic and length of answer; 10 minutes (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/cost.py $(BENCH_ARGS)
 
+.PHONY: bench-labels
+bench-labels: install ## How often bounds from escalated answers and a few audits are broken, weighted and not; 10 minutes (BENCH_ARGS="--quick")
+	$(BIN)/python benchmarks/selected_labels.py $(BENCH_ARGS)
+
 .PHONY: bench-featurize
 bench-featurize: install ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/featurize.py $(BENCH_ARGS)

@@ -3,12 +3,14 @@
 from scoring.data.dataset import NO_LABEL, Dataset, Origin, from_items
 from scoring.data.joining import Joined, join_decisions, read_labelled_vectors
 from scoring.data.loading import concatenate, load
+from scoring.data.traffic import Traffic
 
 __all__ = [
     "NO_LABEL",
     "Dataset",
     "Joined",
     "Origin",
+    "Traffic",
     "concatenate",
     "from_items",
     "join_decisions",

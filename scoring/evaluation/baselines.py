@@ -60,7 +60,7 @@ def rule(name: str, train: Dataset, test: Dataset, review: float) -> Ruling:
     else:
         rates = _ErrorRates(train, by_policy=name == "label-and-policy")
         seen, scores = rates.score(train), rates.score(test)
-    return rule_at_cheapest(scores, seen, train.errors, review)
+    return rule_at_cheapest(scores, seen, train.errors, review, train.weights)
 
 
 class _ErrorRates:
@@ -68,15 +68,16 @@ class _ErrorRates:
 
     def __init__(self, train: Dataset, *, by_policy: bool) -> None:
         self._by_policy = by_policy
-        self._overall = float(train.errors.mean())
+        weights = train.weights
+        self._overall = float(np.average(train.errors, weights=weights))
         self._rates: dict[tuple[int, str | None], float] = {}
         for outcome in (0, 1):
             rows = train.outcomes == outcome
             if rows.any():
-                self._rates[outcome, None] = float(train.errors[rows].mean())
+                self._rates[outcome, None] = _rate(train.errors, rows, weights)
         for outcome, policy in set(zip(train.outcomes.tolist(), train.policies, strict=True)):
             rows = (train.outcomes == outcome) & (np.array(train.policies) == policy)
-            self._rates[outcome, policy] = float(train.errors[rows].mean())
+            self._rates[outcome, policy] = _rate(train.errors, rows, weights)
 
     def score(self, data: Dataset) -> Floats:
         return np.array(
@@ -86,3 +87,7 @@ class _ErrorRates:
     def _rate(self, outcome: int, policy: str) -> float:
         pooled = self._rates.get((outcome, None), self._overall)
         return self._rates.get((outcome, policy), pooled) if self._by_policy else pooled
+
+
+def _rate(errors: NDArray[np.bool_], rows: NDArray[np.bool_], weights: Floats | None) -> float:
+    return float(np.average(errors[rows], weights=None if weights is None else weights[rows]))

@@ -20,18 +20,23 @@ OUTCOME = "outcome_is_violation"
 
 @dataclass(frozen=True)
 class Sample:
-    """What the folds cut: inputs [n, d + policies], E [n], groups and strata [n]; `names` are the d predictors."""
+    """What the folds cut: inputs [n, d + policies], E [n], groups and strata [n]; `names` are the d predictors.
+
+    `weights` [n]: how many each row stands for; None where all stand for as many.
+    """
 
     inputs: NDArray[np.float32]
     errors: Bools
     groups: Sequence[str]
     strata: Sequence[str]
     names: tuple[str, ...]
+    weights: Floats | None = None
 
     def take(self, rows: NDArray[np.int64]) -> "Sample":
         """The given rows."""
         groups, strata = [self.groups[i] for i in rows], [self.strata[i] for i in rows]
-        return Sample(self.inputs[rows], self.errors[rows], groups, strata, self.names)
+        weights = None if self.weights is None else self.weights[rows]
+        return Sample(self.inputs[rows], self.errors[rows], groups, strata, self.names, weights)
 
 
 def folds(sample: Sample, count: int, seed: int) -> NDArray[np.int64]:
@@ -61,7 +66,9 @@ def splits(sample: Sample, count: int, seed: int) -> Iterator[tuple[NDArray[np.i
 def fit_scorer(sample: Sample, family: Family, setting: dict[str, Any], seed: int) -> Scorer:
     """Expansion on all rows, learner on balanced ones."""
     expansion = fit_expansion(sample.inputs, sample.names, OUTCOME)
-    return Scorer(expansion, fit_learner(family, setting, expansion.transform(sample.inputs), sample.errors, seed))
+    return Scorer(
+        expansion, fit_learner(family, setting, expansion.transform(sample.inputs), sample.errors, seed, sample.weights)
+    )
 
 
 def out_of_fold_scores(sample: Sample, family: Family, setting: dict[str, Any], seed: int) -> Floats:
@@ -91,7 +98,11 @@ def fit_family(sample: Sample, family: Family, seed: int) -> Fitted:
     """Choose the setting and fit; the calibrators see out-of-fold scores at the natural base rate."""
     attempts = [(out_of_fold_scores(sample, family, setting, seed), setting) for setting in SETTINGS[family]]
     losses = [
-        _log_loss(fit_calibrator("platt", scores, sample.errors).predict(scores), sample.errors)
+        _log_loss(
+            fit_calibrator("platt", scores, sample.errors, sample.weights).predict(scores),
+            sample.errors,
+            sample.weights,
+        )
         for scores, _ in attempts
     ]
     scores, setting = attempts[int(np.argmin(losses))]
@@ -99,7 +110,7 @@ def fit_family(sample: Sample, family: Family, seed: int) -> Fitted:
         family,
         setting,
         fit_scorer(sample, family, setting, seed),
-        {method: fit_calibrator(method, scores, sample.errors) for method in METHODS},
+        {method: fit_calibrator(method, scores, sample.errors, sample.weights) for method in METHODS},
         scores,
     )
 
@@ -118,6 +129,6 @@ def nested_predictions(sample: Sample, families: Sequence[Family], seed: int) ->
     return predictions
 
 
-def _log_loss(probabilities: Floats, errors: Bools) -> float:
+def _log_loss(probabilities: Floats, errors: Bools, weights: Floats | None) -> float:
     likelihood = np.where(errors, probabilities, 1 - probabilities)
-    return float(-np.log(np.clip(likelihood, 1e-12, None)).mean())
+    return float(-np.average(np.log(np.clip(likelihood, 1e-12, None)), weights=weights))

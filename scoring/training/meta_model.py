@@ -138,33 +138,55 @@ def balanced(errors: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([rng.choice(rows, size, replace=False) for rows in classes]))
 
 
+def balanced_weights(errors: NDArray[np.bool_], weights: Floats) -> Floats:
+    """The weights, scaled so that wrong and right answers weigh the same: as much as the class that says less has independent labels.
+
+    In place of downsampling, which would throw away the few rows that stand for many.
+    """
+    sizes = [weights[errors], weights[~errors]]
+    effective = min(float(size.sum() ** 2 / (size**2).sum()) for size in sizes)
+    wrong, right = (effective / size.sum() for size in sizes)
+    return np.asarray(weights * np.where(errors, wrong, right))
+
+
 def fit_learner(
-    family: Family, setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_], seed: int
+    family: Family,
+    setting: dict[str, Any],
+    columns: Floats,
+    errors: NDArray[np.bool_],
+    seed: int,
+    weights: Floats | None = None,
 ) -> Linear | Boosted:
-    """Fit one learner on columns [n, m] and E [n], balanced by downsampling."""
+    """Fit one learner on columns [n, m] and E [n], balanced by downsampling, or by `weights` [n] where rows have them."""
+    if weights is not None:
+        return _FIT[family](setting, columns, errors, balanced_weights(errors, weights))
     rows = balanced(errors, seed)
-    return _FIT[family](setting, columns[rows], errors[rows])
+    return _FIT[family](setting, columns[rows], errors[rows], None)
 
 
-def _fit_ridge(setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_]) -> Linear:
-    fitted = Ridge(**setting, solver="cholesky").fit(columns, np.where(errors, 1.0, -1.0))
+def _fit_ridge(setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_], weights: Floats | None) -> Linear:
+    fitted = Ridge(**setting, solver="cholesky").fit(columns, np.where(errors, 1.0, -1.0), sample_weight=weights)
     return Linear(np.asarray(fitted.coef_, dtype=float), float(fitted.intercept_))
 
 
-def _fit_logistic(setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_]) -> Linear:
-    fitted = LogisticRegression(**setting, max_iter=1000).fit(columns, errors)
+def _fit_logistic(
+    setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_], weights: Floats | None
+) -> Linear:
+    fitted = LogisticRegression(**setting, max_iter=1000).fit(columns, errors, sample_weight=weights)
     return Linear(np.asarray(fitted.coef_[0], dtype=float), float(fitted.intercept_[0]))
 
 
-def _fit_boosting(setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_]) -> Boosted:
+def _fit_boosting(
+    setting: dict[str, Any], columns: Floats, errors: NDArray[np.bool_], weights: Floats | None
+) -> Boosted:
     return Boosted(
         HistGradientBoostingClassifier(
             **setting, learning_rate=0.08, max_iter=40, min_samples_leaf=15, early_stopping=False, random_state=0
-        ).fit(columns, errors)
+        ).fit(columns, errors, sample_weight=weights)
     )
 
 
-_FIT: dict[Family, Callable[[dict[str, Any], Floats, NDArray[np.bool_]], Linear | Boosted]] = {
+_FIT: dict[Family, Callable[[dict[str, Any], Floats, NDArray[np.bool_], Floats | None], Linear | Boosted]] = {
     "ridge": _fit_ridge,
     "logistic": _fit_logistic,
     "boosting": _fit_boosting,

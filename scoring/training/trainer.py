@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # c
 
 from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
+from scoring.data.traffic import Traffic
 from scoring.errors import ThresholdError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, rule
@@ -31,7 +32,7 @@ from scoring.thresholds import (
     review_budget_threshold,
 )
 from scoring.training.calibration import Method
-from scoring.training.checks import policies_of_their_own, refuse_leaks, require_enough
+from scoring.training.checks import policies_of_their_own, refuse_leaks, refuse_one_stratum, require_enough
 from scoring.training.cross_validation import OUTER_FOLDS, Fitted, Sample, fit_family, nested_predictions, splits
 from scoring.training.export import to_onnx
 from scoring.training.meta_model import SETTINGS, Family, Linear, MetaModel
@@ -59,31 +60,36 @@ def train(
     accounting: Accounting = "false-discovery",
     cost_ratio: float = COST_RATIO,
     families: Sequence[Family] = tuple(SETTINGS),
+    traffic: Traffic | None = None,
 ) -> Trained:
     """Choose by nested cross-validation on expected cost (see `choose`), fit on the items of `data` that are not held out, export.
 
-    `cost_ratio` is c_rev / c_mis. Raises TrainingError when there are too few wrong or right answers, or when a predictor
-    gives the label away; ThresholdError for a ratio that makes no sense.
+    `cost_ratio` is c_rev / c_mis. Where rows came to be labelled with unequal chances, each counts by the inverse of its own, clipped (see
+    `clip`). Raises TrainingError when there are too few wrong or right answers, when labels stand for a part of `traffic` alone, or when a
+    predictor gives the label away; ThresholdError for a ratio that makes no sense.
     """
     bayes = {name: cost_threshold(name, review=cost_ratio, mistake=1.0) for name in ACCOUNTINGS}
     part = data.take(~data.held_out).in_canonical_order()
     decided = part.take(part.decided)
+    if traffic is not None:
+        refuse_one_stratum(traffic)
     require_enough(decided)
     refuse_leaks(decided)
     inputs = Inputs(policies_of_their_own(decided))
     encoded = inputs.encode(decided.values, decided.policies)
-    sample = Sample(encoded, decided.errors, decided.groups, decided.policies, SCHEMA.names)
+    weights, clipping = clip(decided.weights)
+    sample = Sample(encoded, decided.errors, decided.groups, decided.policies, SCHEMA.names, weights)
     with threadpool_limits(1):
         rounds = [nested_predictions(sample, families, SEED + repeat) for repeat in range(REPEATS)]
         candidates = {key: [rule_at(predicted[key], bayes) for predicted in rounds] for key in rounds[0]}
-        family, method = choose(candidates, sample.errors, accounting, cost_ratio)
+        family, method = choose(candidates, sample.errors, accounting, cost_ratio, weights)
         fitted = fit_family(sample, family, SEED)
         first = {key: rulings[0] for key, rulings in candidates.items()}
         judged = _judged(first, (family, method), sample, decided, cost_ratio)
     model = fitted.model(method)
     card = {
         **_served(f"{family}-{method}", model, inputs, decided),
-        "data": _describe(part, decided),
+        "data": {**_describe(part, decided), **clipping, **({} if traffic is None else {"labels": traffic.stated()})},
         "chosen": {
             "family": family,
             "setting": fitted.setting,
@@ -94,7 +100,7 @@ def train(
             "repeats": REPEATS,
             "seed": SEED,
         },
-        "thresholds": {"cost": bayes, "out_of_fold": _thresholds(fitted, method, sample.errors, part)},
+        "thresholds": {"cost": bayes, "out_of_fold": _thresholds(fitted, method, sample, part)},
         "libraries": {library: version(library) for library in LIBRARIES},
         **judged,
     }
@@ -131,7 +137,7 @@ def _judged(
     baselines = {name: _out_of_fold(name, sample, decided, cost_ratio) for name in BASELINES}
     named = {f"{family}-{method}": ruling for (family, method), ruling in candidates.items()} | baselines
     name, ruling, errors = "-".join(chosen), candidates[chosen], sample.errors
-    judged = Bootstrap(sample.groups, REPLICATES, SEED).estimate(
+    judged = Bootstrap(sample.groups, REPLICATES, SEED, decided.weights).estimate(
         {
             "nested_cv": {key: summarise(one, errors, cost_ratio) for key, one in named.items()},
             "calibration_error": Figure(lambda weights: metrics.calibration_error(ruling.scores, errors, weights)),
@@ -147,6 +153,7 @@ def choose(
     errors: NDArray[np.bool_],
     accounting: Accounting,
     cost_ratio: float,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[Family, Method]:
     """The first candidate, from simple to complex, that costs at most one standard error more than the cheapest.
 
@@ -160,10 +167,35 @@ def choose(
         )
         for key, rulings in candidates.items()
     }
-    cheapest = min(costs.values(), key=lambda cost: float(cost.mean()))
-    return next(
-        key for key, cost in costs.items() if (cost - cheapest).mean() <= (cost - cheapest).std() / np.sqrt(len(cost))
-    )
+    cheapest = min(costs.values(), key=lambda cost: float(np.average(cost, weights=weights)))
+    return next(key for key, cost in costs.items() if _within_noise(cost - cheapest, weights))
+
+
+def _within_noise(difference: NDArray[np.float64], weights: NDArray[np.float64] | None) -> bool:
+    """Whether a mean difference is at most its standard error; with weights that of a ratio (Hajek)."""
+    if weights is None:
+        return bool(difference.mean() <= difference.std() / np.sqrt(len(difference)))
+    mean = float(np.average(difference, weights=weights))
+    return bool(mean <= np.sqrt(((weights * (difference - mean)) ** 2).sum()) / weights.sum())
+
+
+def clip(weights: NDArray[np.float64] | None) -> tuple[NDArray[np.float64] | None, dict[str, Any]]:
+    """Weights with none above sqrt(n) times their mean, and what the card says of it.
+
+    A single answer that stands for very many would make the model; the bias of this cap goes with n, as the variance does (Ionides 2008,
+    "Truncated importance sampling"). Figures are not clipped.
+    """
+    if weights is None:
+        return None, {}
+    cap = float(np.sqrt(len(weights)) * weights.mean())
+    kept = np.minimum(weights, cap)
+    said = {
+        "largest": float(weights.max()),
+        "cap": cap,
+        "clipped": int((weights > cap).sum()),
+        "effective": float(kept.sum() ** 2 / (kept**2).sum()),
+    }
+    return kept / kept.mean(), {"weights": said}
 
 
 def _out_of_fold(name: str, sample: Sample, decided: Dataset, cost_ratio: float) -> Ruling:
@@ -175,19 +207,26 @@ def _out_of_fold(name: str, sample: Sample, decided: Dataset, cost_ratio: float)
     return join(parts, len(decided))
 
 
-def _thresholds(fitted: Fitted, method: Method, errors: NDArray[np.bool_], part: Dataset) -> dict[str, float | str]:
+def _thresholds(fitted: Fitted, method: Method, sample: Sample, part: Dataset) -> dict[str, float | str]:
     """Operating points on out-of-fold probabilities; what cannot be met says so in its place."""
     probabilities = fitted.calibrators[method].predict(fitted.out_of_fold)
-    points: dict[str, float | str] = {"best-f1": best_f1_threshold(probabilities, errors)}
-    never = len(part) - len(errors)
+    points: dict[str, float | str] = {"best-f1": best_f1_threshold(probabilities, sample.errors, sample.weights)}
+    never = _undecided(part)
     for budget in (0.1, 0.2, 0.3):
         try:
             points[f"review-budget-{budget:.0%}"] = review_budget_threshold(
-                probabilities, budget=budget, always_escalated=never
+                probabilities, budget=budget, always_escalated=never, weights=sample.weights
             )
         except ThresholdError as error:
             points[f"review-budget-{budget:.0%}"] = str(error)
     return points
+
+
+def _undecided(part: Dataset) -> float:
+    """How many answers without a verdict there are to each with one, times the number of those."""
+    if part.weights is None:
+        return len(part) - int(part.decided.sum())
+    return float(part.weights[~part.decided].sum() / part.weights[part.decided].mean())
 
 
 def _describe(part: Dataset, decided: Dataset) -> dict[str, Any]:

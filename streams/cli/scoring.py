@@ -1,6 +1,7 @@
 """`secondlook train` and `secondlook evaluate`: files or topics in, a model directory or a report out."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from streams.settings import Settings
 
 if TYPE_CHECKING:
     from scoring import Accounting
-    from scoring.data import Dataset
+    from scoring.data import Joined
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -72,7 +73,8 @@ def train(*, out: Path, single: str | None, accounting: "Accounting", cost_ratio
         _refuse(source, "--single reads no data")
         onnx, card = training.single_estimator_model(single)
     else:
-        trained = training.train(_load(**source), accounting=accounting, cost_ratio=cost_ratio)
+        joined = _load(**source)
+        trained = training.train(joined.data, traffic=joined.traffic, accounting=accounting, cost_ratio=cost_ratio)
         onnx, card = trained.onnx, trained.card
     home = write_model(out, onnx, card)
     click.echo(f"{card['name']} -> {home}")
@@ -93,7 +95,8 @@ def evaluate(*, model: Path, json_path: Path | None, html_path: Path | None, cos
 
     with training_extra():
         from scoring import evaluation
-    result = evaluation.evaluate(load_model(model), _load(**source), cost_ratio=cost_ratio)
+    joined = _load(**source)
+    result = evaluation.evaluate(load_model(model), joined.data, traffic=joined.traffic, cost_ratio=cost_ratio)
     if json_path:
         json_path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     if html_path:
@@ -105,13 +108,13 @@ def evaluate(*, model: Path, json_path: Path | None, html_path: Path | None, cos
 
 def _load(
     *, files: tuple[Path, ...], vectors: Path | None, decisions: Path | None, from_topics: bool, **options: Any
-) -> "Dataset":
-    from scoring.data import load
+) -> "Joined":
+    from scoring.data import Joined, load
 
     match bool(files), vectors, decisions, from_topics:
         case True, None, None, False:
             _refuse(options, "--data reads no topics")
-            return load(files)
+            return Joined(load(files), Counter())
         case False, Path(), Path(), False:
             _refuse(options, "--vectors and --decisions are files: no topics are read")
             return _join((str(vectors), lines_of(vectors)), (str(decisions), lines_of(decisions)))
@@ -144,14 +147,14 @@ def _topics(settings: Settings) -> list[tuple[str, Iterator[bytes]]]:
     return [(topic, read_values(settings, topic, partitions)) for topic, partitions in places]
 
 
-def _join(vectors: tuple[str, Iterator[bytes]], decisions: tuple[str, Iterator[bytes]]) -> "Dataset":
+def _join(vectors: tuple[str, Iterator[bytes]], decisions: tuple[str, Iterator[bytes]]) -> "Joined":
     """The dataset of vectors and decisions, named and read as they come; what was read and left out goes to stderr."""
     from scoring.data import join_decisions
 
     joined = join_decisions(_counted(*vectors), _counted(*decisions))
     for reason, count in sorted(joined.left_out.items()):
         click.echo(f"left out: {count} {reason}", err=True)
-    return joined.data
+    return joined
 
 
 def _counted(name: str, values: Iterable[bytes]) -> Iterator[bytes]:

@@ -188,6 +188,28 @@ def test_a_decision_says_how_likely_a_human_was(controls: dict[str, Any], chance
     assert chance == decision["audit_probability"]
 
 
+@pytest.mark.parametrize(
+    ("controls", "stratum", "chance"),
+    [
+        ({"threshold": 1.0, "audit_rate": 1.0}, "audited", 1.0),
+        ({"threshold": 1.0, "audit_rate": 0.25}, "automated", 0.25),
+        ({"threshold": 0.0, "audit_rate": 0.25}, "escalated", 1.0),
+    ],
+)
+def test_a_vector_says_with_what_chance_a_human_saw_the_answer(
+    controls: dict[str, Any], stratum: str, chance: float, model: ErrorModel
+) -> None:
+    """As its decision does, so that the label that may come back is known to stand for so many; and when it was decided."""
+    written = run(model, request("a", content="x"), response("a", RECORDED), **controls)
+    (decision,) = decisions(written)
+    (vector,) = [check("vector", one.value) for one in written if one.topic == "vectors"]
+    assert (stratum, chance) == (vector["stratum"], vector["audit_probability"])
+    assert (decision["audit_probability"], decision["decided_at"]) == (
+        vector["audit_probability"],
+        vector["decided_at"],
+    )
+
+
 def test_every_reason_has_a_decision_here() -> None:
     """A new reason code needs its case, above or in the tests around."""
     apart = {

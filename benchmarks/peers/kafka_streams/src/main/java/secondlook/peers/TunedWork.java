@@ -45,7 +45,8 @@ final class TunedWork implements Work {
         model.score(predictors.values, policy, scores);
         Scores.Ruling ruling = scores.rule(answer.outcome, predictors.values);
         return new Decided(
-                ruling.automatic(), decision(id, policy, tenant, ruling, request), vector(id, policy, tenant));
+                ruling.automatic(), decision(id, policy, tenant, ruling, request),
+                vector(id, policy, tenant, ruling.automatic()));
     }
 
     private byte[] decision(String id, String policy, String tenant, Scores.Ruling ruling, byte[] request) {
@@ -85,14 +86,16 @@ final class TunedWork implements Work {
         return out.raw("}").bytes();
     }
 
-    private byte[] vector(String id, String policy, String tenant) {
+    private byte[] vector(String id, String policy, String tenant, boolean automatic) {
         out.clear().raw("{\"request_id\":").string(id).raw(",\"schema\":\"lpp/1\",\"values\":[");
         for (int column = 0; column < Predictors.COUNT; column++) {
             if (column > 0) out.raw(",");
             out.float32(predictors.values[column]);
         }
         out.raw("],\"llm\":").string(answer.llm).raw(",\"policy\":").string(policy).raw(",\"tenant\":").string(tenant);
-        return out.raw(",\"spec\":\"lpp\"}").bytes();
+        out.raw(",\"spec\":\"lpp\",\"audit_probability\":").raw(automatic ? "0.0" : "1.0");
+        out.raw(automatic ? ",\"stratum\":\"automated\"" : ",\"stratum\":\"escalated\"");
+        return out.raw(",\"decided_at\":\"").raw(now()).raw("\"}").bytes();
     }
 
     /** RFC 3339 in ms; all but the ms is written once a second. */
