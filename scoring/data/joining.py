@@ -83,7 +83,9 @@ def join_decisions(vectors: Iterable[bytes], decisions: Iterable[bytes], *, keep
         elif not usable:
             left_out[f"vector of schema {vector.schema}"] += 1
         else:
-            rows[about] = _row(vector, NO_LABEL if found is None or found.label is None else found.label, found)
+            row = _row(vector, NO_LABEL if found is None or found.label is None else found.label, found)
+            came = drawn[about]
+            rows[about] = row._replace(origin=replace(row.origin, stratum=came.stratum, chance=came.chance))
     traffic = _traffic(drawn, rows, left_out)
     if not keep_unlabelled:
         rows = _counted(rows, drawn, traffic, left_out)
@@ -166,7 +168,7 @@ def _counted(
             left_out["label of an answer that nobody had drawn"] += 1
         else:
             judged = traffic.labelled[stratum] / traffic.answers[stratum] if traffic.labelled[stratum] else 1.0
-            counted[about] = row._replace(origin=replace(row.origin, chance=chance * judged, stratum=stratum))
+            counted[about] = row._replace(origin=replace(row.origin, chance=chance * judged))
     return counted
 
 
