@@ -49,6 +49,7 @@ native-wheel: $(VENV)/.installed ## The native reader's wheel, into dist (NATIVE
 	$(BIN)/maturin build --release --locked --manifest-path $(NATIVE)/Cargo.toml --out dist $(NATIVE_ARGS)
 
 $(MODEL): $(VENV)/.installed $(RECORDING) $(wildcard featurizers/*.py scoring/*.py scoring/*/*.py)
+	@rm -f $(MODEL) # else what is trained would be a candidate beside it
 	$(BIN)/secondlook train --data $(RECORDING) --out models
 
 .PHONY: model

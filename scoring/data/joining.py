@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from featurizers import SCHEMA
 from scoring.data.dataset import NO_LABEL, NO_OUTCOME, Dataset, Origin
 from scoring.data.traffic import Stratum, Traffic
+from scoring.data.window import ALWAYS, Window
 from scoring.errors import DataError
 from scoring.human import Finding, fold
 from scoring.recording import read_lines
@@ -62,8 +63,12 @@ class Joined:
     traffic: Traffic | None = None
 
 
-def join_decisions(vectors: Iterable[bytes], decisions: Iterable[bytes], *, keep_unlabelled: bool = False) -> Joined:
+def join_decisions(
+    vectors: Iterable[bytes], decisions: Iterable[bytes], *, keep_unlabelled: bool = False, window: Window = ALWAYS
+) -> Joined:
     """Join the values of both topics, the decisions read first. A vector without a label is left out, or has NO_LABEL.
+
+    Vectors decided out of the window are as if they were not there.
 
     Where the vectors say with what chance they came to a human, so do the rows: times the share of their stratum that has been judged, which
     takes for granted that what humans have got to is like the rest of it. Raises DataError when not a single vector is left.
@@ -73,6 +78,9 @@ def join_decisions(vectors: Iterable[bytes], decisions: Iterable[bytes], *, keep
     rows: dict[_About, _Row] = {}
     drawn: dict[_About, _Drawn] = {}
     for vector in _decoded(vectors, left_out):
+        if not window.holds(vector.decided_at):
+            left_out["vector of another time, or of none"] += 1
+            continue
         about = vector.request_id, vector.policy
         found = findings.get(about)
         usable = vector.schema == SCHEMA.id and len(vector.values) == len(SCHEMA.names)

@@ -134,10 +134,10 @@ def _trial(model: ErrorModel, data: Dataset, held_out: Dataset) -> Trial:
                 f"The {name} part holds {len(part)} verdicts, {wrong} of them wrong: nothing can be judged. Both parts need wrong "
                 "and right answers; the split is by a hash of request_id, about 60 to 40."
             )
-    return Trial(train, test, _risks(model, train), _risks(model, test), bool(model.card["calibrated"]))
+    return Trial(train, test, risks(model, train), risks(model, test), bool(model.card["calibrated"]))
 
 
-def _risks(model: ErrorModel, data: Dataset) -> NDArray[np.float64]:
+def risks(model: ErrorModel, data: Dataset) -> NDArray[np.float64]:
     """P(E) [n]; 1 where the model gives no number or the answer lacks what all training answers had: the highest risk."""
     scores = model.score(data.values, data.policies)
     usable = scores.supported & ~np.isnan(scores.error_probability)

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # c
 from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
 from scoring.data.traffic import Traffic
+from scoring.data.window import moment
 from scoring.errors import ThresholdError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, rule
@@ -222,6 +223,12 @@ def _thresholds(fitted: Fitted, method: Method, sample: Sample, part: Dataset) -
     return points
 
 
+def _span(part: Dataset) -> dict[str, str]:
+    """From when to when the rows were decided, where they say so: a model is judged on what came later."""
+    times = sorted(origin.decided_at for origin in part.origins if moment(origin.decided_at) and origin.decided_at)
+    return {"since": times[0], "until": times[-1]} if times else {}
+
+
 def _undecided(part: Dataset) -> float:
     """How many answers without a verdict there are to each with one, times the number of those."""
     if part.weights is None:
@@ -238,4 +245,5 @@ def _describe(part: Dataset, decided: Dataset) -> dict[str, Any]:
         "outcomes": {str(outcome): count for outcome, count in sorted(Counter(part.outcomes.tolist()).items())},
         "rows_per_policy": dict(sorted(Counter(part.policies).items())),
         "llms": sorted({origin.llm for origin in part.origins}),
+        **_span(part),
     }
