@@ -1,6 +1,7 @@
 """Which part of the traffic has labels: what was escalated, what was audited, and what nobody has seen."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -30,6 +31,10 @@ class Traffic:
     @property
     def unlabelled(self) -> list[str]:
         """The parts of the traffic, `escalated` and `automated`, of which there is no label that stands for them. None where chances are unknown."""
+        return self.without(self.labelled)
+
+    def without(self, labelled: Mapping[Any, int]) -> list[str]:
+        """The same of some of the labels: so many of each stratum."""
         if not self.answers.keys() - {"unknown"}:
             return []
         parts: dict[str, tuple[Stratum, ...]] = {"escalated": ("escalated",), "automated": ("automated", "audited")}
@@ -37,7 +42,7 @@ class Traffic:
             name
             for name, strata in parts.items()
             if sum(self.answers[one] for one in strata) > NEGLIGIBLE * self.answers.total()
-            and not sum(self.labelled[one] for one in strata)
+            and not sum(labelled.get(one, 0) for one in strata)
         ]
 
     def stated(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Where the labels of an evaluation come from, what they stand for, and what cannot be known from them."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ def label_figures(test: Dataset, traffic: Traffic | None) -> dict[str, Any]:
         return {}
     weights = np.ones(len(test)) if test.weights is None else test.weights
     every = np.ones(len(test), dtype=bool)
+    strata = Counter(origin.stratum for origin in test.origins)
     return {
         "labels": {
             "weighted": test.weights is not None,
@@ -39,7 +41,7 @@ def label_figures(test: Dataset, traffic: Traffic | None) -> dict[str, Any]:
                 for kind, rows in humans.items()
                 if any(rows)
             },
-            "traffic": None if traffic is None else traffic.stated(),
+            "traffic": None if traffic is None else {**traffic.stated(), "unlabelled": traffic.without(strata)},
         }
     }
 
@@ -89,7 +91,7 @@ def _of_strata(traffic: Mapping[str, Any]) -> Iterator[str]:
     for part in traffic["unlabelled"]:
         other = "escalated" if part == "automated" else "automated"
         yield (
-            f"No label stands for what is {part}: every figure here is of {other} verdicts alone, and says nothing of the traffic. "
+            f"No label that judges stands for what is {part}: every figure here is of {other} verdicts alone, and says nothing of the traffic. "
             + ("Set an audit rate (control set-audit-rate) and let time pass." if part == "automated" else "")
         ).rstrip()
     for count, what in (

@@ -1,5 +1,6 @@
 """A candidate beside the model in force, on answers that neither was trained on: better, worse, or not told apart."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def rivals(
     """Both models on the same unseen answers, each at its cost threshold; `verdict` goes by the interval of the paired difference of costs.
 
     A model that is not calibrated gets the threshold that is cheapest on these very answers: more than is its due. Raises DataError where there
-    are no wrong or no right ones.
+    are no wrong or no right ones, or a part of the `traffic` is missing among them.
     """
     part = data.take(unseen(data, candidate, in_force)).in_canonical_order()
     part = part.take(part.decided)
@@ -52,6 +53,12 @@ def rivals(
         raise DataError(
             f"{len(part)} labelled verdicts, {wrong} of them wrong, are of answers that neither model was trained on: nothing can be compared. Label "
             "answers of after its training data, or train a candidate with --until and compare on what came later."
+        )
+    missing = [] if traffic is None else traffic.without(Counter(origin.stratum for origin in part.origins))
+    if missing:
+        raise DataError(
+            f"No label of answers that neither model was trained on stands for what is {' and '.join(missing)}: a comparison on the rest says nothing "
+            "of the traffic. Audit what is automated (control set-audit-rate), and have both decided."
         )
     errors = part.errors
     new, old = (_ruling(model, part, cost_ratio) for model in (candidate, in_force))

@@ -73,7 +73,7 @@ def train(
     part = data.take(~data.held_out).in_canonical_order()
     decided = part.take(part.decided)
     if traffic is not None:
-        refuse_one_stratum(traffic)
+        refuse_one_stratum(decided, traffic)
     require_enough(decided)
     refuse_leaks(decided)
     inputs = Inputs(policies_of_their_own(decided))

@@ -29,9 +29,9 @@ _SHORTEST: Final = 6
 
 @click.group()
 def models() -> None:
-    """Look at models, choose one, and bring it to the workers by the models topic.
+    """See models, choose one, and bring it to the workers.
 
-    A worker that lacks the model in force fetches it from there into its model directory, by itself.
+    They travel by the models topic. A worker that lacks the model in force fetches it from there into its model directory, by itself.
     """
 
 

@@ -1,5 +1,6 @@
 """A candidate beside the model in force."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 
 from scoring import DataError
 from scoring.data.dataset import Dataset
+from scoring.data.traffic import Traffic
 from scoring.evaluation import rivals
 from scoring.evaluation.rivals import unseen
 from scoring.model import ErrorModel
@@ -81,6 +83,12 @@ def test_without_labels_of_later_there_is_no_comparison(
     good: ErrorModel, useless: ErrorModel, synthetic: Synthetic
 ) -> None:
     """The error says how to come by them."""
+    reviews = at(synthetic(200, 27, 1.0), [20] * 200)
+    origins = tuple(replace(one, chance=1.0, stratum="escalated") for one in reviews.origins)
+    reviews = Dataset(origins, reviews.values, reviews.outcomes, reviews.labels)
+    traffic = Traffic(Counter(escalated=200, automated=400), Counter(escalated=200))
+    with pytest.raises(DataError, match="stands for what is automated"):
+        rivals(good, useless, reviews, traffic=traffic)
     data = at(synthetic(200, 26, 1.0), [3] * 200)
     with pytest.raises(DataError, match=r"0 labelled verdicts.*--until"):
         rivals(good, useless, data)

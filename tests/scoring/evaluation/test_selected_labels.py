@@ -15,6 +15,7 @@ from scoring.model import ErrorModel
 from scoring.thresholds import cheapest_threshold
 from scoring.training import Trained, train
 from scoring.training.calibration import fit_calibrator
+from scoring.training.meta_model import SETTINGS, balanced_weights, fit_learner
 from scoring.training.trainer import clip
 
 AUDITS, DRAWS = 0.05, 12
@@ -105,10 +106,10 @@ def test_labels_of_one_stratum_train_nothing_and_are_told_apart(
     recording: Dataset, trained: Trained, escalated: Any
 ) -> None:
     """Reviews alone: training refuses with what to do, the evaluation says of what its figures are."""
-    reviews = recording.take(escalated)
+    reviews = labelled(recording, escalated, 0, weighted=True, rate=0.0)
     traffic = Traffic(Counter({"escalated": 430, "automated": 410}), Counter({"escalated": 430}))
     with pytest.raises(
-        TrainingError, match=r"No label stands for what is automated .*0 of 410 automated.*set-audit-rate"
+        TrainingError, match=r"No label to train on stands for what is automated .*0 of 410 automated.*set-audit-rate"
     ):
         train(reviews, families=("ridge",), traffic=traffic)
     result = evaluate(ErrorModel(trained.onnx), reviews, traffic=traffic, replicates=20)
@@ -118,7 +119,25 @@ def test_labels_of_one_stratum_train_nothing_and_are_told_apart(
 def test_labels_of_everything_are_of_one_stratum_and_fine(recording: Dataset) -> None:
     """On the first day all is escalated, and nothing is left out."""
     traffic = Traffic(Counter({"escalated": len(recording)}), Counter({"escalated": len(recording)}))
-    train(recording, families=("ridge",), traffic=traffic)
+    origins = tuple(replace(one, chance=1.0, stratum="escalated") for one in recording.origins)
+    data = Dataset(origins, recording.values, recording.outcomes, recording.labels)
+    expected = train(recording, families=("ridge",)).onnx
+    trained = train(data, families=("ridge",), traffic=traffic)
+    assert ErrorModel(expected).card["nested_cv"] == trained.card["nested_cv"]
+
+
+def test_audits_that_the_held_out_part_lacks_are_missed(recording: Dataset, trained: Trained, escalated: Any) -> None:
+    """Though the training part has some: the figures are of the other."""
+    data = labelled(recording, escalated, 0, weighted=True, rate=0.3)
+    audited = np.array([one.stratum == "audited" for one in data.origins])
+    traffic = Traffic(
+        Counter({"escalated": 430, "audited": 120, "automated": 290}), Counter({"escalated": 430, "audited": 120})
+    )
+    model = ErrorModel(trained.onnx)
+    lacking = evaluate(model, data.take(~(audited & data.held_out)), traffic=traffic, replicates=20)
+    assert any("every figure here is of escalated verdicts alone" in one for one in lacking["conclusions"])
+    with pytest.raises(TrainingError, match="No label to train on stands for what is automated"):
+        train(data.take(~audited | data.held_out), families=("ridge",), traffic=traffic)
 
 
 def test_where_humans_differ_is_told_apart(recording: Dataset, trained: Trained) -> None:
@@ -149,6 +168,22 @@ def test_a_model_of_weighted_labels_is_calibrated_for_all_answers(recording: Dat
 
     assert off(origins) < 0.04
     assert off(recording.origins) > 0.08
+
+
+@pytest.mark.parametrize("family", ["ridge", "logistic", "boosting"])
+def test_a_learner_goes_by_weights(family: Any) -> None:
+    """Rows that stand for next to nothing say next to nothing, and wrong and right answers weigh the same."""
+    rng = np.random.default_rng(7)
+    columns = rng.normal(size=(400, 3))
+    errors = columns[:, 0] > 0.5
+    misleading = np.arange(400) % 2 == 0
+    told = np.where(misleading, ~errors, errors)
+    weights = np.where(misleading, 1e-4, 1.0)
+    setting = SETTINGS[family][-1]
+    score = fit_learner(family, setting, columns, told, 0, weights).score(columns)
+    assert score[errors].mean() > score[~errors].mean() + 0.3
+    balanced = balanced_weights(told, weights)
+    assert balanced[told].sum() == pytest.approx(balanced[~told].sum())
 
 
 @pytest.mark.parametrize("method", ["platt", "beta", "isotonic"])

@@ -46,6 +46,7 @@ def test_what_few_audits_say_is_not_believed_alone() -> None:
     """Three right answers are no reason to look away."""
     few, many = (plan_audits([Part("a", 1000, 200, 40), Part("b", 1000, n, 0)], 100, floor=0) for n in (3, 300))
     assert few.rates[1] > 2 * many.rates[1]
+    assert few.rates[1] > few.rates[0] / 2
 
 
 def test_a_part_that_looks_flawless_is_still_looked_at() -> None:
