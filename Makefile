@@ -51,11 +51,13 @@ native-wheel: $(VENV)/.installed ## The native reader's wheel, into dist (NATIVE
 
 TRAINING := $(VENV)/.installed $(RECORDINGS) $(wildcard featurizers/*.py scoring/*.py scoring/*/*.py)
 $(MODEL): $(TRAINING)
+	@rm -f $(MODEL) # else what is trained would be a candidate beside it
 	$(BIN)/secondlook train $(addprefix --data ,$(RECORDINGS)) --out models
 
 # What compiled peers can score by hand: a linear model, of one language.
 LINEAR := models/linear/current
 $(LINEAR): $(TRAINING)
+	@rm -f $(LINEAR)
 	$(BIN)/secondlook train --only interactions --data $(RECORDING) --out models/linear
 
 .PHONY: model
@@ -168,6 +170,10 @@ bench-controls: $(MODEL) ## 1,000 control messages of every kind under load, eac
 .PHONY: bench-cost
 bench-cost: $(MODEL) ## Processor time and bytes of a decision, by topic and length of answer; 10 minutes (BENCH_ARGS="--quick")
 	$(BIN)/python benchmarks/cost.py $(BENCH_ARGS)
+
+.PHONY: bench-labels
+bench-labels: install ## How often bounds from escalated answers and a few audits are broken, weighted and not; 10 minutes (BENCH_ARGS="--quick")
+	$(BIN)/python benchmarks/selected_labels.py $(BENCH_ARGS)
 
 .PHONY: bench-featurize
 bench-featurize: install ## Featurizer speed beside plain Python and the decode floor (BENCH_ARGS="--quick")

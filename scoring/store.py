@@ -1,4 +1,4 @@
-"""The model directory: `DIR/<sha256>/model.onnx` and `card.json`, and `DIR/current` naming the last one trained."""
+"""The model directory: `DIR/<sha256>/model.onnx` and `card.json`, and `DIR/current` naming the one that workers start with."""
 
 import hashlib
 import json
@@ -12,8 +12,21 @@ from typing import Any
 def write_model(directory: Path, onnx: bytes, card: dict[str, Any]) -> Path:
     """Add a model and point `current` at it. Returns its directory."""
     home = add_model(directory, onnx, card)
-    _replace(directory / "current", home.name.encode() + b"\n")
+    promote(directory, home.name)
     return home
+
+
+def promote(directory: Path, sha256: str) -> None:
+    """Point `current` at a model that is there."""
+    _replace(directory / "current", sha256.encode() + b"\n")
+
+
+def current_model(directory: Path) -> str | None:
+    """The sha256 that `current` names; None where there is none."""
+    try:
+        return (directory / "current").read_text().strip()
+    except FileNotFoundError:
+        return None
 
 
 def add_model(directory: Path, onnx: bytes, card: dict[str, Any]) -> Path:

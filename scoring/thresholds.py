@@ -53,20 +53,30 @@ def cost_thresholds(
     }
 
 
-def review_budget_threshold(scores: NDArray[np.floating], *, budget: float, always_escalated: int = 0) -> float:
+def review_budget_threshold(
+    scores: NDArray[np.floating],
+    *,
+    budget: float,
+    always_escalated: float = 0,
+    weights: NDArray[np.floating] | None = None,
+) -> float:
     """Smallest threshold that sends at most `budget` (0..1) of the traffic to humans.
 
-    scores: [n] of the answers that could be automated; `always_escalated` counts those that never can (outcomes 2 and 3,
-    unreadable answers), which use up budget first. Raises ThresholdError when they alone exceed it.
+    scores: [n] of the answers that could be automated, `weights` [n] how many each stands for; `always_escalated` counts those that never can
+    (outcomes 2 and 3, unreadable answers), which use up budget first. Raises ThresholdError when they alone exceed it.
     """
     if not 0 <= budget <= 1:
         raise ThresholdError(f"A review budget is a share between 0 and 1, not {budget}.")
-    ascending = np.sort(usable(scores))
-    total = len(ascending) + always_escalated
-    allowed = math.floor(budget * total + 1e-9) - always_escalated
+    order = np.argsort(usable(scores), kind="stable")
+    ascending = scores[order]
+    above = np.cumsum(np.ones(len(scores)) if weights is None else weights[order][::-1])
+    total = float(above[-1]) + always_escalated
+    allowed = int(np.searchsorted(above, budget * total - always_escalated + 1e-9, side="right"))
+    if budget * total + 1e-9 < always_escalated:
+        allowed = -1
     if allowed < 0:
         raise ThresholdError(
-            f"{always_escalated} of {total} answers must go to humans whatever the threshold "
+            f"{always_escalated:g} of {total:g} answers must go to humans whatever the threshold "
             f"({always_escalated / total:.1%}); a budget of {budget:.1%} cannot be met."
         )
     if allowed >= len(ascending):
@@ -76,31 +86,44 @@ def review_budget_threshold(scores: NDArray[np.floating], *, budget: float, alwa
     return float(np.nextafter(kept, np.inf))
 
 
-def best_f1_threshold(scores: NDArray[np.floating], errors: NDArray[np.bool_]) -> float:
-    """Threshold with the highest F1 of the error class, escalation being the alarm. Raises ThresholdError without errors."""
+def best_f1_threshold(
+    scores: NDArray[np.floating], errors: NDArray[np.bool_], weights: NDArray[np.floating] | None = None
+) -> float:
+    """Threshold with the highest F1 of the error class, escalation being the alarm. Raises ThresholdError without errors.
+
+    `weights` [n]: how many each stands for.
+    """
     scores = usable(scores)
     if not errors.any():
         raise ThresholdError("There is no wrong answer in the data, so F1 of the error class is undefined.")
     order = np.argsort(-scores, kind="stable")
     last_of_tie = np.append(np.diff(scores[order]) != 0, True)
-    alarms = np.arange(1, len(scores) + 1)
-    f1 = 2 * np.cumsum(errors[order]) / (alarms + errors.sum())
+    sizes = np.ones(len(scores)) if weights is None else weights[order]
+    wrong = sizes * errors[order]
+    f1 = 2 * np.cumsum(wrong) / (np.cumsum(sizes) + wrong.sum())
     best = int(np.argmax(np.where(last_of_tie, f1, -1.0)))
     return float(scores[order][best])
 
 
 def cheapest_threshold(
-    scores: NDArray[np.floating], errors: NDArray[np.bool_], accounting: Accounting, *, review: float, mistake: float
+    scores: NDArray[np.floating],
+    errors: NDArray[np.bool_],
+    accounting: Accounting,
+    *,
+    review: float,
+    mistake: float,
+    weights: NDArray[np.floating] | None = None,
 ) -> float:
-    """Threshold with the lowest cost on these very answers, for scores that are no probabilities.
+    """Threshold with the lowest cost on these very answers, for scores that are no probabilities. `weights` [n]: how many each stands for.
 
     Escalating nothing is a candidate too and gives `inf`. Ties go to the higher threshold (fewer reviews).
     """
     scores = usable(scores)
     order = np.argsort(-scores, kind="stable")
-    wrong = errors[order]
-    charged = np.cumsum(~wrong) if accounting == "false-discovery" else np.arange(1, len(wrong) + 1)
-    costs = np.concatenate(([errors.sum() * mistake], charged * review + (errors.sum() - np.cumsum(wrong)) * mistake))
+    sizes = np.ones(len(scores)) if weights is None else weights[order]
+    wrong = sizes * errors[order]
+    charged = np.cumsum(sizes - wrong if accounting == "false-discovery" else sizes)
+    costs = np.concatenate(([wrong.sum() * mistake], charged * review + (wrong.sum() - np.cumsum(wrong)) * mistake))
     possible = np.concatenate(([True], np.append(np.diff(scores[order]) != 0, True)))
     best = int(np.argmin(np.where(possible, costs, np.inf)))
     return math.inf if best == 0 else float(scores[order][best - 1])

@@ -202,3 +202,15 @@ def test_the_memory_trial_counts_each_time_reading_was_held_back_and_went_on(mon
         watch.settled(0)
 
     assert (2, 1, 7) == (watch.pauses, watch.resumes, watch.most_bytes)
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_weighted_labels_keep_their_word_and_unweighted_ones_do_not() -> None:
+    """In as many draws as a test has time for: the benchmark makes 1,000."""
+    from selected_labels import MISSED, run
+
+    weighted, unweighted = run(0.1, 30, drift=True)
+    assert max(weighted.interval_missed, weighted.bound_broken) <= MISSED
+    assert 1.0 == unweighted.interval_missed
+    assert unweighted.bound_broken > 0.5
+    assert weighted.certified > 0  # refusing everything would keep any word

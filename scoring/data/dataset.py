@@ -20,7 +20,11 @@ NO_LABEL = -1
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a row comes from. `group` names what must stay in one fold: the content, where its hash is known, else the item."""
+    """Where a row comes from. `group` names what must stay in one fold: the content, where its hash is known, else the item.
+
+    `chance` is that with which the row came to be labelled (None: not known, or nothing was left out), `humans` how many have judged it and
+    whether they differ, `decided_at` RFC 3339.
+    """
 
     request_id: str
     policy: str
@@ -31,6 +35,10 @@ class Origin:
     length: str = UNKNOWN
     functionality: str = UNKNOWN
     tenant: str | None = None
+    chance: float | None = None
+    stratum: str = "unknown"
+    humans: str = "unknown"
+    decided_at: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,20 @@ class Dataset:
         """The items that no training may see."""
         return np.array([is_held_out(origin.request_id) for origin in self.origins], dtype=bool)
 
+    @property
+    def chances(self) -> NDArray[np.float64]:
+        """With what chance each row came to be labelled; 1 where nothing says otherwise."""
+        return np.array([1.0 if origin.chance is None else origin.chance for origin in self.origins])
+
+    @property
+    def weights(self) -> NDArray[np.float64] | None:
+        """How much of the traffic each row stands for: inverse to its chance (Horvitz and Thompson), 1 on average. None where all are alike."""
+        chances = self.chances
+        if not len(self) or chances.min() == chances.max():
+            return None
+        weights: NDArray[np.float64] = (1 / chances) / (1 / chances).mean()
+        return weights
+
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> "Dataset":
         """The rows of a mask [n] or of indices."""
         indices = np.flatnonzero(rows) if rows.dtype == bool else rows
@@ -91,11 +113,13 @@ class Dataset:
         return self.take(np.array(sorted(range(len(self)), key=keys.__getitem__), dtype=int))
 
     def sha256(self) -> str:
-        """Hash of the schema and of each row's item, policy, values, outcome and label, in the rows' order."""
+        """Hash of the schema and of each row's item, policy, values, outcome and label, in the rows' order; and of weights, where there are any."""
         digest = hashlib.sha256(json.dumps([SCHEMA.id, list(SCHEMA.names)]).encode())
         digest.update(json.dumps([[origin.request_id, origin.policy] for origin in self.origins]).encode())
         for array, dtype in ((self.values, "<f4"), (self.outcomes, "<i1"), (self.labels, "<i1")):
             digest.update(array.astype(dtype).tobytes())
+        if self.weights is not None:
+            digest.update(self.chances.astype("<f8").tobytes())
         return digest.hexdigest()
 
 

@@ -1,14 +1,14 @@
 """Labelled data from vectors: the records of lpp.vectors joined with human decisions, or vectors that carry their label.
 
-A human decision counts for the vector with its request_id and policy. Of repeated records the last one counts, as in a
-compacted topic.
+What humans decided counts for the vector with its request_id and policy. Of repeated vectors the last one counts, as in a compacted topic. A
+label counts where its answer was drawn: escalated, or audited. What came by an appeal or a report was chosen, and stands for nothing else.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,10 +16,16 @@ from numpy.typing import NDArray
 
 from featurizers import SCHEMA
 from scoring.data.dataset import NO_LABEL, NO_OUTCOME, UNKNOWN, Dataset, Origin
+from scoring.data.traffic import Stratum, Traffic
+from scoring.data.window import ALWAYS, Window
 from scoring.errors import DataError
-from scoring.human import HumanDecision
+from scoring.human import Finding, fold
 from scoring.inputs import language_of
 from scoring.recording import read_lines
+
+_About = tuple[str, str]
+CHOSEN, DIVIDED, UNTOLD = "label by appeal or report", "answer on which humans are divided", "decision without a label"
+_LABELLED: tuple[Stratum, ...] = ("escalated", "audited")
 
 
 class _Vector(msgspec.Struct):
@@ -31,6 +37,17 @@ class _Vector(msgspec.Struct):
     tenant: str | None = None
     language: str | None = None
     label: Literal[0, 1] | None = None
+    audit_probability: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    stratum: Literal["escalated", "audited", "automated"] | None = None
+    decided_at: str | None = None
+
+
+class _Drawn(NamedTuple):
+    """How an answer came to a human or did not: its stratum, with what chance (None: unknown), and whether it carries a verdict."""
+
+    stratum: Stratum
+    chance: float | None
+    decided: bool
 
 
 class _Row(NamedTuple):
@@ -41,47 +58,134 @@ class _Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Joined:
-    """The labelled rows, and how many records were left out, by reason."""
+    """The labelled rows, how many records were left out by reason, and of which traffic the rows are a part (None: files do not say)."""
 
     data: Dataset
     left_out: Counter[str]
+    traffic: Traffic | None = None
 
 
-def join_decisions(vectors: Iterable[bytes], decisions: Iterable[bytes], *, keep_unlabelled: bool = False) -> Joined:
-    """Join the values of both topics, the decisions read first. A vector without a decision is left out, or has NO_LABEL.
+def join_decisions(
+    vectors: Iterable[bytes], decisions: Iterable[bytes], *, keep_unlabelled: bool = False, window: Window = ALWAYS
+) -> Joined:
+    """Join the values of both topics, the decisions read first. A vector without a label is left out, or has NO_LABEL.
 
-    Raises DataError when not a single vector is left.
+    Vectors decided out of the window are as if they were not there.
+
+    Where the vectors say with what chance they came to a human, so do the rows: times the share of their stratum that has been judged, which
+    takes for granted that what humans have got to is like the rest of it. Raises DataError when not a single vector is left.
     """
     left_out: Counter[str] = Counter()
-    labels: dict[tuple[str, str], int] = {}
-    for decision in _decoded(decisions, HumanDecision, left_out, "unreadable decision"):
-        about = decision.request_id, decision.policy
-        if decision.label is None:
-            left_out["decision without a label"] += 1
-            labels.pop(about, None)
-        else:
-            labels[about] = decision.label
-    latest: dict[tuple[str, str], _Row] = {}
-    for vector in _decoded(vectors, _Vector, left_out, "unreadable vector"):
-        found = labels.get((vector.request_id, vector.policy))
+    findings = _labels(decisions, left_out)
+    rows: dict[_About, _Row] = {}
+    drawn: dict[_About, _Drawn] = {}
+    for vector in _decoded(vectors, left_out):
+        if not window.holds(vector.decided_at):
+            left_out["vector of another time, or of none"] += 1
+            continue
+        about = vector.request_id, vector.policy
+        found = findings.get(about)
+        usable = vector.schema == SCHEMA.id and len(vector.values) == len(SCHEMA.names)
+        if usable:
+            drawn[about] = _drawn(vector, found)
         if found is None and not keep_unlabelled:
             left_out["vector without a decision"] += 1
-        elif vector.schema != SCHEMA.id or len(vector.values) != len(SCHEMA.names):
+        elif not usable:
             left_out[f"vector of schema {vector.schema}"] += 1
         else:
-            latest[vector.request_id, vector.policy] = _row(vector, NO_LABEL if found is None else found)
-    if not latest:
+            row = _row(vector, NO_LABEL if found is None or found.label is None else found.label, found)
+            came = drawn[about]
+            rows[about] = row._replace(origin=replace(row.origin, stratum=came.stratum, chance=came.chance))
+    traffic = _traffic(drawn, rows, left_out)
+    if not keep_unlabelled:
+        rows = _counted(rows, drawn, traffic, left_out)
+    if not rows:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "both are empty"
         what = "There is no" if keep_unlabelled else "No"
         having = "" if keep_unlabelled else " has a human decision"
         raise DataError(f"{what} vector of schema {SCHEMA.id}{having} ({reasons}).")
-    return Joined(_dataset(latest.values()), left_out)
+    return Joined(_dataset(rows.values()), left_out, traffic)
+
+
+def _labels(decisions: Iterable[bytes], left_out: Counter[str]) -> dict[_About, Finding]:
+    """What humans found, where it is a label; what else they decided is counted."""
+    findings, unreadable = fold(decisions)
+    labels: dict[_About, Finding] = {}
+    for about, found in findings.items():
+        if found.label is None:
+            left_out[DIVIDED if found.split else UNTOLD] += 1
+        elif found.chosen:
+            left_out[CHOSEN] += 1
+        else:
+            labels[about] = found
+    if unreadable:
+        left_out["unreadable decision"] = unreadable
+    return labels
+
+
+def _drawn(vector: _Vector, found: Finding | None) -> _Drawn:
+    """By the vector, or, of an older version's, by what the review tool repeats of the decision."""
+    decided = _outcome(vector.values) in (0, 1)
+    if vector.stratum is not None and vector.audit_probability is not None:
+        return _Drawn(vector.stratum, vector.audit_probability, decided)
+    chance = found.audit_probability if found is not None else None
+    if found is None or not chance:
+        return _Drawn("unknown", None, decided)
+    return _Drawn("audited" if chance < 1 or found.channel == "audit" else "escalated", chance, decided)
+
+
+def _traffic(drawn: Mapping[_About, _Drawn], rows: Mapping[_About, _Row], left_out: Counter[str]) -> Traffic:
+    answers: Counter[Stratum] = Counter()
+    labelled: Counter[Stratum] = Counter()
+    least: dict[Stratum, float] = {}
+    unseen = not_drawn = unknown = 0
+    for about, one in drawn.items():
+        has_label = about in rows and rows[about].label != NO_LABEL
+        not_drawn += has_label and one.stratum == "automated"
+        unknown += has_label and one.stratum == "unknown"
+        if one.decided:
+            answers[one.stratum] += 1
+            labelled[one.stratum] += has_label and one.stratum in _LABELLED
+            unseen += one.chance == 0
+        if one.chance:
+            part: Stratum = "escalated" if one.stratum == "escalated" else "audited"
+            least[part] = min(least.get(part, 1.0), one.chance)
+    chances = [chance * labelled[part] / answers[part] for part, chance in least.items() if labelled[part]]
+    return Traffic(
+        answers,
+        +labelled,
+        unseen,
+        left_out[CHOSEN] + not_drawn,
+        unknown,
+        left_out[DIVIDED],
+        left_out[UNTOLD],
+        min(chances, default=None),
+    )
+
+
+def _counted(
+    rows: Mapping[_About, _Row], drawn: Mapping[_About, _Drawn], traffic: Traffic, left_out: Counter[str]
+) -> dict[_About, _Row]:
+    """The rows that were drawn, with the chance of it. Where nothing is known of any chance, all of them, without one."""
+    if not any(drawn[about].chance is not None for about in rows):
+        return dict(rows)
+    counted: dict[_About, _Row] = {}
+    for about, row in rows.items():
+        stratum, chance, _ = drawn[about]
+        if stratum == "unknown" or chance is None:
+            left_out["label of which nobody knows with what chance it came"] += 1
+        elif stratum == "automated" or not chance:
+            left_out["label of an answer that nobody had drawn"] += 1
+        else:
+            judged = traffic.labelled[stratum] / traffic.answers[stratum] if traffic.labelled[stratum] else 1.0
+            counted[about] = row._replace(origin=replace(row.origin, chance=chance * judged))
+    return counted
 
 
 def read_labelled_vectors(path: Path) -> Dataset:
     """Read vectors that carry their label: records of lpp.vectors with `label`, as JSONL (.xz, .gz) or Parquet.
 
-    Raises DataError; Parquet needs pyarrow, which is not among the dependencies.
+    All count alike: whoever wrote the labels chose the items, so what the vectors say of audits is passed by. Raises DataError; Parquet needs pyarrow, which is not among the dependencies.
     """
     rows = []
     for where, row in _parquet_rows(path) if path.suffix == ".parquet" else read_lines(path):
@@ -95,7 +199,7 @@ def read_labelled_vectors(path: Path) -> Dataset:
             raise DataError(
                 f"{where}: {len(vector.values)} values of schema {vector.schema}, expected {len(SCHEMA.names)} of {SCHEMA.id}."
             )
-        rows.append(_row(vector, vector.label))
+        rows.append(_row(vector, vector.label, None))
     return _dataset(rows)
 
 
@@ -108,17 +212,18 @@ def _parquet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
     return ((f"{path}:{number}", row) for number, row in enumerate(rows, start=1))
 
 
-def _decoded(records: Iterable[bytes], kind: type[Any], left_out: Counter[str], reason: str) -> Iterable[Any]:
-    decoder = msgspec.json.Decoder(kind)
+def _decoded(records: Iterable[bytes], left_out: Counter[str]) -> Iterable[_Vector]:
+    decoder = msgspec.json.Decoder(_Vector)
     for record in records:
         try:
             yield decoder.decode(record)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            left_out[reason] += 1
+            left_out["unreadable vector"] += 1
 
 
-def _row(vector: _Vector, label: int) -> _Row:
+def _row(vector: _Vector, label: int, found: Finding | None) -> _Row:
     """What a dataset keeps of a vector; missing values become NaN."""
+    humans = "unknown" if found is None else "differ" if found.split else "agree" if found.reviewers > 1 else "one"
     origin = Origin(
         vector.request_id,
         vector.policy,
@@ -126,6 +231,8 @@ def _row(vector: _Vector, label: int) -> _Row:
         language=language_of(vector.language) or UNKNOWN,
         llm=vector.llm or "unknown",
         tenant=vector.tenant,
+        humans=humans,
+        decided_at=vector.decided_at,
     )
     return _Row(origin, np.array(vector.values, dtype=np.float32), label)
 
@@ -136,12 +243,20 @@ def _dataset(rows: Collection[_Row]) -> Dataset:
     return Dataset(tuple(row.origin for row in rows), values, _outcomes(values), labels)
 
 
+_HARD = [
+    SCHEMA.names.index(name)
+    for name in ("outcome_is_violation", "outcome_is_evidence_deficiency", "outcome_is_policy_gap")
+]
+
+
+def _outcome(values: list[float | None]) -> int:
+    violation, deficiency, gap = (values[i] for i in _HARD)
+    return 3 if gap == 1 else 2 if deficiency == 1 else NO_OUTCOME if violation not in (0, 1) else int(violation)
+
+
 def _outcomes(values: NDArray[np.float32]) -> NDArray[np.int8]:
     """The outcome that each vector states in its hard predictors."""
-    violation, deficiency, gap = (
-        values[:, SCHEMA.names.index(name)]
-        for name in ("outcome_is_violation", "outcome_is_evidence_deficiency", "outcome_is_policy_gap")
-    )
+    violation, deficiency, gap = (values[:, i] for i in _HARD)
     return np.select(
         [gap == 1, deficiency == 1, violation == 1, violation == 0], [3, 2, 1, 0], default=NO_OUTCOME
     ).astype(np.int8)

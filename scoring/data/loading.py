@@ -9,15 +9,24 @@ import numpy as np
 from scoring.data.dataset import Dataset, from_items
 from scoring.data.distributions import is_distribution, read_distributions
 from scoring.data.joining import read_labelled_vectors
+from scoring.data.window import ALWAYS, Window
+from scoring.errors import DataError
 from scoring.recording import read_lines, read_recording
 
 
-def load(paths: Sequence[Path]) -> Dataset:
+def load(paths: Sequence[Path], window: Window = ALWAYS) -> Dataset:
     """Read recordings ({request, response, label}), labelled vectors and label distributions, told apart by their first line.
 
-    Raises DataError.
+    Raises DataError.     Only labelled vectors say when they were decided; what lies out of the window is left out.
     """
-    return concatenate([_load_one(path) for path in paths])
+    data = concatenate([_load_one(path) for path in paths])
+    if window == ALWAYS:
+        return data
+    within = np.array([window.holds(origin.decided_at) for origin in data.origins], dtype=bool)
+    if not within.any():
+        timed = sum(origin.decided_at is not None for origin in data.origins)
+        raise DataError(f"None of {len(data)} rows was decided in that time; {timed} say when they were (decided_at).")
+    return data.take(within)
 
 
 def concatenate(parts: Sequence[Dataset]) -> Dataset:

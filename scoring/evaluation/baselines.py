@@ -84,7 +84,7 @@ def rule(name: str, train: Dataset, test: Dataset, review: float) -> Ruling:
     else:
         rates = _ErrorRates(train, depth=1 + BASE_RATES.index(name))
         seen, scores = rates.score(train), rates.score(test)
-    return rule_at_cheapest(scores, seen, train.errors, review)
+    return rule_at_cheapest(scores, seen, train.errors, review, train.weights)
 
 
 class _ErrorRates:
@@ -92,11 +92,15 @@ class _ErrorRates:
 
     def __init__(self, train: Dataset, *, depth: int) -> None:
         self._depth = depth
-        met: dict[tuple[int | str, ...], list[bool]] = {(): train.errors.tolist()}
-        for cell, error in zip(_cells(train), train.errors.tolist(), strict=True):
+        errors, weights = train.errors, train.weights
+        met: dict[tuple[int | str, ...], list[int]] = {(): list(range(len(train)))}
+        for row, cell in enumerate(_cells(train)):
             for length in range(1, depth + 1):
-                met.setdefault(cell[:length], []).append(error)
-        self._rates = {cell: float(np.mean(errors)) for cell, errors in met.items()}
+                met.setdefault(cell[:length], []).append(row)
+        self._rates = {
+            cell: float(np.average(errors[rows], weights=None if weights is None else weights[rows]))
+            for cell, rows in met.items()
+        }
 
     def score(self, data: Dataset) -> Floats:
         return np.array([self._rate(cell[: self._depth]) for cell in _cells(data)], dtype=np.float64)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoring import sampled_error
+
 Floats = NDArray[np.float64]
 
 CELLS = 2**21
@@ -21,11 +23,12 @@ CELLS = 2**21
 class Figure:
     """`of` gives the figure's value in each replicate, [b], from weights [b, n]: how often each row was drawn.
 
-    A paired difference is `tested` against zero: its estimate has a p-value.
+    A paired difference is `tested` against zero: its estimate has a p-value. A `mean` tells what it is the mean of, for a better interval.
     """
 
     of: Callable[[Floats], Floats]
     tested: bool = False
+    mean: "Mean | None" = None
 
     def minus(self, other: "Figure", *, tested: bool = False) -> "Figure":
         """The paired difference: both on the same resampled rows."""
@@ -33,12 +36,29 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """Of `values` [m] in 0 to `top`, of some rows."""
+
+    values: Floats
+    rows: NDArray[np.int64] | NDArray[np.bool_]
+    top: float = 1.0
+
+
+@dataclass(frozen=True)
 class Bootstrap:
-    """Draws of whole groups with replacement. `groups` names that of each of the n rows."""
+    """Draws of whole groups with replacement. `groups` names that of each of the n rows.
+
+    Rows that stand for unequal shares of the traffic have `weights` [n]; none could have had one above `most`. Then few rows may carry most of
+    a figure, and if these few are alike the draws are too, and say nothing of what they lack: nine audits without an error are no proof of none.
+    So the interval of a mean is that of the theorem in `scoring.sampled_error`, which holds at any number of rows; the others (of AUROC, AUPRC,
+    AURC, ECE, and of differences) stay percentiles, which hold for many rows only.
+    """
 
     groups: Sequence[str]
     replicates: int
     seed: int
+    weights: Floats | None = None
+    most: float = 0.0
 
     def estimate(self, tree: Any) -> Any:
         """`tree` with {value, low, high} in place of every `Figure`: percentiles; null where undefined on this data."""
@@ -46,19 +66,46 @@ class Bootstrap:
         for weights in self.blocks():
             for figure in _figures(tree):
                 values[id(figure)].append(figure.of(weights))
-        return _settled(tree, {key: np.concatenate(parts) for key, parts in values.items()})
+        return self._settled(tree, {key: np.concatenate(parts) for key, parts in values.items()})
 
     def blocks(self) -> Iterator[Floats]:
         """Weights [b, n]: the sample itself comes first, the replicates follow."""
+        for block in self._draws():
+            yield block if self.weights is None else block * self.weights
+
+    def _members(self) -> NDArray[np.int64]:
         names = {name: i for i, name in enumerate(dict.fromkeys(self.groups))}
-        member = np.array([names[group] for group in self.groups])
-        rng, chances = np.random.default_rng(self.seed), np.full(len(names), 1 / len(names))
+        return np.array([names[group] for group in self.groups])
+
+    def _draws(self) -> Iterator[Floats]:
+        member = self._members()
+        count = int(member.max()) + 1
+        rng, chances = np.random.default_rng(self.seed), np.full(count, 1 / count)
         size = max(1, CELLS // len(member))
         sample = np.ones((1, len(member)))
         for start in range(0, 1 + self.replicates, size):
             ahead = len(sample) if start == 0 else 0
-            draws = rng.multinomial(len(names), chances, size=min(size, 1 + self.replicates - start) - ahead)
+            draws = rng.multinomial(count, chances, size=min(size, 1 + self.replicates - start) - ahead)
             yield np.concatenate((sample[:ahead], draws[:, member].astype(float)))
+
+    def _settled(self, tree: Any, values: dict[int, Floats]) -> Any:
+        if isinstance(tree, dict):
+            return {name: self._settled(branch, values) for name, branch in tree.items()}
+        if isinstance(tree, list):
+            return [self._settled(branch, values) for branch in tree]
+        if not isinstance(tree, Figure):
+            return tree
+        found = values[id(tree)]
+        stated = interval(found)
+        if self.weights is not None and tree.mean is not None and stated["value"] is not None:
+            stated |= self._exact(tree.mean, self.weights)
+        return {**stated, "p_value": _p_value(found)} if tree.tested else stated
+
+    def _exact(self, mean: Mean, weights: Floats) -> dict[str, float | None]:
+        stakes = weights / max(weights.max(), self.most)
+        _, together = np.unique(self._members()[mean.rows], return_inverse=True)
+        low, high = sampled_error.interval(mean.values / mean.top, stakes[mean.rows], groups=together)
+        return {"low": low * mean.top, "high": high * mean.top}
 
 
 def interval(values: Floats) -> dict[str, float | None]:
@@ -83,14 +130,3 @@ def _figures(tree: Any) -> Iterator[Figure]:
     elif isinstance(tree, dict | list):
         for branch in tree.values() if isinstance(tree, dict) else tree:
             yield from _figures(branch)
-
-
-def _settled(tree: Any, values: dict[int, Floats]) -> Any:
-    if isinstance(tree, dict):
-        return {name: _settled(branch, values) for name, branch in tree.items()}
-    if isinstance(tree, list):
-        return [_settled(branch, values) for branch in tree]
-    if not isinstance(tree, Figure):
-        return tree
-    found = values[id(tree)]
-    return {**interval(found), "p_value": _p_value(found)} if tree.tested else interval(found)

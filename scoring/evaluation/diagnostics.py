@@ -10,7 +10,7 @@ from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
 from scoring.errors import ThresholdError
 from scoring.evaluation import metrics
-from scoring.evaluation.bootstrap import Bootstrap, Figure
+from scoring.evaluation.bootstrap import Bootstrap, Figure, Mean
 from scoring.evaluation.risk_bound import risk_bound_threshold
 from scoring.evaluation.ruling import HEADLINE, Ruling
 from scoring.model import ErrorModel
@@ -28,13 +28,15 @@ _SHUFFLES = 10
 _REPLICATES = 1000
 
 
-def calibration_table(probabilities: Floats, errors: Bools) -> dict[str, Any]:
+def calibration_table(probabilities: Floats, errors: Bools, weights: Floats | None = None) -> dict[str, Any]:
     """ECE, and for ten bins of equal count the mean prediction against the observed error rate."""
     return {
         "ece": Figure(lambda weights: metrics.calibration_error(probabilities, errors, weights)),
         "bins": [
             {
-                "predicted": float(probabilities[members].mean()),
+                "predicted": float(
+                    np.average(probabilities[members], weights=None if weights is None else weights[members])
+                ),
                 "observed": _mean(errors.astype(np.float64), members),
                 "count": len(members),
             }
@@ -43,22 +45,31 @@ def calibration_table(probabilities: Floats, errors: Bools) -> dict[str, Any]:
     }
 
 
-def risk_coverage(scores: Floats, errors: Bools) -> list[dict[str, Any]]:
+def risk_coverage(scores: Floats, errors: Bools, weights: Floats | None = None) -> list[dict[str, Any]]:
     """Error rate among the automated at each coverage, least risky first; ties count by their mean."""
     order = np.argsort(scores, kind="stable")
     _, group = np.unique(scores, return_inverse=True)
-    rate = (np.bincount(group, errors) / np.bincount(group))[group]
-    kept = {coverage: order[: max(1, round(coverage * len(scores)))] for coverage in COVERAGES}
+    sizes = np.ones(len(scores)) if weights is None else weights
+    rate = (np.bincount(group, errors * sizes) / np.bincount(group, sizes))[group]
+    reached = np.cumsum(sizes[order]) / sizes.sum()
+    ends = {
+        one: round(one * len(scores)) if weights is None else int(np.searchsorted(reached, one)) + 1
+        for one in COVERAGES
+    }
+    kept = {coverage: order[: max(1, end)] for coverage, end in ends.items()}
     return [{"coverage": coverage, "risk": _mean(rate, rows)} for coverage, rows in kept.items()]
 
 
-def risk_bounds(scores: Floats, errors: Bools) -> list[dict[str, Any]]:
+def risk_bounds(
+    scores: Floats, errors: Bools, weights: Floats | None = None, most: float = 0.0
+) -> list[dict[str, Any]]:
     """The largest threshold certified for each risk, or why there is none. The held-out part is the calibration sample."""
+    share = None if weights is None else weights / weights.sum()
     rows: list[dict[str, Any]] = []
     for risk in RISKS:
         row: dict[str, Any] = {"max_risk": risk, "confidence": 1 - DELTA}
         try:
-            found = risk_bound_threshold(scores, errors, max_risk=risk, delta=DELTA)
+            found = risk_bound_threshold(scores, errors, max_risk=risk, delta=DELTA, weights=weights, most=most)
         except ThresholdError as error:
             rows.append({**row, "infeasible": str(error)})
             continue
@@ -66,7 +77,9 @@ def risk_bounds(scores: Floats, errors: Bools) -> list[dict[str, Any]]:
             {
                 **row,
                 "threshold": found.threshold if np.isfinite(found.threshold) else None,
-                "automated_share": found.automated / len(scores),
+                "automated_share": found.automated / len(scores)
+                if share is None
+                else float(share[scores < found.threshold].sum()),
                 "errors": found.errors,
                 "upper_bound": found.upper_bound,
             }
@@ -94,8 +107,8 @@ def _slice(model: Ruling, rates: Ruling, errors: Bools, rows: Rows, review: floa
     )
     return {
         "auroc": Figure(lambda weights: metrics.auroc(scores, wrong, weights[:, rows])),
-        "cost": _mean(costs, rows),
-        "label_and_policy_cost": _mean(theirs, rows),
+        "cost": _mean(costs, rows, max(1.0, review)),
+        "label_and_policy_cost": _mean(theirs, rows, max(1.0, review)),
         "escalation_rate": Figure(lambda weights: metrics.escalation_rate(escalated, weights[:, rows])),
         "automated_accuracy": Figure(lambda weights: metrics.automated_accuracy(escalated, wrong, weights[:, rows])),
         "ece": Figure(lambda weights: metrics.calibration_error(scores, wrong, weights[:, rows], bins=5)),
@@ -108,7 +121,7 @@ def effects(model: ErrorModel, data: Dataset) -> list[dict[str, Any]]:
     `direction` is the correlation of the predictor's ranks with those of P(E), equal values sharing one: positive means that higher values look riskier.
     """
     rng = np.random.default_rng(0)
-    one = np.ones((1, len(data)))
+    one = np.ones((1, len(data))) if data.weights is None else data.weights[None]
 
     def scored(values: NDArray[np.float32], policies: list[str], languages: list[str]) -> Floats:
         return model.score(values, policies, languages).error_probability.astype(np.float64)
@@ -139,7 +152,7 @@ def failure_conditions(data: Dataset, seed: int) -> dict[str, list[dict[str, Any
     `excess` is the mean of the slice minus that of all other rows, with its interval; an interval above zero shows the
     condition. All held-out rows count, those with outcomes 2 and 3 above all.
     """
-    found: dict[str, list[dict[str, Any]]] = Bootstrap(data.groups, _REPLICATES, seed).estimate(
+    found: dict[str, list[dict[str, Any]]] = Bootstrap(data.groups, _REPLICATES, seed, data.weights).estimate(
         {
             "policy_gap": _excesses(data, "q_policy_gap", 3, ("policy",)),
             "evidence_deficiency": _excesses(data, "q_evidence_deficiency", 2, DIMENSIONS),
@@ -170,10 +183,10 @@ def _excesses(data: Dataset, predictor: str, outcome: int, dimensions: tuple[str
     return found
 
 
-def _mean(values: Floats, rows: Rows | Bools) -> Figure:
-    """Mean over some of the rows."""
+def _mean(values: Floats, rows: Rows | Bools, top: float = 1.0) -> Figure:
+    """Mean over some of the rows, of values in 0 to `top`."""
     chosen = values[rows]
-    return Figure(lambda weights: metrics.weighted_mean(chosen, weights[:, rows]))
+    return Figure(lambda weights: metrics.weighted_mean(chosen, weights[:, rows]), mean=Mean(chosen, rows, top))
 
 
 def _slices(data: Dataset) -> Iterator[tuple[str, str, Rows]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.data.dataset import Dataset
+from scoring.data.traffic import Traffic
 from scoring.errors import DataError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, SINGLE_ESTIMATORS, rule
@@ -25,6 +26,7 @@ from scoring.evaluation.diagnostics import (
     risk_coverage,
     slices,
 )
+from scoring.evaluation.labels import label_figures, label_words, largest_weight
 from scoring.evaluation.ruling import Ruling, cost, paired_difference, rule_at, rule_at_cheapest, summarise
 from scoring.evaluation.words import conclusions
 from scoring.model import ErrorModel
@@ -52,7 +54,7 @@ class Trial:
             return rule_at(
                 self.test_scores, {name: cost_threshold(name, review=review, mistake=1.0) for name in ACCOUNTINGS}
             )
-        return rule_at_cheapest(self.test_scores, self.train_scores, self.train.errors, review)
+        return rule_at_cheapest(self.test_scores, self.train_scores, self.train.errors, review, self.train.weights)
 
     def baseline(self, name: str, review: float) -> Ruling:
         """A baseline, its rates and thresholds from the training part."""
@@ -60,33 +62,43 @@ class Trial:
 
 
 def evaluate(
-    model: ErrorModel, data: Dataset, *, cost_ratio: float = COST_RATIO, replicates: int = REPLICATES
+    model: ErrorModel,
+    data: Dataset,
+    *,
+    traffic: Traffic | None = None,
+    cost_ratio: float = COST_RATIO,
+    replicates: int = REPLICATES,
 ) -> dict[str, Any]:
-    """Judge `model` on the held-out items of `data`; the result is what `--json` writes. Raises DataError, ThresholdError."""
+    """Judge `model` on the held-out items of `data`; the result is what `--json` writes. Raises DataError, ThresholdError.
+
+    Where rows came to be labelled with unequal chances, each counts by the inverse of its own, so that figures are of the `traffic` and not of
+    what happened to be labelled. These weights are not clipped: a clipped figure would be off to one side.
+    """
     data = data.in_canonical_order()  # the bootstrap draws rows by their place
     held_out = data.take(data.held_out)
     trial = _trial(model, data, held_out)
-    errors = trial.test.errors
+    errors, weights, most = trial.test.errors, trial.test.weights, largest_weight(trial.test, traffic)
     rulings = {name: trial.baseline(name, cost_ratio) for name in BASELINES}
     judged = trial.model(cost_ratio)
     figures = {
         **_comparison(model, trial, judged, rulings, cost_ratio),
         "data": _describe(data, held_out, trial),
-        "calibration": calibration_table(trial.test_scores, errors),
+        "calibration": calibration_table(trial.test_scores, errors, weights),
         "risk_coverage": {
-            name: risk_coverage(ruling.scores, errors)
+            name: risk_coverage(ruling.scores, errors, weights)
             for name, ruling in {"model": judged, **rulings}.items()
             if name not in ("trust-all", "escalate-all")
         },
         "cost_curve": _cost_curve(trial),
-        "risk_bounds": risk_bounds(trial.test_scores, errors),
+        "risk_bounds": risk_bounds(trial.test_scores, errors, weights, most),
         "slices": slices(judged, rulings, trial.test, cost_ratio),
         "effects": effects(model, trial.test),
         "failure_conditions": failure_conditions(held_out, SEED),
         "replicates": replicates,
+        **label_figures(trial.test, traffic),
     }
-    result = Bootstrap(trial.test.groups, replicates, SEED).estimate(figures)
-    return {**result, "conclusions": conclusions(result)}
+    result = Bootstrap(trial.test.groups, replicates, SEED, weights, most).estimate(figures)
+    return {**result, "conclusions": [*label_words(result), *conclusions(result)]}
 
 
 def _comparison(
@@ -123,10 +135,10 @@ def _trial(model: ErrorModel, data: Dataset, held_out: Dataset) -> Trial:
                 f"The {name} part holds {len(part)} verdicts, {wrong} of them wrong: nothing can be judged. Both parts need wrong "
                 "and right answers; the split is by a hash of request_id, about 60 to 40."
             )
-    return Trial(train, test, _risks(model, train), _risks(model, test), bool(model.card["calibrated"]))
+    return Trial(train, test, risks(model, train), risks(model, test), bool(model.card["calibrated"]))
 
 
-def _risks(model: ErrorModel, data: Dataset) -> NDArray[np.float64]:
+def risks(model: ErrorModel, data: Dataset) -> NDArray[np.float64]:
     """P(E) [n]; 1 where the model gives no number or the answer lacks what all training answers had: the highest risk."""
     scores = model.score(data.values, data.policies, data.languages)
     usable = scores.supported & ~np.isnan(scores.error_probability)
@@ -139,9 +151,10 @@ def _best_single(trial: Trial, cost_ratio: float) -> dict[Accounting, str]:
     return {
         accounting: min(
             seen,
-            key=lambda name: metrics.item_costs(
-                seen[name].escalated[accounting], trial.train.errors, accounting, cost_ratio
-            ).mean(),
+            key=lambda name: np.average(
+                metrics.item_costs(seen[name].escalated[accounting], trial.train.errors, accounting, cost_ratio),
+                weights=trial.train.weights,
+            ),
         )
         for accounting in ACCOUNTINGS
     }
@@ -168,7 +181,7 @@ def _describe(data: Dataset, held_out: Dataset, trial: Trial) -> dict[str, Any]:
         "held_out_rows": len(held_out),
         "held_out_decided": len(trial.test),
         "held_out_errors": int(trial.test.errors.sum()),
-        "prevalence": float(trial.test.errors.mean()),
+        "prevalence": float(np.average(trial.test.errors, weights=trial.test.weights)),
         "always_escalated": dict(sorted(Counter(_WHY[int(o)] for o in held_out.outcomes[~held_out.decided]).items())),
         "held_out_sha256": held_out.sha256(),
         "llms": sorted({origin.llm for origin in held_out.origins}),

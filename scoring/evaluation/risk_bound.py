@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from scoring import sampled_error
 from scoring.errors import ThresholdError
 from scoring.thresholds import usable
 
@@ -37,6 +38,8 @@ def risk_bound_threshold(
     max_risk: float,
     delta: float,
     starts: int = 10,
+    weights: NDArray[np.floating] | None = None,
+    most: float = 0.0,
 ) -> CertifiedThreshold:
     """Largest threshold whose error rate among automated answers is <= `max_risk` with probability >= 1 - `delta`.
 
@@ -45,6 +48,10 @@ def risk_bound_threshold(
     fixed-sequence testing (Angelopoulos et al., "Learn then Test", 2021) walks from `starts` coverages upwards, each walk
     at level delta / starts, and stops a walk at its first failure. Coverages are fixed before a label is seen, and
     given the score at a rank, the answers below it are i.i.d., so each step's count of errors is binomial.
+
+    Answers that came with unequal chances have `weights` [n], inverse to these; none could have had one above `most`. Then each step tests by
+    the theorem of `scoring.sampled_error` instead: the same argument, with a bet in place of the count. It takes more labels, and does not
+    promise more than the labels' chances: of what could not be drawn it says nothing.
 
     Raises ThresholdError when nothing can be certified; of too few answers it says how many it takes, all of them right.
     """
@@ -64,15 +71,25 @@ def risk_bound_threshold(
     thresholds = np.append(scores[order].astype(float), math.inf)
     automated = np.searchsorted(thresholds[:n], thresholds, side="left")
     errors_below = np.concatenate(([0], np.cumsum(errors[order])))[automated]
-    fails = errors_below > _errors_allowed(n, max_risk, level)[automated]
-    best = max(_walked(fails, start) for start in np.linspace(smallest, n, starts, dtype=int).tolist())
+    stakes = None if weights is None else weights / max(weights.max(), most)
+    if stakes is None:
+        fails = errors_below > _errors_allowed(n, max_risk, level)[automated]
+    else:
+        fails = ~_proved(errors[order], stakes[order], max_risk, level)[automated]
+    # What is labelled lies mostly where humans had to look; what stands for much of the traffic is few, at the lowest scores.
+    begin = (np.linspace if weights is None else np.geomspace)(smallest, n, starts).astype(int)
+    best = max(_walked(fails, start) for start in begin.tolist())
     if not best:
         raise ThresholdError(
             f"No threshold keeps the error rate among automated answers below {max_risk:.1%} with {1 - delta:.0%} confidence "
             f"on {n} labelled answers. Allow more risk, label more answers, or escalate everything."
         )
     below, wrong = int(automated[best]), int(errors_below[best])
-    return CertifiedThreshold(float(thresholds[best]), below, wrong, clopper_pearson_upper(wrong, below, level))
+    if stakes is None:
+        bound = clopper_pearson_upper(wrong, below, level)
+    else:
+        bound = sampled_error.upper(errors[order][:below], stakes[order][:below], level)
+    return CertifiedThreshold(float(thresholds[best]), below, wrong, bound)
 
 
 def _walked(fails: NDArray[np.bool_], start: int) -> int:
@@ -103,6 +120,15 @@ def smallest_risk(scores: NDArray[np.floating], errors: NDArray[np.bool_], *, de
 def clopper_pearson_upper(errors: int, n: int, delta: float) -> float:
     """Exact one-sided upper confidence bound (level 1 - `delta`) of a binomial rate (Clopper and Pearson, 1934)."""
     return 1.0 if errors >= n else float(stats.beta.ppf(1 - delta, errors + 1, n - errors))
+
+
+def _proved(
+    errors: NDArray[np.bool_], stakes: NDArray[np.floating], max_risk: float, level: float
+) -> NDArray[np.bool_]:
+    """Whether the first 0..n answers, [n + 1], prove at `level` that no more than `max_risk` of what they were drawn from is wrong."""
+    steps = sampled_error.log_wealth(1 - errors.astype(np.float64), stakes.astype(np.float64), 1 - max_risk)
+    wealth = np.concatenate((np.zeros((len(steps), 1)), np.cumsum(steps, axis=1)), axis=1)
+    return np.asarray(np.logaddexp.reduce(wealth, axis=0) - math.log(len(wealth)) >= -math.log(level))
 
 
 def _errors_allowed(n: int, max_risk: float, level: float) -> NDArray[np.int64]:

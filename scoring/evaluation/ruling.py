@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.evaluation import metrics
-from scoring.evaluation.bootstrap import Figure
+from scoring.evaluation.bootstrap import Figure, Mean
 from scoring.thresholds import ACCOUNTINGS, Accounting, cheapest_threshold
 
 Floats = NDArray[np.float64]
@@ -32,11 +32,16 @@ def rule_at(scores: Floats, thresholds: dict[Accounting, float]) -> Ruling:
     return Ruling(scores, thresholds, {name: scores >= threshold for name, threshold in thresholds.items()})
 
 
-def rule_at_cheapest(scores: Floats, seen: Floats, errors: Bools, review: float) -> Ruling:
-    """Escalate at the thresholds that are cheapest on training answers: their scores `seen` and E."""
+def rule_at_cheapest(
+    scores: Floats, seen: Floats, errors: Bools, review: float, weights: Floats | None = None
+) -> Ruling:
+    """Escalate at the thresholds that are cheapest on training answers: their scores `seen`, E, and weights where they are unequal."""
     return rule_at(
         scores,
-        {name: cheapest_threshold(seen, errors, name, review=review, mistake=1.0) for name in ACCOUNTINGS},
+        {
+            name: cheapest_threshold(seen, errors, name, review=review, mistake=1.0, weights=weights)
+            for name in ACCOUNTINGS
+        },
     )
 
 
@@ -58,8 +63,14 @@ def summarise(ruling: Ruling, errors: Bools, review: float) -> dict[str, Any]:
     def at(accounting: Accounting) -> dict[str, Any]:
         escalated = ruling.escalated[accounting]
         return {
-            "escalation_rate": Figure(lambda weights: metrics.escalation_rate(escalated, weights)),
-            "automated_accuracy": Figure(lambda weights: metrics.automated_accuracy(escalated, errors, weights)),
+            "escalation_rate": Figure(
+                lambda weights: metrics.escalation_rate(escalated, weights),
+                mean=Mean(escalated.astype(float), np.ones(len(escalated), dtype=bool)),
+            ),
+            "automated_accuracy": Figure(
+                lambda weights: metrics.automated_accuracy(escalated, errors, weights),
+                mean=Mean((~errors[~escalated]).astype(float), ~escalated),
+            ),
         }
 
     thresholds = {name: value if np.isfinite(value) else None for name, value in ruling.thresholds.items()}
@@ -76,7 +87,8 @@ def summarise(ruling: Ruling, errors: Bools, review: float) -> dict[str, Any]:
 def cost(escalated: Bools, errors: Bools, accounting: Accounting, review: float) -> Figure:
     """Expected cost per answer in units of c_mis, at c_rev = `review` c_mis."""
     costs = metrics.item_costs(escalated, errors, accounting, review)
-    return Figure(lambda weights: metrics.weighted_mean(costs, weights))
+    every = Mean(costs, np.ones(len(costs), dtype=bool), top=max(1.0, review))
+    return Figure(lambda weights: metrics.weighted_mean(costs, weights), mean=every)
 
 
 def auroc(ruling: Ruling, errors: Bools) -> Figure:

@@ -64,36 +64,38 @@ class Isotonic:
         return np.interp(scores, self.scores, self.probabilities)
 
 
-def fit_calibrator(method: Method, scores: Floats, errors: NDArray[np.bool_]) -> Calibrator:
-    """Fit on out-of-fold scores [n] and E [n]."""
+def fit_calibrator(
+    method: Method, scores: Floats, errors: NDArray[np.bool_], weights: Floats | None = None
+) -> Calibrator:
+    """Fit on out-of-fold scores [n] and E [n], with weights [n] where they are unequal."""
     if method == "isotonic":
-        return _fit_isotonic(scores, errors)
+        return _fit_isotonic(scores, errors, weights)
     if method == "beta":
-        return _fit_beta(scores, errors)
-    (slope,), intercept = _logistic(scores[:, None], errors)
+        return _fit_beta(scores, errors, weights)
+    (slope,), intercept = _logistic(scores[:, None], errors, weights)
     return Platt(slope, intercept)
 
 
-def _fit_beta(scores: Floats, errors: NDArray[np.bool_]) -> Beta:
+def _fit_beta(scores: Floats, errors: NDArray[np.bool_], weights: Floats | None) -> Beta:
     columns = np.column_stack((-_softplus(-scores), _softplus(scores)))
-    (a, b), c = _logistic(columns, errors)
+    (a, b), c = _logistic(columns, errors, weights)
     # A negative coefficient would make the map fall: the authors drop that term and fit again.
     if a < 0:
-        (b,), c = _logistic(columns[:, 1:], errors)
+        (b,), c = _logistic(columns[:, 1:], errors, weights)
         return Beta(0.0, b, c)
     if b < 0:
-        (a,), c = _logistic(columns[:, :1], errors)
+        (a,), c = _logistic(columns[:, :1], errors, weights)
         return Beta(a, 0.0, c)
     return Beta(a, b, c)
 
 
-def _fit_isotonic(scores: Floats, errors: NDArray[np.bool_]) -> Isotonic:
-    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, errors)
+def _fit_isotonic(scores: Floats, errors: NDArray[np.bool_], weights: Floats | None) -> Isotonic:
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(scores, errors, sample_weight=weights)
     return Isotonic(np.asarray(fitted.X_thresholds_, dtype=float), np.asarray(fitted.y_thresholds_, dtype=float))
 
 
-def _logistic(columns: Floats, errors: NDArray[np.bool_]) -> tuple[list[float], float]:
-    fitted = LogisticRegression(C=_WEAK_PENALTY, tol=1e-8, max_iter=1000).fit(columns, errors)
+def _logistic(columns: Floats, errors: NDArray[np.bool_], weights: Floats | None) -> tuple[list[float], float]:
+    fitted = LogisticRegression(C=_WEAK_PENALTY, tol=1e-8, max_iter=1000).fit(columns, errors, sample_weight=weights)
     return [float(weight) for weight in fitted.coef_[0]], float(fitted.intercept_[0])
 
 

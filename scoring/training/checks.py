@@ -7,6 +7,7 @@ import numpy as np
 
 from featurizers import SCHEMA
 from scoring.data.dataset import UNKNOWN, Dataset
+from scoring.data.traffic import Traffic
 from scoring.errors import TrainingError
 from scoring.evaluation import metrics
 
@@ -27,6 +28,23 @@ def require_enough(decided: Dataset) -> None:
                 f"wrong and {MIN_PER_KIND} right ones. Label more answers (held-out items do not count), or start with "
                 "`secondlook train --single max-softmax`, which needs no labels."
             )
+
+
+def refuse_one_stratum(decided: Dataset, traffic: Traffic) -> None:
+    """Raise TrainingError when the rows stand for a part of the traffic alone: what a model learned from them would be of that part."""
+    missing = traffic.without(Counter(origin.stratum for origin in decided.origins))
+    if not missing:
+        return
+    told = ", ".join(f"{traffic.labelled[one]} of {count} {one}" for one, count in sorted(traffic.answers.items()))
+    mend = {
+        "automated": "Set an audit rate (`secondlook control set-audit-rate`), have the audits decided, and train then.",
+        "escalated": "Have a part of what was escalated decided, and train then.",
+    }
+    parts = " and ".join(missing)
+    raise TrainingError(
+        f"No label to train on stands for what is {parts} (labelled verdicts: {told}): the model chose which ones humans saw, and one trained on these "
+        f"alone would believe that all are like them. {mend[missing[0]]} Labels of all, however gathered, are taken by --data."
+    )
 
 
 def policies_of_their_own(decided: Dataset) -> tuple[str, ...]:

@@ -23,7 +23,10 @@ OUTCOME = "outcome_is_violation"
 
 @dataclass(frozen=True)
 class Sample:
-    """What the folds cut: inputs [n, d + policies + languages], E [n], groups and strata [n]; `names` are the d predictors."""
+    """What the folds cut: inputs [n, d + policies + languages], E [n], groups and strata [n]; `names` are the d predictors.
+
+    `weights` [n]: how many each row stands for; None where all stand for as many.
+    """
 
     inputs: NDArray[np.float32]
     errors: Bools
@@ -31,11 +34,25 @@ class Sample:
     strata: Sequence[str]
     names: tuple[str, ...]
     languages: int = 0
+    weights: Floats | None = None
 
     def take(self, rows: NDArray[np.int64]) -> "Sample":
         """The given rows."""
         groups, strata = [self.groups[i] for i in rows], [self.strata[i] for i in rows]
-        return Sample(self.inputs[rows], self.errors[rows], groups, strata, self.names, self.languages)
+        return Sample(
+            self.inputs[rows],
+            self.errors[rows],
+            groups,
+            strata,
+            self.names,
+            self.languages,
+            of_rows(self.weights, rows),
+        )
+
+
+def of_rows(weights: Floats | None, rows: NDArray[np.int64] | Bools) -> Floats | None:
+    """The weights of some rows; None where all weigh the same."""
+    return None if weights is None else weights[rows]
 
 
 def folds(sample: Sample, count: int, seed: int) -> NDArray[np.int64]:
@@ -71,7 +88,7 @@ def fit_scorer(sample: Sample, family: Family, setting: Setting, seed: int) -> S
     """Expansion and learner on all rows."""
     expansion = expand(sample, interactions=family.interactions)
     columns = expansion.transform(sample.inputs)
-    return Scorer(expansion, fit_learner(family, setting, expansion, columns, sample.errors, seed))
+    return Scorer(expansion, fit_learner(family, setting, expansion, columns, sample.errors, seed, sample.weights))
 
 
 @dataclass(frozen=True)
@@ -106,14 +123,15 @@ def try_families(sample: Sample, families: Mapping[str, Family], seeds: Sequence
     best: dict[str, Floats] = {}
     losses: dict[str, float] = {}
     for (name, setting), found in zip(attempts, scores, strict=True):
-        loss = float(log_losses(calibrated("platt", found, dealt, sample.errors), sample.errors).mean())
+        each = log_losses(calibrated("platt", found, dealt, sample.errors, sample.weights), sample.errors).mean(axis=0)
+        loss = float(np.average(each, weights=sample.weights))
         if loss < losses.get(name, np.inf):
             settings[name], best[name], losses[name] = setting, found, loss
     return Trials(
         settings,
         best,
         {
-            (name, method): calibrated(method, best[name], dealt, sample.errors)
+            (name, method): calibrated(method, best[name], dealt, sample.errors, sample.weights)
             for name in families
             for method in METHODS
         },
@@ -124,7 +142,7 @@ class _Expanded:
     """The columns of the training and the test rows of one fold, made once for all families."""
 
     def __init__(self, part: Sample, unseen: NDArray[np.float32]) -> None:
-        self._errors = part.errors
+        self._errors, self._weights = part.errors, part.weights
         self._made = {}
         for interactions in (False, True):
             expansion = expand(part, interactions=interactions)
@@ -132,23 +150,26 @@ class _Expanded:
 
     def score(self, family: Family, setting: Setting, seed: int) -> Floats:
         expansion, columns, unseen = self._made[family.interactions]
-        return fit_learner(family, setting, expansion, columns, self._errors, seed).score(unseen)
+        return fit_learner(family, setting, expansion, columns, self._errors, seed, self._weights).score(unseen)
 
 
-def calibrated(method: Method, scores: Floats, dealt: NDArray[np.int64], errors: Bools) -> Floats:
+def calibrated(
+    method: Method, scores: Floats, dealt: NDArray[np.int64], errors: Bools, weights: Floats | None = None
+) -> Floats:
     """P(E) [r, n] of out-of-fold scores [r, n]: each fold's by a calibrator fitted on the other folds of the same deal."""
     found = np.empty(scores.shape)
     for deal, fold in enumerate(dealt):
         for number in np.unique(fold):
             test = fold == number
-            calibrator = fit_calibrator(method, scores[deal, ~test], errors[~test])
+            calibrator = fit_calibrator(method, scores[deal, ~test], errors[~test], of_rows(weights, ~test))
             found[deal, test] = calibrator.predict(scores[deal, test])
     return found
 
 
-def final_calibrator(method: Method, scores: Floats, errors: Bools) -> Calibrator:
+def final_calibrator(method: Method, scores: Floats, errors: Bools, weights: Floats | None = None) -> Calibrator:
     """Fitted on the out-of-fold scores of all deals, [r, n]."""
-    return fit_calibrator(method, scores.ravel(), np.tile(errors, len(scores)))
+    tiled = None if weights is None else np.tile(weights, len(scores))
+    return fit_calibrator(method, scores.ravel(), np.tile(errors, len(scores)), tiled)
 
 
 def fit_candidate(
@@ -157,7 +178,7 @@ def fit_candidate(
     """The chosen candidate, refitted on all rows."""
     name, method = chosen
     scorer = fit_scorer(sample, families[name], trials.settings[name], seed)
-    return MetaModel(scorer, final_calibrator(method, trials.scores[name], sample.errors))
+    return MetaModel(scorer, final_calibrator(method, trials.scores[name], sample.errors, sample.weights))
 
 
 def log_losses(probabilities: Floats, errors: Bools) -> Floats:

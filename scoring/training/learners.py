@@ -37,7 +37,7 @@ class Family:
     too; `balanced`: fitted on classes of equal size, as in the paper.
     """
 
-    fit: Callable[[Setting, Floats, Bools], Learner]
+    fit: Callable[[Setting, Floats, Bools, Floats | None], Learner]
     settings: tuple[Setting, ...] = ({},)
     terms: tuple[str, ...] | None = None
     interactions: bool = False
@@ -45,12 +45,22 @@ class Family:
 
 
 def fit_learner(
-    family: Family, setting: Setting, expansion: Expansion, columns: Floats, errors: Bools, seed: int
+    family: Family,
+    setting: Setting,
+    expansion: Expansion,
+    columns: Floats,
+    errors: Bools,
+    seed: int,
+    weights: Floats | None = None,
 ) -> Learner:
-    """Fit one learner on columns [n, m] and E [n]."""
-    rows = balanced(errors, seed) if family.balanced else np.arange(len(errors))
+    """Fit one learner on columns [n, m] and E [n], which `weights` [n] may weigh; classes are balanced by downsampling, or by weights."""
+    rows = np.arange(len(errors))
+    if family.balanced and weights is None:
+        rows = balanced(errors, seed)
+    elif family.balanced and weights is not None:
+        weights = balanced_weights(errors, weights)
     used = np.ones(columns.shape[1], dtype=bool) if family.terms is None else expansion.of_terms(family.terms)
-    learner = family.fit(setting, columns[rows][:, used], errors[rows])
+    learner = family.fit(setting, columns[rows][:, used], errors[rows], weights)
     if used.all() or not isinstance(learner, Linear):
         return learner
     coefficients = np.zeros(columns.shape[1])
@@ -66,33 +76,44 @@ def balanced(errors: Bools, seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([rng.choice(rows, size, replace=False) for rows in classes]))
 
 
+def balanced_weights(errors: Bools, weights: Floats) -> Floats:
+    """The weights, scaled so that wrong and right answers weigh the same: as much as the class that says less has independent labels.
+
+    In place of downsampling, which would throw away the few rows that stand for many.
+    """
+    sizes = [weights[errors], weights[~errors]]
+    effective = min(float(size.sum() ** 2 / (size**2).sum()) for size in sizes)
+    wrong, right = (effective / size.sum() for size in sizes)
+    return np.asarray(weights * np.where(errors, wrong, right))
+
+
 def _single(name: str) -> Family:
     """The predictor itself, riskier the way its formula says: nothing is learned but the calibration."""
     estimator = SINGLE_ESTIMATORS[name]
     return Family(
-        lambda _setting, columns, _errors: Linear(np.full(columns.shape[1], np.sign(estimator.slope)), 0.0),
+        lambda _setting, columns, _errors, _weights: Linear(np.full(columns.shape[1], np.sign(estimator.slope)), 0.0),
         terms=(estimator.feature,),
     )
 
 
-def _fit_ridge(setting: Setting, columns: Floats, errors: Bools) -> Linear:
-    fitted = Ridge(**setting, solver="cholesky").fit(columns, np.where(errors, 1.0, -1.0))
+def _fit_ridge(setting: Setting, columns: Floats, errors: Bools, weights: Floats | None) -> Linear:
+    fitted = Ridge(**setting, solver="cholesky").fit(columns, np.where(errors, 1.0, -1.0), sample_weight=weights)
     return Linear(np.asarray(fitted.coef_, dtype=float), float(fitted.intercept_))
 
 
-def _fit_logistic(setting: Setting, columns: Floats, errors: Bools) -> Linear:
-    fitted = LogisticRegression(**setting, max_iter=1000).fit(columns, errors)
+def _fit_logistic(setting: Setting, columns: Floats, errors: Bools, weights: Floats | None) -> Linear:
+    fitted = LogisticRegression(**setting, max_iter=1000).fit(columns, errors, sample_weight=weights)
     return Linear(np.asarray(fitted.coef_[0], dtype=float), float(fitted.intercept_[0]))
 
 
-def _fit_lasso(setting: Setting, columns: Floats, errors: Bools) -> Linear:
+def _fit_lasso(setting: Setting, columns: Floats, errors: Bools, weights: Floats | None) -> Linear:
     fitted = LogisticRegression(**setting, l1_ratio=1, solver="liblinear", random_state=0, max_iter=1000)
-    fitted.fit(columns, errors)
+    fitted.fit(columns, errors, sample_weight=weights)
     return Linear(np.asarray(fitted.coef_[0], dtype=float), float(fitted.intercept_[0]))
 
 
-def _fit_boosting(setting: Setting, columns: Floats, errors: Bools) -> Trees:
-    fitted = HistGradientBoostingClassifier(**setting, **BOOSTING).fit(columns, errors)
+def _fit_boosting(setting: Setting, columns: Floats, errors: Bools, weights: Floats | None) -> Trees:
+    fitted = HistGradientBoostingClassifier(**setting, **BOOSTING).fit(columns, errors, sample_weight=weights)
     base = float(fitted._baseline_prediction[0, 0])  # noqa: SLF001 - no public way to the trees; a test holds the parity
     grown = [_of_boosting(tree.nodes) for (tree,) in fitted._predictors]  # noqa: SLF001 - likewise
     return Trees(tuple(grown), base)
@@ -110,9 +131,9 @@ def _of_boosting(nodes: Any) -> Tree:
     )
 
 
-def _fit_forest(setting: Setting, columns: Floats, errors: Bools) -> Trees:
+def _fit_forest(setting: Setting, columns: Floats, errors: Bools, weights: Floats | None) -> Trees:
     """Extremely randomised trees (Geurts et al., 2006); the score is the mean of the leaves' error rates, minus a half."""
-    fitted = ExtraTreesClassifier(**setting, random_state=0, n_jobs=1).fit(columns, errors)
+    fitted = ExtraTreesClassifier(**setting, random_state=0, n_jobs=1).fit(columns, errors, sample_weight=weights)
     trees = [each.tree_ for each in fitted.estimators_]
     grown = [
         Tree(
@@ -128,10 +149,10 @@ def _fit_forest(setting: Setting, columns: Floats, errors: Bools) -> Trees:
     return Trees(tuple(grown), -0.5, np.float32)  # scikit-learn's forests compare in float32
 
 
-def _fit_blend(setting: Setting, columns: Floats, errors: Bools) -> Blend:
+def _fit_blend(setting: Setting, columns: Floats, errors: Bools, weights: Floats | None) -> Blend:
     """The mean of ridge and forest, both of which estimate 2 P(E) - 1; the forest's score is half of that."""
-    ridge = _fit_ridge(setting, columns, errors)
-    return Blend(Linear(ridge.coefficients / 2, ridge.intercept / 2), _fit_forest(_TREES, columns, errors))
+    ridge = _fit_ridge(setting, columns, errors, weights)
+    return Blend(Linear(ridge.coefficients / 2, ridge.intercept / 2), _fit_forest(_TREES, columns, errors, weights))
 
 
 _CATEGORIES = ("policy", "policy x outcome", "language", "language x outcome")

@@ -15,6 +15,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # c
 
 from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
+from scoring.data.traffic import Traffic
+from scoring.data.window import moment
 from scoring.errors import ThresholdError, TrainingError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, rule
@@ -31,7 +33,13 @@ from scoring.thresholds import (
     cost_threshold,
     review_budget_threshold,
 )
-from scoring.training.checks import languages_of_their_own, policies_of_their_own, refuse_leaks, require_enough
+from scoring.training.checks import (
+    languages_of_their_own,
+    policies_of_their_own,
+    refuse_leaks,
+    refuse_one_stratum,
+    require_enough,
+)
 from scoring.training.cross_validation import (
     FOLDS,
     Candidate,
@@ -77,30 +85,36 @@ def train(
     accounting: Accounting = "false-discovery",
     cost_ratio: float = COST_RATIO,
     families: Sequence[str] = tuple(FAMILIES),
+    traffic: Traffic | None = None,
 ) -> Trained:
     """Choose by cross-validation (see `choose`), fit on the items of `data` that are not held out, export.
 
-    `cost_ratio` is c_rev / c_mis; `families` are names of `FAMILIES`. Raises TrainingError when there are too few wrong or right
-    answers, when a predictor gives the label away, or for an unknown family; ThresholdError for a ratio that makes no sense.
+    `cost_ratio` is c_rev / c_mis; `families` are names of `FAMILIES`. Where rows came to be labelled with unequal chances, each counts
+    by the inverse of its own, clipped (see `clip`). Raises TrainingError when there are too few wrong or right answers, when labels
+    stand for a part of `traffic` alone, when a predictor gives the label away, or for an unknown family; ThresholdError for a ratio
+    that makes no sense.
     """
     wanted = _named(families)
     bayes = {name: cost_threshold(name, review=cost_ratio, mistake=1.0) for name in ACCOUNTINGS}
     part = data.take(~data.held_out).in_canonical_order()
     decided = part.take(part.decided)
+    if traffic is not None:
+        refuse_one_stratum(decided, traffic)
     require_enough(decided)
     refuse_leaks(decided)
     inputs = Inputs(policies_of_their_own(decided), languages_of_their_own(decided))
-    sample = _sample(decided, inputs)
+    weights, clipping = clip(decided.weights)
+    sample = _sample(decided, inputs, weights)
     with threadpool_limits(1):
         trials = try_families(sample, wanted, [SEED + deal for deal in range(DEALS)])
-        chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio)
+        chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio, weights)
         model = fit_candidate(sample, wanted, trials, chosen, SEED)
         found = nested(sample, wanted, accounting, cost_ratio)
         judged = _judged("-".join(chosen), rule_at(found, bayes), trials, bayes, sample, decided, cost_ratio)
     family, method = chosen
     card = {
         **_served("-".join(chosen), model, inputs, decided),
-        "data": _describe(part, decided),
+        "data": {**_describe(part, decided), **clipping, **({} if traffic is None else {"labels": traffic.stated()})},
         "chosen": {
             "family": family,
             "setting": trials.settings[family],
@@ -111,7 +125,7 @@ def train(
             "deals": DEALS,
             "seed": SEED,
         },
-        "thresholds": {"cost": bayes, "out_of_fold": _thresholds(trials.predictions[chosen][0], sample.errors, part)},
+        "thresholds": {"cost": bayes, "out_of_fold": _thresholds(trials.predictions[chosen][0], sample, part)},
         "libraries": {library: version(library) for library in LIBRARIES},
         **judged,
     }
@@ -123,10 +137,10 @@ def fit(
 ) -> tuple[MetaModel, Inputs]:
     """The recipe alone, on all rows given: try, choose, fit. No card, no nested cross-validation, no file."""
     inputs = Inputs(policies_of_their_own(decided), languages_of_their_own(decided))
-    sample = _sample(decided, inputs)
+    sample = _sample(decided, inputs, clip(decided.weights)[0])
     with threadpool_limits(1):
         trials = try_families(sample, FAMILIES, [SEED + deal for deal in range(DEALS)])
-        chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio)
+        chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio, sample.weights)
         return fit_candidate(sample, FAMILIES, trials, chosen, SEED), inputs
 
 
@@ -138,7 +152,7 @@ def _named(families: Sequence[str]) -> dict[str, Family]:
     return {name: family for name, family in FAMILIES.items() if name in families}
 
 
-def _sample(decided: Dataset, inputs: Inputs) -> Sample:
+def _sample(decided: Dataset, inputs: Inputs, weights: NDArray[np.float64] | None) -> Sample:
     return Sample(
         inputs.encode(decided.values, decided.policies, decided.languages),
         decided.errors,
@@ -146,6 +160,7 @@ def _sample(decided: Dataset, inputs: Inputs) -> Sample:
         [f"{policy} {language}" for policy, language in zip(decided.policies, decided.languages, strict=True)],
         SCHEMA.names,
         len(inputs.languages),
+        weights,
     )
 
 
@@ -157,7 +172,7 @@ def nested(
     for rows, unseen in splits(sample, FOLDS, SEED):
         part = sample.take(rows)
         trials = try_families(part, families, [SEED + deal for deal in range(1, 1 + NESTED_DEALS)])
-        chosen = choose(trials.predictions, part.errors, accounting, cost_ratio)
+        chosen = choose(trials.predictions, part.errors, accounting, cost_ratio, part.weights)
         found[unseen] = fit_candidate(part, families, trials, chosen, SEED).predict(sample.inputs[unseen])
     return found
 
@@ -203,7 +218,7 @@ def _judged(
         for key, predicted in trials.predictions.items()
         if key[1] == "platt"
     }
-    judged = Bootstrap(sample.groups, REPLICATES, SEED).estimate(
+    judged = Bootstrap(sample.groups, REPLICATES, SEED, decided.weights).estimate(
         {
             "nested_cv": {key: summarise(one, errors, cost_ratio) for key, one in {name: ruling, **baselines}.items()},
             "candidates": {key: summarise(one, errors, cost_ratio) for key, one in candidates.items()},
@@ -220,6 +235,7 @@ def choose(
     errors: NDArray[np.bool_],
     accounting: Accounting,
     cost_ratio: float,
+    weights: NDArray[np.float64] | None = None,
 ) -> Candidate:
     """The first family, in their order, that is not shown to be worse than the best one, and its calibration.
 
@@ -231,7 +247,7 @@ def choose(
     threshold = cost_threshold(accounting, review=cost_ratio, mistake=1.0)
     losses = {key: log_losses(found, errors).mean(axis=0) for key, found in predictions.items()}
     calibrated = [
-        _not_worse({key: loss for key, loss in losses.items() if key[0] == family}, {})[0]
+        _not_worse({key: loss for key, loss in losses.items() if key[0] == family}, {}, weights)[0]
         for family in dict.fromkeys(key[0] for key in predictions)
     ]
     costs = {
@@ -241,18 +257,51 @@ def choose(
         for key in calibrated
     }
     margins = {key: _SHOWN for key in calibrated if key[0] == PREFERRED}
-    by_loss, by_cost = _not_worse({key: losses[key] for key in calibrated}, margins), _not_worse(costs, margins)
+    by_loss = _not_worse({key: losses[key] for key in calibrated}, margins, weights)
+    by_cost = _not_worse(costs, margins, weights)
     return next((key for key in by_loss if key in by_cost), by_loss[0])
 
 
-def _not_worse(losses: Mapping[Candidate, NDArray[np.float64]], margins: Mapping[Candidate, float]) -> list[Candidate]:
+def _not_worse(
+    losses: Mapping[Candidate, NDArray[np.float64]],
+    margins: Mapping[Candidate, float],
+    weights: NDArray[np.float64] | None,
+) -> list[Candidate]:
     """Those whose mean loss is above the least by no more than so many standard errors, one where no other margin is given."""
-    best = min(losses.values(), key=lambda loss: float(loss.mean()))
-    return [
-        key
-        for key, loss in losses.items()
-        if (loss - best).mean() <= margins.get(key, 1.0) * (loss - best).std() / np.sqrt(len(best)) + 1e-12
-    ]
+    best = min(losses.values(), key=lambda loss: float(np.average(loss, weights=weights)))
+    found = []
+    for key, loss in losses.items():
+        worse, error = _mean_and_error(loss - best, weights)
+        if worse <= margins.get(key, 1.0) * error + 1e-12:
+            found.append(key)
+    return found
+
+
+def _mean_and_error(difference: NDArray[np.float64], weights: NDArray[np.float64] | None) -> tuple[float, float]:
+    """A mean and its standard error; with weights that of a ratio (Hajek)."""
+    if weights is None:
+        return float(difference.mean()), float(difference.std() / np.sqrt(len(difference)))
+    mean = float(np.average(difference, weights=weights))
+    return mean, float(np.sqrt(((weights * (difference - mean)) ** 2).sum()) / weights.sum())
+
+
+def clip(weights: NDArray[np.float64] | None) -> tuple[NDArray[np.float64] | None, dict[str, Any]]:
+    """Weights with none above sqrt(n) times their mean, and what the card says of it.
+
+    A single answer that stands for very many would make the model; the bias of this cap goes with n, as the variance does (Ionides 2008,
+    "Truncated importance sampling"). Figures are not clipped.
+    """
+    if weights is None:
+        return None, {}
+    cap = float(np.sqrt(len(weights)) * weights.mean())
+    kept = np.minimum(weights, cap)
+    said = {
+        "largest": float(weights.max()),
+        "cap": cap,
+        "clipped": int((weights > cap).sum()),
+        "effective": float(kept.sum() ** 2 / (kept**2).sum()),
+    }
+    return kept / kept.mean(), {"weights": said}
 
 
 def _out_of_fold(name: str, sample: Sample, decided: Dataset, cost_ratio: float) -> Ruling:
@@ -264,18 +313,31 @@ def _out_of_fold(name: str, sample: Sample, decided: Dataset, cost_ratio: float)
     return join(parts, len(decided))
 
 
-def _thresholds(probabilities: NDArray[np.float64], errors: NDArray[np.bool_], part: Dataset) -> dict[str, float | str]:
+def _thresholds(probabilities: NDArray[np.float64], sample: Sample, part: Dataset) -> dict[str, float | str]:
     """Operating points on out-of-fold probabilities; what cannot be met says so in its place."""
-    points: dict[str, float | str] = {"best-f1": best_f1_threshold(probabilities, errors)}
-    never = len(part) - len(errors)
+    points: dict[str, float | str] = {"best-f1": best_f1_threshold(probabilities, sample.errors, sample.weights)}
+    never = _undecided(part)
     for budget in (0.1, 0.2, 0.3):
         try:
             points[f"review-budget-{budget:.0%}"] = review_budget_threshold(
-                probabilities, budget=budget, always_escalated=never
+                probabilities, budget=budget, always_escalated=never, weights=sample.weights
             )
         except ThresholdError as error:
             points[f"review-budget-{budget:.0%}"] = str(error)
     return points
+
+
+def _span(part: Dataset) -> dict[str, str]:
+    """From when to when the rows were decided, where they say so: a model is judged on what came later."""
+    times = sorted(origin.decided_at for origin in part.origins if moment(origin.decided_at) and origin.decided_at)
+    return {"since": times[0], "until": times[-1]} if times else {}
+
+
+def _undecided(part: Dataset) -> float:
+    """How many answers without a verdict there are to each with one, times the number of those."""
+    if part.weights is None:
+        return len(part) - int(part.decided.sum())
+    return float(part.weights[~part.decided].sum() / part.weights[part.decided].mean())
 
 
 def _describe(part: Dataset, decided: Dataset) -> dict[str, Any]:
@@ -287,4 +349,5 @@ def _describe(part: Dataset, decided: Dataset) -> dict[str, Any]:
         "outcomes": {str(outcome): count for outcome, count in sorted(Counter(part.outcomes.tolist()).items())},
         "rows_per_policy": dict(sorted(Counter(part.policies).items())),
         "llms": sorted({origin.llm for origin in part.origins}),
+        **_span(part),
     }

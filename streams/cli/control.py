@@ -22,6 +22,7 @@ from streams.cli.control_options import (
     reading,
     taken,
 )
+from streams.cli.control_plan import plan
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import COSTS, Proposal, check_costs
 from streams.cli.control_show import record, show_diff, show_history, show_in_force
@@ -96,6 +97,7 @@ def set_costs(**options: Any) -> None:
 
 control.add_command(set_review_budget)
 control.add_command(set_risk_bound)
+control.add_command(plan)
 
 
 @control.command("set-audit-rate")

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from scoring import ErrorModel, ModelError
 from scoring.data import NO_LABEL, join_decisions
+from scoring.sampled_error import NO_AUDITS, NO_AUDITS_JUDGED, NO_REVIEWS_JUDGED, NOTHING_AUTOMATED
 from streams.cli.control_issue import Issue, issue, listed
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import Proposal
@@ -32,7 +33,6 @@ from streams.pipeline.control_content import Content
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import ControlMessage, SetModel
 from streams.pipeline.controls import Baseline, Controls, FindModel, honour, is_calibrated
-from streams.pipeline.sampled_error import NO_AUDITS, NO_AUDITS_JUDGED, NO_REVIEWS_JUDGED, NOTHING_AUTOMATED
 from streams.pipeline.scope import EVERY, UNREADABLE, Scope
 from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
 from streams.settings import Settings

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -10,9 +11,12 @@ from rich.console import Console
 
 from scoring import ErrorModel, ModelError, load_model
 from scoring.model import model_file
-from scoring.store import stored_models
+from scoring.store import current_model, stored_models
+from scoring.store import promote as point_at
 from streams.cli.main import setting_options, settings_from
+from streams.cli.model_card import card_lines, told
 from streams.cli.printable import printable
+from streams.cli.scoring import label_options, load_labelled, training_extra
 from streams.cli.screen import echo_json, row, say, table
 from streams.kafka.control_history import read_history
 from streams.kafka.model_fetcher import fetch_model
@@ -25,9 +29,9 @@ _SHORTEST: Final = 6
 
 @click.group()
 def models() -> None:
-    """Bring models to the workers, by the models topic.
+    """See models, choose one, and bring it to the workers.
 
-    A worker that lacks the model in force fetches it from there into its model directory, by itself.
+    They travel by the models topic. A worker that lacks the model in force fetches it from there into its model directory, by itself.
     """
 
 
@@ -65,6 +69,66 @@ def pull(sha256: tuple[str, ...], **options: Any) -> None:
     for name in wanted:
         model = fetch_model(settings, name, settings.model)
         click.echo(f"{name}: {printable(model.name)}, in {settings.model / name}")
+
+
+@models.command()
+@click.argument("sha256")
+@click.option("--force", is_flag=True, help="Whatever the comparison says; without labels there is none.")
+@click.option("--cost-ratio", type=float, default=0.64, show_default=True, help="c_rev / c_mis.")
+@setting_options("model", "broker", "topic_prefix")
+@label_options
+def promote(sha256: str, *, force: bool, cost_ratio: float, **options: Any) -> None:
+    """Make a candidate of the model directory its current model, if it is better. SHA256 may be cut to 6 digits.
+
+    It is compared with the current one on labelled answers that neither was trained on: what was decided after their training data, or,
+    where that has no times, what is held out. Better is what costs less beyond noise. What is worse, or not told apart, takes --force. Workers
+    that run go on with theirs: `push` and `control set-model` come next.
+    """
+    source = {name: options.pop(name) for name in ("files", "vectors", "decisions", "from_topics", "since", "until")}
+    source |= options if source["from_topics"] else {name: options[name] for name in ("broker", "topic_prefix")}
+    directory = settings_from(options).model
+    name = one_model(sha256, stored_models(directory), str(directory))
+    current = current_model(directory)
+    if current == name:
+        click.echo(f"{name[:12]} is the current model already")
+        return
+    has_labels = any(source[one] for one in ("files", "vectors", "decisions", "from_topics"))
+    if current is not None and (has_labels or not force):
+        verdict = _compared(directory, name, cost_ratio, source)
+        if verdict != "better" and not force:
+            raise ModelError(
+                f"{name[:12]} is not shown to be better than {current[:12]}, which stays. Take more labels, or --force"
+            )
+    point_at(directory, name)
+    click.echo(
+        f"{name[:12]} is the current model. To the workers: secondlook models push; secondlook control set-model {name[:12]}"
+    )
+
+
+def _compared(directory: Path, name: str, cost_ratio: float, source: dict[str, Any]) -> str:
+    """The verdict on a candidate, which is told with its figures."""
+    with training_extra():
+        from scoring.evaluation import rivals
+    joined = load_labelled(**source)
+    candidate, in_force = load_model(directory / name), load_model(directory)
+    found = rivals(candidate, in_force, joined.data, traffic=joined.traffic, cost_ratio=cost_ratio)
+    for line in told(found):
+        click.echo(line)
+    return str(found["verdict"])
+
+
+@models.command()
+@click.argument("sha256", required=False)
+@setting_options("model")
+def show(sha256: str | None, **options: Any) -> None:
+    """Show a model's card in words: what it was trained on, how it did, what it was compared with. Left out: the current model's."""
+    directory = settings_from(options).model
+    name = current_model(directory) if sha256 is None else one_model(sha256, stored_models(directory), str(directory))
+    model = load_model(directory if name is None else directory / name)
+    for line in card_lines(model.sha256, model.card):
+        click.echo(printable(line))
+    if name is not None and current_model(directory) == name:
+        click.echo("It is the directory's current model.")
 
 
 @models.command("list")

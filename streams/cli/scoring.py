@@ -1,27 +1,37 @@
 """`secondlook train` and `secondlook evaluate`: files or topics in, a model directory or a report out."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from streams.cli.control_options import Moment
 from streams.cli.main import ResultFile, setting_options, settings_from
 from streams.settings import Settings
 
 if TYPE_CHECKING:
     from scoring import Accounting
-    from scoring.data import Dataset
+    from scoring.data import Joined, Window
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _TRAINING_LIBRARIES = {"jinja2", "markupsafe", "onnx", "scipy", "skl2onnx", "sklearn", "threadpoolctl"}
 
 
-def _data_options(command: _Command) -> _Command:
-    command = setting_options("broker", "topic_prefix")(command)
+def data_options(command: _Command) -> _Command:
+    """Where labelled answers come from, topics with their broker among it; what `load_labelled` takes."""
+    return label_options(setting_options("broker", "topic_prefix")(command))
+
+
+def label_options(command: _Command) -> _Command:
+    """The same, beside a command's own settings."""
+    for name, text in (("--until", "decided before this time."), ("--since", "decided from this time on.")):
+        command = click.option(name, type=Moment(), metavar="TIME", help=f"Only answers {text}")(command)
     command = click.option(
         "--from-topics",
         is_flag=True,
@@ -48,7 +58,7 @@ _cost_ratio = click.option(
 
 
 @click.command()
-@_data_options
+@data_options
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("models"), show_default=True)
 @click.option("--single", metavar="ESTIMATOR", help="A model without labels from one estimator, such as max-softmax.")
 @click.option(
@@ -68,11 +78,12 @@ _cost_ratio = click.option(
 def train(
     *, out: Path, single: str | None, accounting: "Accounting", cost_ratio: float, only: tuple[str, ...], **source: Any
 ) -> None:
-    """Train the meta-model on labelled answers. It is written to a model directory.
+    """Train the meta-model on labelled answers. It is written to a model directory, as a candidate.
 
+    Of an empty directory it becomes the current model, by which workers start. In any other, that stays until `secondlook models promote`.
     About 40 % of the items, chosen by a hash of their request_id, are never trained on: `evaluate` reports on those.
     """
-    from scoring.store import write_model
+    from scoring.store import add_model, current_model, promote
 
     with training_extra():
         from scoring import training
@@ -80,20 +91,32 @@ def train(
         _refuse({**source, "only": only}, "--single reads no data")
         onnx, card = training.single_estimator_model(single)
     else:
+        joined = load_labelled(**source)
         trained = training.train(
-            _load(**source), accounting=accounting, cost_ratio=cost_ratio, families=only or tuple(training.FAMILIES)
+            joined.data,
+            traffic=joined.traffic,
+            accounting=accounting,
+            cost_ratio=cost_ratio,
+            families=only or tuple(training.FAMILIES),
         )
         onnx, card = trained.onnx, trained.card
-    home = write_model(out, onnx, card)
+    home, current = add_model(out, onnx, card), current_model(out)
     click.echo(f"{card['name']} -> {home}")
     click.echo(card["verdict"])
+    if current is None:
+        promote(out, home.name)
+    elif current != home.name:
+        click.echo(
+            f"It is a candidate: {current[:12]} stays the current model. To compare them, on labels of later answers, and change over: "
+            f"secondlook models promote {home.name[:12]} --from-topics"
+        )
 
 
 @click.command()
 @click.option(
     "--model", type=click.Path(exists=True, path_type=Path), required=True, help="Model directory or .onnx file."
 )
-@_data_options
+@data_options
 @click.option("--json", "json_path", type=ResultFile(), metavar="PATH", help="Write every figure as JSON.")
 @click.option("--html", "html_path", type=ResultFile(), metavar="PATH", help="Write a self-contained report.")
 @_cost_ratio
@@ -103,7 +126,8 @@ def evaluate(*, model: Path, json_path: Path | None, html_path: Path | None, cos
 
     with training_extra():
         from scoring import evaluation
-    result = evaluation.evaluate(load_model(model), _load(**source), cost_ratio=cost_ratio)
+    joined = load_labelled(**source)
+    result = evaluation.evaluate(load_model(model), joined.data, traffic=joined.traffic, cost_ratio=cost_ratio)
     if json_path:
         json_path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     if html_path:
@@ -113,20 +137,29 @@ def evaluate(*, model: Path, json_path: Path | None, html_path: Path | None, cos
         click.echo(f"- {sentence}")
 
 
-def _load(
-    *, files: tuple[Path, ...], vectors: Path | None, decisions: Path | None, from_topics: bool, **options: Any
-) -> "Dataset":
-    from scoring.data import load
+def load_labelled(
+    *,
+    files: tuple[Path, ...],
+    vectors: Path | None,
+    decisions: Path | None,
+    from_topics: bool,
+    since: datetime | None,
+    until: datetime | None,
+    **options: Any,
+) -> "Joined":
+    """The labelled answers that the options name, with the traffic that they are of."""
+    from scoring.data import Joined, Window, load
 
+    window = Window(since, until)
     match bool(files), vectors, decisions, from_topics:
         case True, None, None, False:
             _refuse(options, "--data reads no topics")
-            return load(files)
+            return Joined(load(files, window), Counter())
         case False, Path(), Path(), False:
             _refuse(options, "--vectors and --decisions are files: no topics are read")
-            return _join((str(vectors), lines_of(vectors)), (str(decisions), lines_of(decisions)))
+            return _join(window, (str(vectors), lines_of(vectors)), (str(decisions), lines_of(decisions)))
         case False, None, None, True:
-            return _join(*_topics(settings_from(options)))
+            return _join(window, *_topics(settings_from(options)))
     raise click.UsageError(
         "Say what to read, one of: --data FILE (repeatable); --vectors FILE with --decisions FILE; --from-topics."
     )
@@ -154,14 +187,14 @@ def _topics(settings: Settings) -> list[tuple[str, Iterator[bytes]]]:
     return [(topic, read_values(settings, topic, partitions)) for topic, partitions in places]
 
 
-def _join(vectors: tuple[str, Iterator[bytes]], decisions: tuple[str, Iterator[bytes]]) -> "Dataset":
+def _join(window: "Window", vectors: tuple[str, Iterator[bytes]], decisions: tuple[str, Iterator[bytes]]) -> "Joined":
     """The dataset of vectors and decisions, named and read as they come; what was read and left out goes to stderr."""
     from scoring.data import join_decisions
 
-    joined = join_decisions(_counted(*vectors), _counted(*decisions))
+    joined = join_decisions(_counted(*vectors), _counted(*decisions), window=window)
     for reason, count in sorted(joined.left_out.items()):
         click.echo(f"left out: {count} {reason}", err=True)
-    return joined.data
+    return joined
 
 
 def _counted(name: str, values: Iterable[bytes]) -> Iterator[bytes]:

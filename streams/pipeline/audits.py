@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from scoring.human import HumanDecision
+from scoring.human import fold
 from streams.errors import ControlError
 from streams.pipeline.control_content import Content
 from streams.pipeline.controls import Controls
@@ -157,9 +157,10 @@ def _audits(decisions: Iterable[bytes], scope: Scope, model: str, when: Period) 
             yield one
 
 
-def _said(human: Iterable[bytes]) -> dict[tuple[str, str], int]:
-    """What a human last said of each request and policy."""
-    return {(one.request_id, one.policy): one.outcome for one in readable(human, HumanDecision)}
+def _said(human: Iterable[bytes]) -> dict[tuple[str, str], int | None]:
+    """The label that humans gave each request and policy, None where they could not tell. Appeals and reports are no draw, and say nothing."""
+    found, _ = fold(human)
+    return {about: one.label for about, one in found.items() if not one.chosen}
 
 
 def _uniform(request_id: str) -> float:

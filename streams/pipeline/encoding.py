@@ -98,22 +98,25 @@ class DecisionEncoder:
 
 
 class VectorEncoder:
-    """Writes the rows of a batch's vectors."""
+    """Writes the rows of a batch's vectors, decided at the same time (RFC 3339).
 
-    def __init__(self, vectors: Vectors) -> None:
-        self._vectors = vectors
+    They say how likely a human was to see the answer: a label that comes back later stands for so many.
+    """
+
+    def __init__(self, vectors: Vectors, decided_at: str) -> None:
+        self._vectors, self._decided_at = vectors, decided_at
         values = orjson.dumps(np.ascontiguousarray(vectors.values), option=orjson.OPT_SERIALIZE_NUMPY)
         self._rows: Sequence[bytes] = values[2:-2].split(b"],[")
         self._common: dict[object, list[bytes]] = {}
 
-    def encode(self, case: Case, row: int) -> Output:
-        """The record of one row, whose case it is."""
-        around = self._around(case, self._vectors.llms[row], self._vectors.specs[row])
+    def encode(self, case: Case, row: int, decision: Decision) -> Output:
+        """The record of one row, whose case it is and which was decided so."""
+        around = self._around(case, self._vectors.llms[row], self._vectors.specs[row], decision)
         value = b"".join((around[0], orjson.dumps(case.request_id), around[1], self._rows[row], around[2]))
         return Output("vectors", case.request.key, value)
 
-    def _around(self, case: Case, llm: str | None, spec: str) -> list[bytes]:
-        key = case.policy, case.tenant, case.language, llm, spec
+    def _around(self, case: Case, llm: str | None, spec: str, decision: Decision) -> list[bytes]:
+        key = case.policy, case.tenant, case.language, llm, spec, decision
         parts = self._common.get(key)
         if parts is None:
             document = {
@@ -125,6 +128,9 @@ class VectorEncoder:
                 "tenant": _tenant(case),
                 "language": case.language,
                 "spec": spec,
+                "audit_probability": decision.audit_probability,
+                "stratum": decision.stratum,
+                "decided_at": self._decided_at,
             }
             parts = orjson.dumps(document).split(_SEAM)
             if len(self._common) < _REMEMBERED:

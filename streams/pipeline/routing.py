@@ -61,6 +61,13 @@ class Decision(NamedTuple):
     threshold: float | None = None
     audit_probability: float = 1.0
 
+    @property
+    def stratum(self) -> str:
+        """Which part of the traffic it belongs to, as far as labels are concerned."""
+        if self.route == AUTO_ACTION:
+            return "automated"
+        return "audited" if self.reason is Reason.AUDIT else "escalated"
+
 
 def decide(case: Case, verdict: Verdict, controls: Controls) -> Decision:
     """Decide one case under the controls."""

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from featurizers import Vectors
 from scoring import Accounting
+from scoring.sampled_error import Measured, measure
 from streams.pipeline.controls import Controls, is_calibrated
 from streams.pipeline.matching import Case
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import REQUESTS, Record
 from streams.pipeline.routing import AUTO_ACTION, decide
-from streams.pipeline.sampled_error import Measured, measure
 from streams.pipeline.scope import EVERY, EVERYTHING, OUTCOMES, Scope
 from streams.pipeline.verdicts import read_verdicts
 

@@ -215,7 +215,8 @@ class Pipeline:
         """Decide and count every case in the outbox; returns the vectors of those that are answered."""
         featurized, controls = batch.featurized, batch.controls
         verdicts = iter(read_verdicts(featurized.vectors, batch.scores, controls.model))
-        decision_of, vector_of = DecisionEncoder(controls, rfc3339(self._now())), VectorEncoder(featurized.vectors)
+        decided_at = rfc3339(self._now())
+        decision_of, vector_of = DecisionEncoder(controls, decided_at), VectorEncoder(featurized.vectors, decided_at)
         vectors: list[Output] = []
         made: list[tuple[str, str, str]] = []
         row = 0
@@ -224,16 +225,18 @@ class Pipeline:
             try:
                 if case.response is not None:
                     verdict, row = next(verdicts), row + 1
-                    vectors.append(vector_of.encode(case, row - 1))
                 decision = decide(case, verdict, controls)
                 written = decision_of.encode(case, verdict, decision, stamp)
+                vector = None if case.response is None else vector_of.encode(case, row - 1, decision)
                 if stamp is not None:
                     outbox.shadow[decision.route, stamp["route"], case.policy] += 1
             except Exception as problem:  # noqa: BLE001 - it concerns this case: the others go on
                 _set_aside(case, problem, featurized.matched, "route")
                 decision = decide(case, Verdict(case.reason), controls)
-                written = decision_of.encode(case, Verdict(case.reason), decision)
+                written, vector = decision_of.encode(case, Verdict(case.reason), decision), None
             outbox.outputs.append(written)
+            if vector is not None:
+                vectors.append(vector)
             made.append((decision.route, decision.reason, case.policy))
             if controls.budgets and (one := seen(case, verdict, decision.reason, controls)) is not None:
                 outbox.seen[one] += 1

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -27,8 +28,13 @@ def _records(*records: dict[str, Any]) -> list[bytes]:
     return [json.dumps(record).encode() for record in records]
 
 
-def _decision(request_id: str, outcome: int, policy: str = "hate") -> dict[str, Any]:
-    return {"request_id": request_id, "policy": policy, "outcome": outcome}
+def _decision(request_id: str, outcome: int, policy: str = "hate", **more: Any) -> dict[str, Any]:
+    return {"request_id": request_id, "policy": policy, "outcome": outcome, **more}
+
+
+ESCALATED = {"stratum": "escalated", "audit_probability": 1.0}
+AUDITED = {"stratum": "audited", "audit_probability": 0.05}
+AUTOMATED = {"stratum": "automated", "audit_probability": 0.05}
 
 
 def test_a_decision_labels_the_vector_of_its_request() -> None:
@@ -102,6 +108,88 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
         "vector of schema lpp/0": 1,
         "decision without a label": 1,
     } == dict(join_decisions(vectors, decisions).left_out)
+
+
+def test_a_label_knows_with_what_chance_it_came() -> None:
+    """By its vector: so an audit stands for twenty, and what was escalated for itself."""
+    vectors = _records(_vector("a", **ESCALATED), _vector("b", **AUDITED), _vector("c", **AUTOMATED))
+    joined = join_decisions(vectors, _records(_decision("a", 1), _decision("b", 0)))
+    assert [("a", 1.0, "escalated"), ("b", 0.05, "audited")] == [
+        (one.request_id, one.chance, one.stratum) for one in joined.data.origins
+    ]
+    weights = joined.data.weights
+    assert weights is not None
+    assert (20.0, 1.0) == (pytest.approx(weights[1] / weights[0]), pytest.approx(weights.mean()))
+    assert joined.traffic is not None
+    assert ({"escalated": 1, "audited": 1, "automated": 1}, {"escalated": 1, "audited": 1}, [], 0.05) == (
+        joined.traffic.answers,
+        joined.traffic.labelled,
+        joined.traffic.unlabelled,
+        joined.traffic.least,
+    )
+
+
+def test_what_waits_for_a_human_lowers_the_chance() -> None:
+    """Of four escalated answers one is judged: it stands for four."""
+    vectors = _records(*(_vector(f"{i}", **ESCALATED) for i in range(4)), _vector("audit", **AUDITED))
+    data = join_decisions(vectors, _records(_decision("0", 1), _decision("audit", 0))).data
+    assert [0.25, 0.05] == data.chances.tolist()
+
+
+@pytest.mark.parametrize("more", [{"channel": "appeal"}, {"channel": "report"}, {}])
+def test_a_label_that_was_chosen_stands_for_nothing(more: dict[str, Any]) -> None:
+    """By an appeal or a report, or of an answer that nobody had drawn, whatever its channel says."""
+    drawn = AUDITED if more else AUTOMATED
+    vectors = _records(_vector("a", **ESCALATED), _vector("b", **drawn))
+    joined = join_decisions(vectors, _records(_decision("a", 1), _decision("b", 0, **more)))
+    assert ["a"] == [one.request_id for one in joined.data.origins]
+    assert joined.traffic is not None
+    assert (1, ["automated"]) == (joined.traffic.chosen, joined.traffic.unlabelled)
+    assert 1 == sum(count for reason, count in joined.left_out.items() if reason.startswith("label "))
+
+
+def test_old_vectors_take_the_chance_from_what_the_review_tool_repeats() -> None:
+    """Where some labels have one, those without are left out; where none has, they count as they did."""
+    vectors = _records(*(_vector(name) for name in "abc"))
+    human = _records(
+        _decision("a", 1, audit_probability=1.0), _decision("b", 0, audit_probability=0.1), _decision("c", 1)
+    )
+    joined = join_decisions(vectors, human)
+    assert [("a", 1.0, "escalated"), ("b", 0.1, "audited")] == [
+        (one.request_id, one.chance, one.stratum) for one in joined.data.origins
+    ]
+    assert 1 == joined.left_out["label of which nobody knows with what chance it came"]
+    bare = join_decisions(vectors, _records(*(_decision(name, 1) for name in "abc"))).data
+    assert (3, None) == (len(bare), bare.weights)
+
+
+def test_that_humans_differ_travels_with_the_label() -> None:
+    """Most of them decide; where none has most there is no label, which is counted."""
+    vectors = _records(*(_vector(name) for name in "abcd"))
+    human = [
+        *(_decision("a", outcome, reviewer=f"r{i}") for i, outcome in enumerate([1, 0, 1])),
+        *(_decision("b", 1, reviewer=f"r{i}") for i in range(2)),
+        _decision("c", 1),
+        *(_decision("d", outcome, reviewer=f"r{i}") for i, outcome in enumerate([1, 0])),
+    ]
+    joined = join_decisions(vectors, _records(*human))
+    assert [("a", "differ", 1), ("b", "agree", 1), ("c", "one", 1)] == [
+        (one.request_id, one.humans, label)
+        for one, label in zip(joined.data.origins, joined.data.labels.tolist(), strict=True)
+    ]
+    assert 1 == joined.left_out["answer on which humans are divided"]
+
+
+def test_equal_chances_are_no_weights(recording: Dataset) -> None:
+    """Data that is labelled throughout is what it was, to the hash."""
+    assert (None, 1.0, 1.0) == (recording.weights, recording.chances.min(), recording.chances.max())
+    halved = Dataset(
+        tuple(replace(one, chance=0.5) for one in recording.origins),
+        recording.values,
+        recording.outcomes,
+        recording.labels,
+    )
+    assert recording.sha256() == halved.sha256()
 
 
 def test_nothing_in_common_is_an_error_that_says_why() -> None:

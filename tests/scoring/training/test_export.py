@@ -130,7 +130,7 @@ def test_our_trees_are_scikit_learns(family: str) -> None:
         {"boosting": HistGradientBoostingClassifier, "forest": ExtraTreesClassifier}[family],
     )
     setting = made.settings[0]
-    trees = made.fit(setting, columns, errors)
+    trees = made.fit(setting, columns, errors, None)
     assert isinstance(trees, Trees)
     if family == "boosting":
         grown = theirs(**setting, **BOOSTING).fit(columns, errors)

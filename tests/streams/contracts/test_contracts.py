@@ -188,6 +188,28 @@ def test_a_decision_says_how_likely_a_human_was(controls: dict[str, Any], chance
     assert chance == decision["audit_probability"]
 
 
+@pytest.mark.parametrize(
+    ("controls", "stratum", "chance"),
+    [
+        ({"threshold": 1.0, "audit_rate": 1.0}, "audited", 1.0),
+        ({"threshold": 1.0, "audit_rate": 0.25}, "automated", 0.25),
+        ({"threshold": 0.0, "audit_rate": 0.25}, "escalated", 1.0),
+    ],
+)
+def test_a_vector_says_with_what_chance_a_human_saw_the_answer(
+    controls: dict[str, Any], stratum: str, chance: float, model: ErrorModel
+) -> None:
+    """As its decision does, so that the label that may come back is known to stand for so many; and when it was decided."""
+    written = run(model, request("a", content="x"), response("a", RECORDED), **controls)
+    (decision,) = decisions(written)
+    (vector,) = [check("vector", one.value) for one in written if one.topic == "vectors"]
+    assert (stratum, chance) == (vector["stratum"], vector["audit_probability"])
+    assert (decision["audit_probability"], decision["decided_at"]) == (
+        vector["audit_probability"],
+        vector["decided_at"],
+    )
+
+
 def test_every_reason_has_a_decision_here() -> None:
     """A new reason code needs its case, above or in the tests around."""
     apart = {
@@ -355,6 +377,12 @@ HUMAN_FIELDS = {
     "policy": st.sampled_from(["hate", None]),
     "outcome": st.sampled_from([0, 1, 2, 3, 4, -1, None, "1", 0.5]),
     "llm": st.sampled_from([None, {}, {"outcome": 1, "name": "m"}, {"outcome": None}, {"outcome": "1"}, 1]),
+    "reviewer": st.sampled_from([None, "r1", "", "é" * 255, "x" * 256, 7]),
+    "reason": st.sampled_from([None, "x" * 1000, 7]),
+    "channel": st.sampled_from([None, "review", "audit", "second_review", "appeal", "report", "queue-7", "", 1]),
+    "decided_at": st.sampled_from([None, 0, 1_800_000_000_000, -1, 1.5, "2026-11-26"]),
+    "audit_probability": st.sampled_from([None, 0, 1, 0.05, 1.01, -0.1, "1"]),
+    "corrects": st.sampled_from([None, True, False, 1]),
 }
 
 

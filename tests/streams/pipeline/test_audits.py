@@ -36,8 +36,8 @@ def decision(request_id: str, score: float = 0.1, **more: Any) -> bytes:
     ).encode()
 
 
-def said(request_id: str, outcome: int = 0, policy: str = "hate") -> bytes:
-    return json.dumps({"request_id": request_id, "policy": policy, "outcome": outcome}).encode()
+def said(request_id: str, outcome: int = 0, policy: str = "hate", **more: Any) -> bytes:
+    return json.dumps({"request_id": request_id, "policy": policy, "outcome": outcome, **more}).encode()
 
 
 def labels(decisions: Sequence[bytes], human: Sequence[bytes], scope: Scope = EVERYTHING, when: Period = NOW) -> Labels:
@@ -71,6 +71,24 @@ def test_wrong_is_what_a_human_says_last_and_what_none_can_tell() -> None:
     human = [said("a", 1), said("b", 1), said("b", 0), said("c", 2), said("d", 1)]
     found = labels(decisions, human)
     assert ([False, True, True, False], 1) == (found.errors.tolist(), found.untold)
+
+
+def test_several_humans_on_one_audit_are_one_label() -> None:
+    """Most of them decide, a tie is counted as wrong, and an appeal is no word on an audit."""
+    human = [
+        *(said("most", outcome, reviewer=f"r{i}") for i, outcome in enumerate([1, 0, 0])),
+        *(said("tie", outcome, reviewer=f"r{i}") for i, outcome in enumerate([1, 0])),
+        said("appealed"),
+        said("appealed", 1, channel="appeal"),
+    ]
+    found = labels([decision(one) for one in ("most", "tie", "appealed")], human)
+    assert [("most", False), ("tie", True), ("appealed", False)] == [
+        (about[0], wrong) for about, wrong in zip(found.ids, found.errors.tolist(), strict=True)
+    ]
+    alone = labels(
+        [decision(f"{i}") for i in range(40)], [*(said(f"{i}") for i in range(39)), said("39", channel="report")]
+    )
+    assert (39, 1) == (len(alone), alone.undecided)
 
 
 def test_audits_that_nobody_has_decided_must_be_few() -> None:

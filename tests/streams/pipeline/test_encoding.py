@@ -76,15 +76,23 @@ def test_values_stand_where_they_belong(number: int) -> None:
 
 def test_a_vector_is_its_own_row_under_its_own_names() -> None:
     """In whatever layout the values lie in memory; what is no number is null."""
-    odd = list(product(ODD, ("*", "b"), (None, *ODD), ("lpp", "other")))
+    decisions = (
+        Decision(HUMAN_REVIEW, Reason.AUDIT, 0.2, 0.1),
+        Decision(AUTO_ACTION, Reason.BELOW_THRESHOLD, 0.2, 0.1),
+        Decision(HUMAN_REVIEW, Reason.ABOVE_THRESHOLD, 0.2),
+    )
+    odd = list(product(ODD, ("*", "b"), (None, *ODD), ("lpp", "other"), (None, "de"), decisions))
     values = np.asfortranarray(np.arange(len(odd) * len(SCHEMA.names), dtype=np.float32).reshape(len(odd), -1))
     values[:, 0] = np.nan
     nothing: list[str | None] = [None] * len(odd)
-    _, _, llms, specs = (list(column) for column in zip(*odd, strict=True))
-    encoder = VectorEncoder(Vectors(values, np.zeros(len(odd), np.int8), nothing, llms, nothing, specs))
-    for row, (policy, tenant, llm, spec) in enumerate(odd):
-        case = Case(str(row), policy, request(), None, None, tenant=tenant)
-        read = orjson.loads(encoder.encode(case, row).value or b"")
+    llms, specs = [one[2] for one in odd], [one[3] for one in odd]
+    encoder = VectorEncoder(Vectors(values, np.zeros(len(odd), np.int8), nothing, llms, nothing, specs), AT)
+    for row, (policy, tenant, llm, spec, language, decision) in enumerate(odd):
+        case = Case(str(row), policy, request(), None, None, tenant=tenant, language=language)
+        read = orjson.loads(encoder.encode(case, row, decision).value or b"")
+        assert (language, decision.audit_probability, decision.stratum, AT) == tuple(
+            read[name] for name in ("language", "audit_probability", "stratum", "decided_at")
+        )
         assert [None, *values[row, 1:].tolist()] == read["values"]
         assert (str(row), policy, None if tenant == "*" else tenant, spec) == tuple(
             read[name] for name in ("request_id", "policy", "tenant", "spec")

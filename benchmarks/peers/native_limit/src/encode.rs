@@ -117,8 +117,8 @@ pub fn decision(
     automatic
 }
 
-/// Write the vector.
-pub fn vector(out: &mut Vec<u8>, request: &Request, llm: Option<&str>, values: &[f32]) {
+/// Write the vector of an answer that was decided so.
+pub fn vector(out: &mut Vec<u8>, request: &Request, llm: Option<&str>, values: &[f32], automatic: bool) {
     let mut shortest = ryu::Buffer::new();
     out.clear();
     raw(out, "{\"request_id\":");
@@ -136,7 +136,16 @@ pub fn vector(out: &mut Vec<u8>, request: &Request, llm: Option<&str>, values: &
     string(out, request.tenant.as_deref());
     raw(out, ",\"language\":");
     string(out, request.language.as_deref());
-    raw(out, ",\"spec\":\"lpp\"}");
+    raw(
+        out,
+        if automatic {
+            ",\"spec\":\"lpp\",\"audit_probability\":0.0,\"stratum\":\"automated\",\"decided_at\":\""
+        } else {
+            ",\"spec\":\"lpp\",\"audit_probability\":1.0,\"stratum\":\"escalated\",\"decided_at\":\""
+        },
+    );
+    now(out);
+    raw(out, "\"}");
 }
 
 fn rounded(value: f64, scale: f64) -> f64 {

@@ -162,7 +162,7 @@ impl Job {
         let llm = answer.llm.as_deref();
         self.automatic =
             encode::decision(&mut self.decision, &request, llm, &said, &self.model, &self.predictors.values);
-        encode::vector(&mut self.vector, &request, llm, &self.predictors.values);
+        encode::vector(&mut self.vector, &request, llm, &self.predictors.values, self.automatic);
         Ok(())
     }
 }

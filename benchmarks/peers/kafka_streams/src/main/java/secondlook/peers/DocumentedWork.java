@@ -59,7 +59,8 @@ final class DocumentedWork implements Work {
 
     record Vector(
             String requestId, String schema, Float[] values, String llm, String policy, String tenant,
-            String language, String spec) {}
+            String language, String spec,
+            double auditProbability, String stratum, String decidedAt) {}
 
     record Llm(String name, Integer outcome, Double confidence, String category) {}
 
@@ -114,7 +115,7 @@ final class DocumentedWork implements Work {
             return new Decided(
                     ruling.automatic(),
                     JSON.writeValueAsBytes(decision(request, ruling, requestBytes)),
-                    JSON.writeValueAsBytes(vector(request)));
+                    JSON.writeValueAsBytes(vector(request, ruling.automatic())));
         } catch (IOException problem) {
             throw new UncheckedIOException(problem);
         } catch (OrtException problem) {
@@ -153,13 +154,16 @@ final class DocumentedWork implements Work {
                 automatic ? null : new String(requestBytes, StandardCharsets.UTF_8));
     }
 
-    private Vector vector(Request request) {
+    private Vector vector(Request request, boolean automatic) {
         Float[] values = new Float[Predictors.COUNT];
         for (int column = 0; column < values.length; column++) {
             values[column] = Float.isNaN(predictors.values[column]) ? null : predictors.values[column];
         }
-        return new Vector(request.requestId(), "lpp/1", values, answer.llm, request.policy(), request.tenant(),
-                request.language(), "lpp");
+        return new Vector(
+                request.requestId(), "lpp/1", values, answer.llm, request.policy(), request.tenant(),
+                request.language(), "lpp",
+                automatic ? 0 : 1, automatic ? "automated" : "escalated",
+                Instant.now().truncatedTo(ChronoUnit.MILLIS).toString());
     }
 
     /** An answer from Jackson's objects. */

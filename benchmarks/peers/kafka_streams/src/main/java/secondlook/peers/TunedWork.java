@@ -47,9 +47,8 @@ final class TunedWork implements Work {
         model.score(predictors.values, policy, scores);
         Scores.Ruling ruling = scores.rule(answer.outcome, predictors.values);
         return new Decided(
-                ruling.automatic(),
-                decision(id, policy, tenant, ruling, request),
-                vector(id, policy, tenant, language));
+                ruling.automatic(), decision(id, policy, tenant, ruling, request),
+                vector(id, policy, tenant, language, ruling.automatic()));
     }
 
     private byte[] decision(String id, String policy, String tenant, Scores.Ruling ruling, byte[] request) {
@@ -89,7 +88,7 @@ final class TunedWork implements Work {
         return out.raw("}").bytes();
     }
 
-    private byte[] vector(String id, String policy, String tenant, String language) {
+    private byte[] vector(String id, String policy, String tenant, String language, boolean automatic) {
         out.clear().raw("{\"request_id\":").string(id).raw(",\"schema\":\"lpp/1\",\"values\":[");
         for (int column = 0; column < Predictors.COUNT; column++) {
             if (column > 0) out.raw(",");
@@ -97,7 +96,9 @@ final class TunedWork implements Work {
         }
         out.raw("],\"llm\":").string(answer.llm).raw(",\"policy\":").string(policy).raw(",\"tenant\":").string(tenant);
         out.raw(",\"language\":").string(language);
-        return out.raw(",\"spec\":\"lpp\"}").bytes();
+        out.raw(",\"spec\":\"lpp\",\"audit_probability\":").raw(automatic ? "0.0" : "1.0");
+        out.raw(automatic ? ",\"stratum\":\"automated\"" : ",\"stratum\":\"escalated\"");
+        return out.raw(",\"decided_at\":\"").raw(now()).raw("\"}").bytes();
     }
 
     /** RFC 3339 in ms; all but the ms is written once a second. */

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streams.pipeline.sampled_error import (
+from scoring.sampled_error import (
     MISSED,
     NO_AUDITS,
     NO_AUDITS_JUDGED,
@@ -116,3 +116,35 @@ def test_it_says_of_how_many_it_speaks() -> None:
     chance = np.array([0.2, 0.2, 0.0, np.nan, 1.0])
     found = measure(chance, np.array([True, False, True, True, False]), np.ones(5, dtype=bool))
     assert (2, 3, 1, 1, 1.0) == (found.of, found.unseen, found.judged, found.errors, found.rate)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_answers_drawn_together_count_as_one_draw(grouped: bool) -> None:
+    """Audits are drawn by request: five policies of one are seen together, and are right or wrong together. In 1,000 draws."""
+    requests, each = 300, 5
+    source = np.random.default_rng(3)
+    chance = np.repeat(source.choice([0.05, 0.2], requests), each)
+    wrong = np.repeat(source.random(requests) < 0.1, each)
+    groups = np.repeat(np.arange(requests), each)
+    missed = 0
+    for _ in range(DRAWS):
+        seen = np.repeat(source.random(requests) < chance[::each], each)
+        low, high = interval(
+            wrong[seen],
+            0.05 / chance[seen],
+            groups=np.unique(groups[seen], return_inverse=True)[1] if grouped else None,
+        )
+        missed += not low <= wrong.mean() <= high
+    assert (missed <= MISSED * DRAWS) == grouped
+
+
+def test_means_of_costs_have_intervals_as_errors_do() -> None:
+    """Any values from 0 to 1."""
+    source = np.random.default_rng(4)
+    values, chance = source.beta(0.3, 2.0, 1000), source.choice([0.05, 0.3], 1000)
+    missed = 0
+    for _ in range(DRAWS):
+        seen = source.random(1000) < chance
+        low, high = interval(values[seen], 0.05 / chance[seen])
+        missed += not low <= values.mean() <= high
+    assert missed <= MISSED * DRAWS

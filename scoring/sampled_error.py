@@ -4,12 +4,14 @@ Escalated answers are all given to humans; of those that are automated, audits a
 inverse of that chance (Horvitz and Thompson), audits stand for what nobody has seen. The interval needs no large numbers. Where all had the
 same chance it is Clopper's and Pearson's, exact for draws with replacement and wider than needed without. Else it is by this
 
-Theorem. Let y_1..y_N in [0, 1] be fixed with mean m, and each be seen independently with chance c / w_i, where the weights w_i <= 1 are known
-up to a constant, and so c need not be known. For a bet a in [0, 1], K_a = product over those seen of 1 + a w_i (y_i / m - 1) has
-E K_a = product over all of 1 + a c (y_i / m - 1) <= (1 + a c (mean of y / m - 1))^N = 1 (the geometric mean is at most the arithmetic one). The
-mean K of K_a over bets fixed beforehand has E K <= 1 too, so K >= 1 / q with a chance of at most q (Markov). K falls as m rises: the m at which
-it reaches 1 / q is a lower bound with confidence 1 - q, at any N. The upper one is that of 1 - y. (Betting on a bounded mean: Waudby-Smith and
-Ramdas 2024, doi:10.1093/jrsssb/qkad009; bets that do not depend on what was seen need neither equal means nor an order.)
+Theorem. Let y_1..y_N in [0, 1] be fixed with mean m, and each be seen with chance c / w_i, where the weights w_i <= 1 are known
+up to a constant, and so c need not be known. Those that may be seen together (of one request, say) form groups of at most k, and different
+groups are drawn independently. For a bet a in [0, 1], K_a = product over groups of 1 + a/k sum over those seen of w_i (y_i / m - 1), which is
+never negative, has E K_a = product over groups of 1 + a c/k sum over all in it of (y_i / m - 1) <= 1: the sums have the mean 0, and the
+geometric mean is at most the arithmetic one. The mean K of K_a over bets fixed beforehand has E K <= 1 too, so K >= 1 / q with a chance of at
+most q (Markov). K falls as m rises: the m at which it reaches 1 / q is a lower bound with confidence 1 - q, at any N. The upper one is that of
+1 - y. The same holds of answers that come independently from one source, with m the mean of what it sends. (Betting on a bounded mean:
+Waudby-Smith and Ramdas 2024, doi:10.1093/jrsssb/qkad009; bets that do not depend on what was seen need neither equal means nor an order.)
 """
 
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from numpy.typing import NDArray
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 NOTHING_AUTOMATED: Final = "none automated"
 NO_AUDITS: Final = "no audits"
@@ -30,7 +33,7 @@ NO_REVIEWS_JUDGED: Final = "no reviews judged"
 
 MISSED: Final = 0.05
 """How often an interval may miss what it is about."""
-_BETS: Final = np.array([1.0, 0.9, 0.75, 0.55, 0.35, 0.2, 0.1, 0.05, 0.02, 0.01])
+BETS: Final = np.array([1.0, 0.9, 0.75, 0.55, 0.35, 0.2, 0.1, 0.05, 0.02, 0.01])
 """Large ones for few errors, small ones for many answers."""
 _STEPS: Final = 40
 
@@ -96,26 +99,44 @@ def _part(chance: Floats, judged: Bools, wrong: Bools, missed: float) -> tuple[f
     )
 
 
-def interval(errors: Bools, weights: Floats, missed: float = MISSED, *, equal: bool = False) -> tuple[float, float]:
-    """The interval of the mean error of those that k answers were drawn from; misses it at most so often.
+def interval(
+    values: Bools | Floats, weights: Floats, missed: float = MISSED, *, equal: bool = False, groups: Ints | None = None
+) -> tuple[float, float]:
+    """The interval of the mean of what k answers were drawn from; misses it at most so often. Their `values` [k] lie in 0 to 1.
 
-    `weights` [k] are inverse to the chances, at most 1 for any that could have been drawn; `equal`: they are so for all of these.
+    `weights` [k] are inverse to the chances, at most 1 for any that could have been drawn; `equal`: they are so for all of these, and the values
+    are errors. `groups` [k] numbers what may have been drawn together; without them each answer was drawn by itself.
     """
     if equal:
-        wrong, count = int(errors.sum()), len(errors)
+        wrong, count = int(values.sum()), len(values)
         return _lower_of_equals(wrong, count, missed / 2), 1 - _lower_of_equals(count - wrong, count, missed / 2)
-    return _lower(errors, weights, missed / 2), 1 - _lower(~errors, weights, missed / 2)
+    values = values.astype(np.float64)
+    return _lower(values, weights, missed / 2, groups), 1 - _lower(1 - values, weights, missed / 2, groups)
 
 
-def _lower(found: Bools, weights: Floats, missed: float) -> float:
-    """The lower bound of the theorem. Equal ones are counted instead of multiplied one by one."""
-    kinds, counts = np.unique(np.stack([weights, found]), axis=1, return_counts=True)
-    bets = _BETS[:, None] * kinds[0]
+def upper(values: Bools, weights: Floats, missed: float) -> float:
+    """The upper bound alone, of values drawn each by itself."""
+    return 1 - _lower(1 - values.astype(np.float64), weights, missed, None)
+
+
+def log_wealth(values: Floats, weights: Floats, mean: float) -> Floats:
+    """log of the theorem's factors, [bets, k], for values [k] drawn each by itself, were `mean` theirs."""
+    with np.errstate(divide="ignore"):  # a bet may lose everything
+        return np.asarray(np.log1p(BETS[:, None] * (weights * (values / mean - 1))))
+
+
+def _lower(values: Floats, weights: Floats, missed: float, groups: Ints | None) -> float:
+    """The lower bound of the theorem. Equal groups are counted instead of multiplied one by one."""
+    most, sums = 1, np.stack([weights, weights * values])
+    if groups is not None:
+        most = int(np.bincount(groups).max(initial=1))
+        sums = np.stack([np.bincount(groups, one) for one in sums]) / most
+    (staked, won), counts = np.unique(np.round(sums, 12), axis=1, return_counts=True)
 
     def surely_more(mean: float) -> bool:
         with np.errstate(divide="ignore"):  # a bet may lose everything
-            logs = np.log1p(bets * (kinds[1] / mean - 1)) @ counts
-        return bool(np.logaddexp.reduce(logs) - np.log(len(_BETS)) >= -np.log(missed))
+            logs = np.log1p(np.maximum(BETS[:, None] * (won / mean - staked), -1.0)) @ counts
+        return bool(np.logaddexp.reduce(logs) - np.log(len(BETS)) >= -np.log(missed))
 
     return _highest(surely_more)
 
