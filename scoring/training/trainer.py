@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
@@ -25,6 +26,7 @@ from scoring.evaluation.comparing import against, simpler
 from scoring.evaluation.ruling import Ruling, join, rule_at, summarise
 from scoring.evaluation.words import learned
 from scoring.inputs import Inputs
+from scoring.reference import reference_of
 from scoring.thresholds import (
     ACCOUNTINGS,
     COST_RATIO,
@@ -126,6 +128,7 @@ def train(
             "seed": SEED,
         },
         "thresholds": {"cost": bayes, "out_of_fold": _thresholds(trials.predictions[chosen][0], sample, part)},
+        "reference": msgspec.to_builtins(reference_of(decided.values, decided.policies, found, weights)),
         "libraries": {library: version(library) for library in LIBRARIES},
         **judged,
     }
