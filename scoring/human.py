@@ -88,6 +88,11 @@ class Reviews:
         if len(self._words) > MOST_REVIEWERS:
             del self._words[max(self._words)]
 
+    @property
+    def words(self) -> list[HumanDecision]:
+        """The decisions that count: added to another one's, they come to the same."""
+        return list(self._words.values())
+
     def finding(self) -> Finding:
         """What they come to. Appeals and reports have a say only where no reviewer of a draw has had one."""
         drawn = [word for (chosen, _), word in self._words.items() if not chosen]

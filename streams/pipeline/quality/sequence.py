@@ -18,6 +18,7 @@ Assumed: whether a human has got to an audit by now has nothing to do with wheth
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ _SUM_OF_SHARES: Final = 2.11
 """Above the sum over n >= 2 of 1 / (n ln^2 n)."""
 
 
+@lru_cache(1024)
 def coded(chance: float) -> int:
     """A chance or weight, above 0 and at most 1, as a whole number; `decoded` gives it back to within 0.6 %."""
     return min(max(round(-_PER_OCTAVE * math.log2(chance)), 0), _LEAST_CODE)

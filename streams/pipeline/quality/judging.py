@@ -1,0 +1,270 @@
+"""What the books say: figures by policy, LLM and model, and what somebody should look at. Pure.
+
+Nothing here changes what is decided.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from scoring.reference import BINS
+from streams.pipeline.control_content import Bound, Content
+from streams.pipeline.quality.blocks import Blocks, Cell, Counts
+from streams.pipeline.quality.books import Books, Key
+from streams.pipeline.quality.calibration import PARTS, Judged, evidence_against
+from streams.pipeline.quality.drift import Drift, Stream
+from streams.pipeline.quality.items import (
+    ABOVE,
+    BELOW,
+    BELOW_SUM,
+    HELD,
+    JUDGED,
+    JUDGED_SUM,
+    JUDGED_WRONG,
+    NUMERATOR,
+    OVERTURNED,
+    RIGHT,
+    SPLIT,
+    UNAUDITED,
+    UNTOLD,
+    UPHELD,
+    VARIANCE,
+    WRONG,
+    Ruled,
+)
+from streams.pipeline.quality.sequence import Audits, Kind, evidence_above
+from streams.pipeline.scope import EVERY, Scope, by_specificity
+
+MISSED: Final = 0.1
+"""How often a confidence sequence may ever miss what it is about."""
+FALSE_CALIBRATION: Final = 0.001
+"""How often a calibrated model of one policy and LLM may ever be called uncalibrated."""
+_WORST: Final = 5
+"""Predictors whose drift is told."""
+
+
+class Reliability(msgspec.Struct, frozen=True):
+    """Answers of about one P(error): how many were judged, their mean P(error), and the share that was wrong."""
+
+    judged: int
+    expected: float
+    observed: float
+
+
+class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Live quality of one policy, LLM and model, since the first decision counted. None: not known.
+
+    `automated` decisions lay below the threshold, audits among them, `unaudited` of them without any chance of an audit; `estimated` is the
+    mean P(error) of those, known before any human has looked. Of the `audits` judged, `wrong` were: `error`, weighted, with its confidence
+    sequence. `escalated` verdicts were judged, of which `overturned`. `expected` and `observed` errors are those of `judged` answers.
+    `drift` has the PSI of the predictors farthest from training, `score_drift` that of P(error).
+    """
+
+    policy: str
+    llm: str
+    model: str
+    automated: int = 0
+    unaudited: int = 0
+    above: int = 0
+    held: int = 0
+    estimated: float | None = None
+    audits: int = 0
+    wrong: int = 0
+    error: float | None = None
+    low: float = 0.0
+    high: float = 1.0
+    escalated: int = 0
+    overturned: int = 0
+    untold: int = 0
+    split: int = 0
+    judged: int = 0
+    expected: float = 0.0
+    observed: int = 0
+    z: float | None = None
+    reliability: list[Reliability] = []
+    drift: dict[str, float] = {}
+    score_drift: float | None = None
+
+
+class Alert(NamedTuple):
+    """What somebody should look at. `kind`: risk, calibration, drift or missing; `subject` the predictor, if it is about one."""
+
+    kind: str
+    policy: str
+    tenant: str = EVERY
+    outcome: str = EVERY
+    llm: str = ""
+    subject: str = ""
+    about: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells it from others, whatever its figures are by now."""
+        return self[:-1]
+
+
+class Breach(NamedTuple):
+    """A bound that the live risk has left, with the bound's own confidence."""
+
+    ruled: Ruled
+    bound: Bound
+    audits: int
+    wrong: int
+
+
+class Judgement(NamedTuple):
+    """All that is known at one look."""
+
+    figures: list[Figures]
+    alerts: list[Alert]
+    breaches: list[Breach]
+
+
+NOTHING: Final = Judgement([], [], [])
+
+
+def ruling_bound(content: Content, decision: Scope, version: int) -> Ruled | None:
+    """The bound under which a decision was made, if it was made under one that is still in force."""
+    for scope in by_specificity(*decision):
+        threshold = content.thresholds.get(scope)
+        if threshold is not None:
+            is_bound = threshold.bound is not None and threshold.since <= version
+            return Ruled(scope, threshold.since) if is_bound else None
+    return None
+
+
+def bounds_in_force(content: Content) -> dict[Ruled, Bound]:
+    """Every bound that is in force."""
+    return {Ruled(scope, one.since): one.bound for scope, one in content.thresholds.items() if one.bound is not None}
+
+
+def judge(books: Books, drift: Drift, bounds: Mapping[Ruled, Bound], model: str) -> Judgement:
+    """Look at the books of the model in force."""
+    figures: list[Figures] = []
+    alerts: list[Alert] = []
+    for number, key in sorted(books.keys.items(), key=lambda one: one[1]):
+        if key.model == model:
+            figures.append(_figures(key, books.blocks[number], drift))
+            alerts += _uncalibrated(key, books.blocks[number])
+    for stream in drift.streams():
+        alerts += _drifted(stream, drift)
+    breaches = [
+        Breach(ruled, bounds[ruled], len(audits), audits.errors)
+        for ruled, blocks in books.ruled.values()
+        if ruled in bounds and _is_left(blocks, bounds[ruled])
+        for audits in [_audits(blocks.total())]
+    ]
+    return Judgement(figures, [*map(_risk, breaches), *alerts], breaches)
+
+
+def _figures(key: Key, blocks: Blocks, drift: Drift) -> Figures:
+    total = blocks.total()
+    audits, judged = _audits(total), _judged(total)
+    low, high = audits.interval(MISSED)
+    automated = _sum(total, BELOW)
+    filled = np.flatnonzero(judged.counts)
+    scores = drift.scores(Stream(key.policy, key.llm))
+    return Figures(
+        *key,
+        automated=automated,
+        unaudited=total[Cell(UNAUDITED)],
+        above=_sum(total, ABOVE),
+        held=total[Cell(HELD)],
+        estimated=_rounded(_sum(total, BELOW_SUM) / PARTS / automated) if automated else None,
+        audits=len(audits),
+        wrong=audits.errors,
+        error=_rounded(audits.rate),
+        low=round(low, 6),
+        high=round(high, 6),
+        escalated=total[Cell(UPHELD)] + total[Cell(OVERTURNED)],
+        overturned=total[Cell(OVERTURNED)],
+        untold=total[Cell(UNTOLD)],
+        split=total[Cell(SPLIT)],
+        judged=int(judged.counts.sum()),
+        expected=round(float(judged.expected.sum()), 6),
+        observed=int(judged.wrong.sum()),
+        z=_rounded(judged.z),
+        reliability=[
+            Reliability(
+                int(judged.counts[where]),
+                round(float(judged.expected[where] / judged.counts[where]), 6),
+                round(float(judged.wrong[where] / judged.counts[where]), 6),
+            )
+            for where in filled.tolist()
+        ],
+        drift={one.name: round(one.psi, 6) for one in drift.predictors(Stream(key.policy, key.llm))[:_WORST]},
+        score_drift=None if scores is None else round(scores[0], 6),
+    )
+
+
+def _is_left(blocks: Blocks, bound: Bound) -> bool:
+    by_time = ((number, _audits(counts)) for number, counts in blocks.by_time())
+    return evidence_above(by_time, bound.max_risk) >= -math.log(1 - bound.confidence)
+
+
+def _risk(breach: Breach) -> Alert:
+    scope, bound = breach.ruled.scope, breach.bound
+    return Alert(
+        "risk",
+        *scope,
+        about=f"more than {bound.max_risk:g} of what is automated of {scope.words} is wrong, or was lately, at a confidence of "
+        f"{bound.confidence:g}: {breach.wrong} of {breach.audits} audits since the bound was set",
+    )
+
+
+def _uncalibrated(key: Key, blocks: Blocks) -> Iterable[Alert]:
+    by_time = ((number, _judged(counts)) for number, counts in blocks.by_time())
+    if evidence_against(by_time) < -math.log(FALSE_CALIBRATION):
+        return
+    judged = _judged(blocks.total())
+    yield Alert(
+        "calibration",
+        key.policy,
+        llm=key.llm,
+        about=f"P(error) is not what it says, or was not lately: {judged.wrong.sum():.0f} errors where {judged.expected.sum():.1f} were "
+        f"expected, in {judged.counts.sum():.0f} answers that humans have judged",
+    )
+
+
+def _drifted(stream: Stream, drift: Drift) -> Iterable[Alert]:
+    for one in drift.predictors(stream):
+        if one.lacking:
+            about = f"{one.missing:.1%} of the answers lack {one.name}, {one.was_missing:.1%} did in training"
+            yield Alert("missing", stream.policy, llm=stream.llm, subject=one.name, about=about)
+        if one.shifted:
+            about = f"{one.name} is not spread as in training: PSI {one.psi:.2f}"
+            yield Alert("drift", stream.policy, llm=stream.llm, subject=one.name, about=about)
+    scores = drift.scores(stream)
+    if scores is not None and scores[1]:
+        about = f"P(error) is not spread as in training: PSI {scores[0]:.2f}"
+        yield Alert("drift", stream.policy, llm=stream.llm, subject="error_probability", about=about)
+
+
+def _audits(counts: Counts) -> Audits:
+    kinds: dict[Kind, tuple[int, int]] = {}
+    for cell, count in counts.items():
+        if cell.what in (RIGHT, WRONG):
+            right, wrong = kinds.get(Kind(cell.first, cell.second), (0, 0))
+            is_wrong = cell.what == WRONG
+            kinds[Kind(cell.first, cell.second)] = (right + count * (not is_wrong), wrong + count * is_wrong)
+    return Audits.of(kinds)
+
+
+def _judged(counts: Counts) -> Judged:
+    columns = {what: np.zeros(BINS) for what in (JUDGED, JUDGED_SUM, JUDGED_WRONG)}
+    for cell, count in counts.items():
+        if cell.what in columns:
+            columns[cell.what][cell.first] += count
+    numerator, variance = counts[Cell(NUMERATOR)] / PARTS, counts[Cell(VARIANCE)] / PARTS
+    return Judged(columns[JUDGED], columns[JUDGED_SUM] / PARTS, columns[JUDGED_WRONG], numerator, variance)
+
+
+def _sum(counts: Counts, what: str) -> int:
+    return sum(count for cell, count in counts.items() if cell.what == what)
+
+
+def _rounded(figure: float | None) -> float | None:
+    return None if figure is None else round(figure, 6)
