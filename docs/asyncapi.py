@@ -62,6 +62,13 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
         "`<sha256>/<first byte>`.",
         "The bytes of a model from there on; `secondlook models push` writes them.",
     ),
+    "quality": Contract(
+        ("receive", "send"),
+        "quality",
+        None,
+        "Of a state, which of two, and which chunk of it.",
+        "Internal: written and read back by the workers alone.",
+    ),
 }
 
 

@@ -228,7 +228,13 @@ class Settings:
         None,
         Path,
         "path",
-        "With `control_keys`: file of the private key (`secondlook control keygen`) with which a worker signs the moves of review budgets. Without it none is moved.",
+        "With `control_keys`: file of the private key (`secondlook control keygen`) with which a worker signs the moves of review budgets, and stops. Without it none is moved, and nothing is stopped.",
+    )
+    on_risk_breach: Literal["alert", "stop"] = _setting(
+        "alert",
+        _one_of("alert", "stop"),
+        "",
+        "When audits show that more is wrong than a risk bound in force allows: `alert`, or `stop` automation of its scope too, once for each bound.",
     )
     drain_timeout: float = _setting(
         20.0, _positive, "s", "How long SIGTERM or a rebalance waits for batches in flight."

@@ -23,7 +23,7 @@ from streams.pipeline.control_content import AuditRate, Content, Shadow, Thresho
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import Snapshot, encode_control
 from streams.pipeline.routing import rfc3339
-from streams.pipeline.scope import EVERYTHING, Scope, by_specificity
+from streams.pipeline.scope import EVERY, EVERYTHING, Scope, by_specificity
 from streams.settings import Settings
 
 _T = TypeVar("_T")
@@ -70,6 +70,8 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
         "stops": _by_name(content.stops, partial(_origin, history)),
         "shadow": None if content.shadow is None else _shadow(content.shadow, history),
         "budgets": [msgspec.to_builtins(budget) for one in live.values() for budget in one.budgets],
+        "alerts": [msgspec.to_builtins(alert) for one in live.values() for alert in one.alerts],
+        "quality": [msgspec.to_builtins(figures) for one in live.values() for figures in one.quality],
         "workers": {name: {"in_force": name in standing.in_force, **_worker(one, fleet)} for name, one in live.items()},
         "gone": {name: one.at for name, one in fleet.gone.items()},
         "split": is_split(live.values()),
@@ -252,6 +254,10 @@ def render_controls(document: Mapping[str, Any], console: Console) -> None:
         row(settings, str(scope), _shown(scope, thresholds, given), _audited(scope, rates), *why)
     console.print(settings)
     _render_budgets(document, console)
+    for alert in document["alerts"]:
+        of_llm = f", LLM {alert['llm']}" if alert.get("llm") else ""
+        scope = Scope(*(alert.get(name, EVERY) for name in Scope._fields))
+        say(console, f"{alert['kind']} ({scope}{of_llm}): {alert.get('about', '')}", "bold red")
 
 
 def _render_log(document: Mapping[str, Any], console: Console) -> None:

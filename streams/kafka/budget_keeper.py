@@ -12,13 +12,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from streams.errors import BrokerError, ControlError, SettingsError
-from streams.kafka.control_keys import load_private_key, load_trust
+from streams.errors import BrokerError, ControlError
+from streams.kafka.control_keys import signing_key
 from streams.kafka.control_status import BudgetStatus
 from streams.kafka.publishing import publish_control
 from streams.pipeline.budget import BudgetState, Finding, Seen, Window, control
 from streams.pipeline.control_limits import AdjustThreshold
-from streams.pipeline.control_signing import public_key
 from streams.pipeline.controls import Controls
 from streams.pipeline.scope import Scope
 from streams.settings import Settings
@@ -52,7 +51,7 @@ class BudgetKeeper:
         self._settings, self._worker = settings, worker
         self._controls, self._position, self._leads = controls, position, leads
         self._now, self._clock = now, clock
-        self._key = _signing_key(settings)
+        self._key = signing_key(settings)
         self._can_move = self._key is not None or settings.control_keys is None
         self._lock = threading.Lock()
         self._windows: dict[Scope, tuple[str, Window]] = {}
@@ -159,16 +158,3 @@ class BudgetKeeper:
                 self.look()
             except Exception:
                 log.exception("review budgets cannot be looked at: no threshold is moved")
-
-
-def _signing_key(settings: Settings) -> bytes | None:
-    """The private key that this worker signs with. Raises SettingsError where it cannot be read, or nobody trusts it."""
-    file, trust = settings.control_sign_with, load_trust(settings)
-    if file is None:
-        return None
-    key = load_private_key(file)
-    if trust is not None and public_key(key) not in trust.keys.values():
-        raise SettingsError(
-            f"{file}: its public key is not among the control_keys, so what this worker signs would be refused"
-        )
-    return key

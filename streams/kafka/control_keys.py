@@ -5,7 +5,7 @@ from pathlib import Path
 
 from streams.errors import SettingsError
 from streams.kafka.topics import load_topics, topic_names
-from streams.pipeline.control_signing import Trust, new_keys, read_key, write_key
+from streams.pipeline.control_signing import Trust, new_keys, public_key, read_key, write_key
 from streams.settings import Settings
 
 
@@ -42,6 +42,19 @@ def load_private_key(file: Path) -> bytes:
         return read_key(_read(file).strip())
     except ValueError:
         raise SettingsError(f"{file}: no private key as `secondlook control keygen` writes it") from None
+
+
+def signing_key(settings: Settings) -> bytes | None:
+    """The private key that a worker signs with. Raises SettingsError where it cannot be read, or nobody trusts it."""
+    file, trust = settings.control_sign_with, load_trust(settings)
+    if file is None:
+        return None
+    key = load_private_key(file)
+    if trust is not None and public_key(key) not in trust.keys.values():
+        raise SettingsError(
+            f"{file}: its public key is not among the control_keys, so what this worker signs would be refused"
+        )
+    return key
 
 
 def write_private_key(file: Path) -> str:

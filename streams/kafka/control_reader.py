@@ -20,10 +20,13 @@ from streams.kafka.clients import Consumed, consume, control_reader_config, kafk
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_keys import load_trust
 from streams.kafka.control_status import (
+    MOST_ALERTS,
     MOST_BUDGETS,
+    MOST_FIGURES,
     MOST_MODELS,
     MOST_POLICIES,
     STOPPED,
+    AlertStatus,
     BudgetStatus,
     Prepared,
     ShadowStatus,
@@ -36,6 +39,7 @@ from streams.kafka.reading import broker_stamp, read_to_end, signature, watermar
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, SetShadow, Snapshot
 from streams.pipeline.controls import Baseline, Controls, honour, try_out, with_shadow
+from streams.pipeline.quality.judging import NOTHING, Judgement, most_audited
 from streams.pipeline.reasons import REFUSALS
 from streams.pipeline.routing import rfc3339
 from streams.settings import Settings
@@ -92,6 +96,9 @@ class ControlReader:
         """Messages refused since the start, by reason; older ones were somebody else's to tell of."""
         self.budgets: Callable[[], Sequence[BudgetStatus]] = tuple
         """What this worker has to say of review budgets."""
+        self.quality: Callable[[], Judgement] = lambda: NOTHING
+        """What it knows of live quality."""
+        self._alerts: frozenset[tuple[str, ...]] = frozenset()
         self._settings, self._topic = settings, names["control"]
         self._models = models
         self._preparing: tuple[int, PrepareModel | PrepareShadow, float] | None = None
@@ -176,6 +183,7 @@ class ControlReader:
                     self._renew()
                     self._checked_at = time.monotonic()
                     self._settle()
+                self._tell_alerts()
                 if self._status.due:
                     self._say("alive")
                 self._status.serve()
@@ -299,6 +307,13 @@ class ControlReader:
         if self.ready and same and (settled.shadow is None) != (before.shadow is None):
             self._say("shadow_honoured" if settled.shadow is not None else "shadow_left_out")
 
+    def _tell_alerts(self) -> None:
+        """Speak at once where there is an alert that was not there, or one is over."""
+        alerts = frozenset(alert.names for alert in self.quality().alerts)
+        if alerts != self._alerts:
+            self._alerts = alerts
+            self._say("quality_alert")
+
     def _prepare(self) -> None:
         """Get ready for the model that was asked for last, and say when that is done, or cannot be."""
         if self._preparing is None:
@@ -325,7 +340,7 @@ class ControlReader:
 
     def _say(self, event: str, *, offset: int | None = None, error: str | None = None) -> None:
         """Say on control-status what this worker did and what it has in force now."""
-        controls = self.current
+        controls, quality = self.current, self.quality()
         self._status.write(
             WorkerStatus(
                 worker="",
@@ -347,6 +362,8 @@ class ControlReader:
                 shadow=None if self.log.content.shadow is None else _shadow_status(controls),
                 policies=[] if controls.model is None else sorted(controls.model.policies)[:MOST_POLICIES],
                 budgets=self.budgets()[:MOST_BUDGETS],
+                alerts=[AlertStatus(*alert) for alert in quality.alerts[:MOST_ALERTS]],
+                quality=most_audited(quality.figures)[:MOST_FIGURES],
                 snapshot=self._snapshot,
             )
         )

@@ -21,7 +21,7 @@ from streams.pipeline.model_chunks import CHUNK
 # Matching needs both halves of a pair, and their changelog, under the same partition number.
 CO_PARTITIONED = ("requests", "responses", "pending")
 # Every worker must see these messages in the same order.
-SINGLE_PARTITION = ("control", "control_status", "models")
+SINGLE_PARTITION = ("control", "control_status", "models", "quality")
 # What no retention may take.
 KEPT = ("pending", "control", "models")
 # What a worker writes that can be as large as `max_record_bytes`: an input record, wrapped.

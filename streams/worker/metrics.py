@@ -18,6 +18,7 @@ from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import Incident
 from streams.pipeline.ledger import Holdings
 from streams.pipeline.positions import Position
+from streams.pipeline.quality.judging import Figures, Judgement
 from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.pipeline.scope import Scope
 from streams.pipeline.stages import Outbox
@@ -56,6 +57,13 @@ class State:
     producers_replaced: int
     human_decision_errors: int
     budgets: Mapping[Scope, Finding]
+    quality: Judgement
+    quality_lag: int
+
+    def by_llm(self, figure: Callable[[Figures], float | None]) -> Values:
+        """A figure of live quality by policy and LLM, where it is known."""
+        known = {(one.policy, one.llm): figure(one) for one in self.quality.figures}
+        return {labels: value for labels, value in known.items() if value is not None}
 
     def by_source(self, figure: Callable[[list[Position]], float]) -> Values:
         """A figure of the partitions of each input topic."""
@@ -94,6 +102,8 @@ def _named(controls: Controls | None) -> Values:
     """The model of some controls, where they have one."""
     return {} if controls is None or controls.model is None else {(controls.model.name, controls.model.sha256): 1}
 
+
+_BY_LLM = ("policy", "llm")
 
 TOLD = (
     Told(
@@ -242,6 +252,57 @@ TOLD = (
         lambda it: {tuple(scope): found.state in UNMET for scope, found in it.budgets.items()},
         Scope._fields,
     ),
+    Told(
+        "secondlook_live_error_rate",
+        "Share of wrong verdicts among the automated, by audits alone, each weighted by its chance. As all of live quality: of the model "
+        "in force, by the one worker that keeps the books.",
+        lambda it: it.by_llm(lambda one: one.error),
+        _BY_LLM,
+    ),
+    Told(
+        "secondlook_live_error_rate_low",
+        "Lower end of its 90 % confidence sequence, which holds however often it is looked at.",
+        lambda it: it.by_llm(lambda one: one.low),
+        _BY_LLM,
+    ),
+    Told("secondlook_live_error_rate_high", "Its upper end.", lambda it: it.by_llm(lambda one: one.high), _BY_LLM),
+    Told(
+        "secondlook_live_error_estimated",
+        "Mean P(error) of the automated: the share of wrong ones before any human has looked, if the model is calibrated.",
+        lambda it: it.by_llm(lambda one: one.estimated),
+        _BY_LLM,
+    ),
+    Told(
+        "secondlook_live_audits_judged",
+        "Audits that humans have judged.",
+        lambda it: it.by_llm(lambda one: one.audits),
+        _BY_LLM,
+    ),
+    Told(
+        "secondlook_live_overturned_share",
+        "Share of the escalated verdicts that humans overturned.",
+        lambda it: it.by_llm(lambda one: one.overturned / one.escalated if one.escalated else None),
+        _BY_LLM,
+    ),
+    Told(
+        "secondlook_live_calibration_z",
+        "Spiegelhalter's z: above 0 more errors than P(error) says, about standard normal at one look where it is calibrated.",
+        lambda it: it.by_llm(lambda one: one.z),
+        _BY_LLM,
+    ),
+    Told(
+        "secondlook_live_drift",
+        "Population stability index of the predictors farthest from training.",
+        lambda it: {(one.policy, one.llm, name): psi for one in it.quality.figures for name, psi in one.drift.items()},
+        (*_BY_LLM, "predictor"),
+    ),
+    Told(
+        "secondlook_quality_alert",
+        "1: something that somebody should look at: risk, calibration, drift or missing (* = every).",
+        lambda it: {alert.names: 1 for alert in it.quality.alerts},
+        ("kind", "policy", "tenant", "outcome", "llm", "subject"),
+    ),
+    Told("secondlook_quality_lag_records", "Records that live quality has not read yet.", lambda it: it.quality_lag),
     Told("secondlook_reader_info", "What reads the answers.", lambda _: {(readers.reader.name,): 1}, ("reader",)),
     Told(
         "secondlook_control_messages_refused_total",

@@ -29,6 +29,7 @@ from streams.kafka.flow import Flow
 from streams.kafka.model_fetcher import ModelFetcher
 from streams.kafka.prober import Prober
 from streams.kafka.quality import HumanDecisions, agreement
+from streams.kafka.quality_keeper import QualityKeeper
 from streams.kafka.restore import Restorer
 from streams.kafka.source import Source
 from streams.kafka.topics import Topic, check_configs, load_topics, topic_names
@@ -83,6 +84,8 @@ class Stream(mode.Service):
             settings, self.name, self._controls, lambda: self.controls.log.position, self._leads, self.clock.now
         )
         self.controls.budgets = self.budgets.told
+        self.quality = QualityKeeper(settings, self.name, self.controls, self._leads, self.clock.now)
+        self.controls.quality = lambda: self.quality.judgement
         self.prober = Prober(settings, names, self.clock.now)
         self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
         self.source = Source(settings, names, self.flow, self.restorer, self.prober)
@@ -104,7 +107,7 @@ class Stream(mode.Service):
         return self.controls.current
 
     def _leads(self) -> bool:
-        """Whether it is this worker that moves the thresholds of review budgets: one of a group has the first partition."""
+        """Whether it is this worker that moves review budgets and keeps live quality: one of a group has the first partition."""
         mine = self.source.assignment
         return mine is not None and mine.ready and not mine.over and 0 in mine.partitions
 
@@ -120,6 +123,7 @@ class Stream(mode.Service):
             raise
         self.prober.start()
         self.budgets.start()
+        self.quality.start()
         self._app.flow_control.resume()  # Faust holds channels back until its own (absent) consumer is ready
         await self.source.start()
         log.info(
@@ -180,6 +184,7 @@ class Stream(mode.Service):
         await self.source.close()
         self.prober.close()
         self.budgets.close()
+        self.quality.close()
         await self._human_decisions.close()
         self.controls.close()
         log.info("worker stopped", extra={"seconds": round(time.monotonic() - started, 3)})
@@ -213,6 +218,8 @@ class Stream(mode.Service):
             remembered_reach=reach / 1000,
             producers_replaced=self.sink.replaced,
             human_decision_errors=self._human_decisions.errors,
+            quality=self.quality.judgement,
+            quality_lag=self.quality.lag,
         )
 
 

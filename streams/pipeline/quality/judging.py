@@ -42,6 +42,7 @@ MISSED: Final = 0.1
 """How often a confidence sequence may ever miss what it is about."""
 FALSE_CALIBRATION: Final = 0.001
 """How often a calibrated model of one policy and LLM may ever be called uncalibrated."""
+RISK, CALIBRATION, DRIFT, MISSING = KINDS = ("risk", "calibration", "drift", "missing")
 _WORST: Final = 5
 """Predictors whose drift is told."""
 
@@ -90,7 +91,7 @@ class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Alert(NamedTuple):
-    """What somebody should look at. `kind`: risk, calibration, drift or missing; `subject` the predictor, if it is about one."""
+    """What somebody should look at. `kind` is one of `KINDS`, `subject` the predictor, if it is about one."""
 
     kind: str
     policy: str
@@ -160,6 +161,11 @@ def judge(books: Books, drift: Drift, bounds: Mapping[Ruled, Bound], model: str)
     return Judgement(figures, [*map(_risk, breaches), *alerts], breaches)
 
 
+def most_audited(figures: list[Figures]) -> list[Figures]:
+    """Those that most is known of first."""
+    return sorted(figures, key=lambda one: (-one.audits, -one.automated, one.policy, one.llm))
+
+
 def _figures(key: Key, blocks: Blocks, drift: Drift) -> Figures:
     total = blocks.total()
     audits, judged = _audits(total), _judged(total)
@@ -208,7 +214,7 @@ def _is_left(blocks: Blocks, bound: Bound) -> bool:
 def _risk(breach: Breach) -> Alert:
     scope, bound = breach.ruled.scope, breach.bound
     return Alert(
-        "risk",
+        RISK,
         *scope,
         about=f"more than {bound.max_risk:g} of what is automated of {scope.words} is wrong, or was lately, at a confidence of "
         f"{bound.confidence:g}: {breach.wrong} of {breach.audits} audits since the bound was set",
@@ -221,7 +227,7 @@ def _uncalibrated(key: Key, blocks: Blocks) -> Iterable[Alert]:
         return
     judged = _judged(blocks.total())
     yield Alert(
-        "calibration",
+        CALIBRATION,
         key.policy,
         llm=key.llm,
         about=f"P(error) is not what it says, or was not lately: {judged.wrong.sum():.0f} errors where {judged.expected.sum():.1f} were "
@@ -233,14 +239,14 @@ def _drifted(stream: Stream, drift: Drift) -> Iterable[Alert]:
     for one in drift.predictors(stream):
         if one.lacking:
             about = f"{one.missing:.1%} of the answers lack {one.name}, {one.was_missing:.1%} did in training"
-            yield Alert("missing", stream.policy, llm=stream.llm, subject=one.name, about=about)
+            yield Alert(MISSING, stream.policy, llm=stream.llm, subject=one.name, about=about)
         if one.shifted:
             about = f"{one.name} is not spread as in training: PSI {one.psi:.2f}"
-            yield Alert("drift", stream.policy, llm=stream.llm, subject=one.name, about=about)
+            yield Alert(DRIFT, stream.policy, llm=stream.llm, subject=one.name, about=about)
     scores = drift.scores(stream)
     if scores is not None and scores[1]:
         about = f"P(error) is not spread as in training: PSI {scores[0]:.2f}"
-        yield Alert("drift", stream.policy, llm=stream.llm, subject="error_probability", about=about)
+        yield Alert(DRIFT, stream.policy, llm=stream.llm, subject="error_probability", about=about)
 
 
 def _audits(counts: Counts) -> Audits:

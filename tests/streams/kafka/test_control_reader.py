@@ -18,6 +18,7 @@ from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_messages import ClearShadow, PrepareModel, SetModel, SetShadow, SetThreshold
 from streams.pipeline.controls import Baseline
+from streams.pipeline.quality.judging import NOTHING, Alert
 from streams.pipeline.reasons import Refusal
 from streams.pipeline.scope import EVERYTHING
 from streams.settings import Settings, load_settings
@@ -232,3 +233,17 @@ def test_messages_that_come_together_are_put_in_force_together(settings: Setting
         while 100 not in seen:
             seen.add(reader.current.version)
     assert len(seen) <= 3
+
+
+def test_an_alert_is_told_at_once_and_when_it_is_over(settings: Settings) -> None:
+    """On control-status, with an event of its own; that its figures move is no event."""
+    known = [NOTHING]
+    first, second = (Alert("risk", "*", about=f"{count} of 60 audits") for count in (30, 31))
+    with Reader(settings) as reader:
+        reader.quality = lambda: known[0]
+        for alerts, count in (([first], 1), ([second], 1), ([], 2)):
+            known[0] = NOTHING._replace(alerts=alerts)
+            wait_until(lambda: sum(one.event == "quality_alert" for one in said(settings)) == count)  # noqa: B023 - called at once
+    raised, over = (one for one in said(settings) if one.event == "quality_alert")
+    assert [("risk", "*", "30 of 60 audits")] == [(one.kind, one.policy, one.about) for one in raised.alerts]
+    assert () == tuple(over.alerts)

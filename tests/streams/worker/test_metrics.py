@@ -10,6 +10,7 @@ from featurizers import readers
 from streams.pipeline.budget import BudgetState, Finding
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Holdings
+from streams.pipeline.quality.judging import NOTHING, Alert, Figures, Judgement
 from streams.pipeline.scope import EVERYTHING, Scope
 from streams.worker.metrics import Metrics, State
 
@@ -23,6 +24,8 @@ STATE = State(
     controls_age=0.5,
     refused={},
     budgets={},
+    quality=NOTHING,
+    quality_lag=0,
     holdings=Holdings(0, 0, 0, 0, 0),
     positions={},
     held=frozenset(),
@@ -130,3 +133,18 @@ def test_a_budget_shows_what_is_wanted_measured_and_whether_it_can_be_met() -> N
     assert not any("always_escalated" in line for line in lines if line[0] != "#")
     assert not any(line.startswith("secondlook_review_share{") for line in lines)
     assert not any(line.startswith("secondlook_review_budget{") for line in page(metrics))
+
+
+def test_live_quality_is_told_where_it_is_known() -> None:
+    """By policy and LLM; what nobody knows has no number, and there is nothing where another worker keeps the books."""
+    known = Figures("hate", "llm", "m", audits=20, wrong=1, error=0.05, low=0.01, high=0.2, drift={"token_count": 0.3})
+    alert = Alert("drift", "hate", llm="llm", subject="token_count", about="it is")
+    lines = page(Metrics(), quality=Judgement([known, Figures("spam", "llm", "m")], [alert], []), quality_lag=7)
+    assert 'secondlook_live_error_rate{llm="llm",policy="hate"} 0.05' in lines
+    assert 'secondlook_live_error_rate_high{llm="llm",policy="spam"} 1.0' in lines
+    assert not any(line.startswith('secondlook_live_error_rate{llm="llm",policy="spam"') for line in lines)
+    assert 'secondlook_live_drift{llm="llm",policy="hate",predictor="token_count"} 0.3' in lines
+    names = 'kind="drift",llm="llm",outcome="*",policy="hate",subject="token_count",tenant="*"'
+    assert f"secondlook_quality_alert{{{names}}} 1.0" in lines
+    assert "secondlook_quality_lag_records 7.0" in lines
+    assert not any("secondlook_live_error_rate{" in line for line in page(Metrics()))
