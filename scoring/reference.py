@@ -18,7 +18,7 @@ Counts = NDArray[np.float64]
 
 EVERY_POLICY: Final = "*"
 DECILES: Final = 10
-LEAST_OF_A_POLICY: Final = 200
+LEAST_OF_A_POLICY: Final = 100
 """Training answers from which on a policy has a reference of its own."""
 LOG_ODDS: Final = np.arange(-8, 8.25, 0.5)
 PROBABILITY_EDGES: Final = 1 / (1 + np.exp(-LOG_ODDS))
@@ -35,10 +35,11 @@ class Reference(msgspec.Struct, frozen=True):
     predictors: dict[str, list[list[float]]]
     scores: dict[str, list[float]]
 
-    def of(self, policy: str) -> tuple[Counts, Counts]:
-        """The counts [d, 11] and [bins] that a policy's answers are held against: its own, or those of all."""
-        name = policy if policy in self.predictors and policy in self.scores else EVERY_POLICY
-        return np.array(self.predictors[name]), np.array(self.scores[name])
+    def of(self, policy: str) -> tuple[Counts, Counts] | None:
+        """The counts [d, 11] and [bins] of a policy, or of all together (`*`); None of one that was too rare to be held to them."""
+        if policy not in self.predictors or policy not in self.scores:
+            return None
+        return np.array(self.predictors[policy]), np.array(self.scores[policy])
 
 
 def reference_of(

@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 ROLES: Final = ("auto_action", "human_review", "vectors", "human_decisions")
 _AT_ONCE: Final = 500
 _REST: Final = 4.0
-"""Seconds of rest for each of work."""
+"""Seconds of rest for each of the processor's time."""
+_LEVEL: Final = 500
+"""Records unread, below which the topics are read about equally far."""
 _LOOK_EVERY: Final = 10.0
 _SAVE_EVERY: Final = 60.0
 _AGAIN_AFTER: Final = 10.0
@@ -119,7 +121,7 @@ class QualityKeeper:
             looked = saved = time.monotonic()
             while self._leads() and not self._stopping.is_set():
                 messages = reading.poll()
-                began = time.monotonic()
+                began, worked = time.monotonic(), time.thread_time()
                 self._take(reading.ledger, messages)
                 if began - looked >= self._timing.look:
                     self._look(reading)
@@ -127,7 +129,7 @@ class QualityKeeper:
                 if began - saved >= self._timing.save:
                     reading.save()
                     saved = began
-                self._stopping.wait(_REST * (time.monotonic() - began))
+                self._stopping.wait(_REST * (time.thread_time() - worked))
             reading.save()
         finally:
             discard(reading.close)
@@ -163,12 +165,13 @@ class QualityKeeper:
     def _look(self, reading: "_Reading") -> None:
         self._use_model(reading.ledger)
         content = self._controls.log.content
-        found = reading.ledger.judge(bounds_in_force(content))
+        lag = reading.lag()
+        found = reading.ledger.judge(bounds_in_force(content), is_level=lag < _LEVEL)
         if self._settings.on_risk_breach == "stop":
             for breach in found.breaches:
                 self._stop(breach, reading.ledger)
         self._tell(found)
-        self._judgement, self._lag = found, reading.lag()
+        self._judgement, self._lag = found, lag
 
     def _tell(self, found: Judgement) -> None:
         before = {alert.names for alert in self._judgement.alerts}

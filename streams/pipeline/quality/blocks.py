@@ -62,6 +62,10 @@ class Blocks:
         found = ((max(0, (index << level) - self.first), counts) for (level, index), counts in self._blocks.items())
         return sorted(found, key=lambda one: one[0])
 
+    def by_period(self) -> list[tuple[int, Counts]]:
+        """The counts of each block, with the period it begins at."""
+        return [(index << level, counts) for (level, index), counts in self._blocks.items()]
+
     def total(self) -> Counts:
         """All counts."""
         every: Counts = Counter()

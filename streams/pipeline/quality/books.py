@@ -106,14 +106,14 @@ class Books:
         self._early: dict[tuple[str, str], list[Word]] = {}
         self._words = self._early_words = self._numbered = 0
 
-    def decided(self, decision: Decision, period: int, ruled: Ruled | None = None) -> Key:
-        """Count a decision of a period, made under a bound if `ruled` says so. Returns what it counts for."""
+    def decided(self, decision: Decision, period: int, ruled: Ruled | None = None) -> None:
+        """Count a decision of a period, made under a bound if `ruled` says so."""
         about = decision.request_id, decision.policy
         key = self._number(Key(decision.policy, decision.llm.name or "", decision.model.sha256 or ""))
         reason = decision.reasons[0] if decision.reasons else ""
         if about in self._items:
             self.counts["repeated"] += 1
-            return self.keys[key]
+            return
         probability = decision.error_probability
         scored = -1 if probability is None or not 0 <= probability <= 1 else round(PARTS * probability)
         drawn = reason in _AUTOMATED
@@ -125,7 +125,6 @@ class Books:
             kind = Kind(coded(chance), coded(lowest / chance)) if audited else None
             number = -1 if ruled is None or kind is None else self._ruled_number(ruled)
             self._remember(about, Item(key, period, decision.llm.outcome, scored, drawn, kind, number))
-        return self.keys[key]
 
     def said(self, value: bytes) -> None:
         """Count a human decision, whatever it is worth."""

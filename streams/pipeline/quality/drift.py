@@ -1,6 +1,6 @@
-"""Drift: whether predictors and P(error) are still spread as in training, by policy and LLM. Pure.
+"""Drift: whether predictors and P(error) are still spread as in training, by LLM, over all policies and in each that training knew well. Pure.
 
-Judged are the last `WINDOW` answers to twice as many. An old model's card has nothing to hold them against; then nothing is counted, and that is
+Judged are the last `WINDOW` answers to twice as many; scores are counted by whoever knows both routes. An old model's card has nothing to hold them against; then nothing is counted, and that is
 said.
 """
 
@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from featurizers import SCHEMA
-from scoring.reference import BINS, DECILES, Counts, Reference, bins_of, stability_index, tally
+from scoring.reference import DECILES, EVERY_POLICY, Counts, Reference, bins_of, stability_index, tally
 
 WINDOW: Final = 2_000
 LEAST: Final = 500
@@ -59,27 +59,18 @@ class _Window:
 
     def __init__(self) -> None:
         self.predictors = np.zeros((2, len(SCHEMA.names), DECILES + 1))
-        self.scores = np.zeros((2, BINS))
 
     def add(self, predictors: Counts) -> None:
-        _roll(self.predictors, self.predictors[0, 0].sum())
+        if self.predictors[0, 0].sum() >= WINDOW:
+            self.predictors[1], self.predictors[0] = self.predictors[0], 0
         self.predictors[0] += predictors
-
-    def score(self, where: int) -> None:
-        _roll(self.scores, self.scores[0].sum())
-        self.scores[0, where] += 1
-
-
-def _roll(halves: Counts, filled: float) -> None:
-    if filled >= WINDOW:
-        halves[1], halves[0] = halves[0], 0
 
 
 class DriftState(msgspec.Struct, array_like=True):
     """`Drift` to be stored."""
 
     model: str
-    windows: list[tuple[Stream, list[int], list[int]]]
+    windows: list[tuple[Stream, list[int]]]
 
 
 class Drift:
@@ -106,7 +97,8 @@ class Drift:
         rows: defaultdict[Stream, list[Sequence[float | None]]] = defaultdict(list)
         for one in vectors:
             if one.schema == SCHEMA.id and len(one.values) == len(SCHEMA.names):
-                rows[Stream(one.policy, one.llm or "")].append(one.values)
+                for stream in self._of(one.policy, one.llm or ""):
+                    rows[stream].append(one.values)
         for stream, values in rows.items():
             window = self._window(stream)
             if window is not None:
@@ -114,22 +106,20 @@ class Drift:
                     found = np.array(values, dtype=np.float64).astype(np.float32)
                 window.add(tally(bins_of(found, self._edges)))
 
-    def scored(self, policy: str, llm: str, model: str, where: int) -> None:
-        """Count the bin of a P(error)."""
-        if self.reference is not None and model == self.model:
-            window = self._window(Stream(policy, llm))
-            if window is not None:
-                window.score(where)
-
     def streams(self) -> list[Stream]:
         """Those that are looked at."""
         return sorted(self._windows)
 
+    def nearest(self, policy: str, llm: str) -> Stream:
+        """What a policy's answers are looked at in: alone, or with all."""
+        return self._of(policy, llm)[-1] if self.reference is not None else Stream(policy, llm)
+
     def predictors(self, stream: Stream) -> list[Drifted]:
         """How far each predictor is from training, the farthest first; nothing while there is too little."""
-        if self.reference is None or stream not in self._windows:
+        known = None if self.reference is None else self.reference.of(stream.policy)
+        if known is None or stream not in self._windows:
             return []
-        counts, expected = self._windows[stream].predictors.sum(axis=0), self.reference.of(stream.policy)[0]
+        counts, expected = self._windows[stream].predictors.sum(axis=0), known[0]
         n, m = counts[0].sum(), expected[0].sum()
         if n < LEAST:
             return []
@@ -144,33 +134,33 @@ class Drift:
         rows = zip(SCHEMA.names, *(column.tolist() for column in columns), strict=True)
         return sorted((Drifted(*row) for row in rows), key=lambda one: (-one.psi, one.name))
 
-    def scores(self, stream: Stream) -> tuple[float, bool] | None:
-        """The PSI of P(error), and whether it is too far; None while there is too little."""
-        if self.reference is None or stream not in self._windows:
+    def scores(self, stream: Stream, counts: Counts) -> tuple[float, bool] | None:
+        """The PSI of P(error), counted by bins, and whether it is too far; None while there is too little."""
+        expected = None if self.reference is None else self.reference.of(stream.policy)
+        if expected is None or counts.sum() < LEAST:
             return None
-        counts, expected = self._windows[stream].scores.sum(axis=0), self.reference.of(stream.policy)[1]
-        if counts.sum() < LEAST:
-            return None
-        index = float(stability_index(*_as_coarse(expected, counts)))
-        return index, bool(index > _limit(counts.sum(), expected.sum()))
+        index = float(stability_index(*_as_coarse(expected[1], counts)))
+        return index, bool(index > _limit(counts.sum(), expected[1].sum()))
 
     def state(self) -> DriftState:
         """To be stored."""
-        windows = [
-            (stream, one.predictors.astype(int).ravel().tolist(), one.scores.astype(int).ravel().tolist())
-            for stream, one in self._windows.items()
-        ]
+        windows = [(stream, one.predictors.astype(int).ravel().tolist()) for stream, one in self._windows.items()]
         return DriftState(self.model, windows)
 
     def restore(self, state: DriftState) -> None:
         """As it was stored; to be followed by `use`."""
         self.model, self._windows = state.model, {}
-        for stream, predictors, scores in state.windows:
+        for stream, predictors in state.windows:
             window = _Window()
-            if len(predictors) == window.predictors.size and len(scores) == window.scores.size:
+            if len(predictors) == window.predictors.size:
                 window.predictors[:] = np.reshape(predictors, window.predictors.shape)
-                window.scores[:] = np.reshape(scores, window.scores.shape)
                 self._windows[stream] = window
+
+    def _of(self, policy: str, llm: str) -> list[Stream]:
+        if self.reference is None:
+            return []
+        every = Stream(EVERY_POLICY, llm)
+        return [every, Stream(policy, llm)] if policy in self.reference.predictors else [every]
 
     def _window(self, stream: Stream) -> _Window | None:
         if stream not in self._windows and len(self._windows) < MOST_WINDOWS:

@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from scoring.reference import BINS
+from scoring.reference import BINS, EVERY_POLICY
 from streams.pipeline.control_content import Bound, Content
 from streams.pipeline.quality.blocks import Blocks, Cell, Counts
 from streams.pipeline.quality.books import Books, Key
 from streams.pipeline.quality.calibration import PARTS, Judged, evidence_against
-from streams.pipeline.quality.drift import Drift, Stream
+from streams.pipeline.quality.drift import WINDOW, Drift, Stream
 from streams.pipeline.quality.items import (
     ABOVE,
     BELOW,
@@ -35,7 +35,7 @@ from streams.pipeline.quality.items import (
     WRONG,
     Ruled,
 )
-from streams.pipeline.quality.sequence import Audits, Kind, evidence_above
+from streams.pipeline.quality.sequence import Audits, Floats, Kind, evidence_above
 from streams.pipeline.scope import EVERY, Scope, by_specificity
 
 MISSED: Final = 0.1
@@ -61,7 +61,8 @@ class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
     `automated` decisions lay below the threshold, audits among them, `unaudited` of them without any chance of an audit; `estimated` is the
     mean P(error) of those, known before any human has looked. Of the `audits` judged, `wrong` were: `error`, weighted, with its confidence
     sequence. `escalated` verdicts were judged, of which `overturned`. `expected` and `observed` errors are those of `judged` answers.
-    `drift` has the PSI of the predictors farthest from training, `score_drift` that of P(error).
+    `drift` has the PSI of the predictors farthest from training, `score_drift` that of P(error); of a policy that training knew too little of they
+    are those of all policies.
     """
 
     policy: str
@@ -142,16 +143,24 @@ def bounds_in_force(content: Content) -> dict[Ruled, Bound]:
     return {Ruled(scope, one.since): one.bound for scope, one in content.thresholds.items() if one.bound is not None}
 
 
-def judge(books: Books, drift: Drift, bounds: Mapping[Ruled, Bound], model: str) -> Judgement:
-    """Look at the books of the model in force."""
+def judge(books: Books, drift: Drift, bounds: Mapping[Ruled, Bound], model: str, *, is_level: bool = True) -> Judgement:
+    """Look at the books of the model in force.
+
+    Unless `is_level`, one route of the decisions may have been read farther than the other: the spread of P(error) is not known then.
+    """
+    scores = {}
+    for stream in drift.streams() if is_level else ():
+        known = drift.scores(stream, _recent_scores(books, model, stream))
+        if known is not None:
+            scores[stream] = known
     figures: list[Figures] = []
     alerts: list[Alert] = []
     for number, key in sorted(books.keys.items(), key=lambda one: one[1]):
         if key.model == model:
-            figures.append(_figures(key, books.blocks[number], drift))
+            figures.append(_figures(key, books.blocks[number], drift, scores))
             alerts += _uncalibrated(key, books.blocks[number])
     for stream in drift.streams():
-        alerts += _drifted(stream, drift)
+        alerts += _drifted(stream, drift, scores.get(stream))
     breaches = [
         Breach(ruled, bounds[ruled], len(audits), audits.errors)
         for ruled, blocks in books.ruled.values()
@@ -166,13 +175,13 @@ def most_audited(figures: list[Figures]) -> list[Figures]:
     return sorted(figures, key=lambda one: (-one.audits, -one.automated, one.policy, one.llm))
 
 
-def _figures(key: Key, blocks: Blocks, drift: Drift) -> Figures:
+def _figures(key: Key, blocks: Blocks, drift: Drift, scores: Mapping[Stream, tuple[float, bool]]) -> Figures:
     total = blocks.total()
     audits, judged = _audits(total), _judged(total)
     low, high = audits.interval(MISSED)
     automated = _sum(total, BELOW)
     filled = np.flatnonzero(judged.counts)
-    scores = drift.scores(Stream(key.policy, key.llm))
+    stream = drift.nearest(key.policy, key.llm)
     return Figures(
         *key,
         automated=automated,
@@ -201,8 +210,8 @@ def _figures(key: Key, blocks: Blocks, drift: Drift) -> Figures:
             )
             for where in filled.tolist()
         ],
-        drift={one.name: round(one.psi, 6) for one in drift.predictors(Stream(key.policy, key.llm))[:_WORST]},
-        score_drift=None if scores is None else round(scores[0], 6),
+        drift={one.name: round(one.psi, 6) for one in drift.predictors(stream)[:_WORST]},
+        score_drift=round(scores[stream][0], 6) if stream in scores else None,
     )
 
 
@@ -235,7 +244,7 @@ def _uncalibrated(key: Key, blocks: Blocks) -> Iterable[Alert]:
     )
 
 
-def _drifted(stream: Stream, drift: Drift) -> Iterable[Alert]:
+def _drifted(stream: Stream, drift: Drift, scores: tuple[float, bool] | None) -> Iterable[Alert]:
     for one in drift.predictors(stream):
         if one.lacking:
             about = f"{one.missing:.1%} of the answers lack {one.name}, {one.was_missing:.1%} did in training"
@@ -243,10 +252,28 @@ def _drifted(stream: Stream, drift: Drift) -> Iterable[Alert]:
         if one.shifted:
             about = f"{one.name} is not spread as in training: PSI {one.psi:.2f}"
             yield Alert(DRIFT, stream.policy, llm=stream.llm, subject=one.name, about=about)
-    scores = drift.scores(stream)
     if scores is not None and scores[1]:
         about = f"P(error) is not spread as in training: PSI {scores[0]:.2f}"
         yield Alert(DRIFT, stream.policy, llm=stream.llm, subject="error_probability", about=about)
+
+
+def _recent_scores(books: Books, model: str, stream: Stream) -> Floats:
+    """The last `WINDOW` scores or more of a stream, by bins; periods count whole."""
+    found, last = np.zeros(BINS), 0
+    blocks = (
+        block
+        for number, key in books.keys.items()
+        if key.model == model and key.llm == stream.llm and stream.policy in (EVERY_POLICY, key.policy)
+        for block in books.blocks[number].by_period()
+    )
+    for period, counts in sorted(blocks, key=lambda one: -one[0]):
+        if found.sum() >= WINDOW and period != last:
+            break
+        last = period
+        for cell, count in counts.items():
+            if cell.what in (BELOW, ABOVE):
+                found[cell.first] += count
+    return found
 
 
 def _audits(counts: Counts) -> Audits:

@@ -2,21 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Final, Self
+from typing import Self
 
 import msgspec
 
 from scoring.reference import Reference
 from streams.pipeline.control_content import Bound, Content
 from streams.pipeline.quality.books import Books, Decision, read_decision
-from streams.pipeline.quality.calibration import PARTS
 from streams.pipeline.quality.drift import Drift, DriftState, Vector
-from streams.pipeline.quality.items import Ruled, bin_of
+from streams.pipeline.quality.items import Ruled
 from streams.pipeline.quality.judging import Judgement, judge, ruling_bound
 from streams.pipeline.readable import readable
-from streams.pipeline.reasons import Reason
-
-_BY_SCORE: Final = frozenset({Reason.BELOW_THRESHOLD, Reason.AUDIT, Reason.ABOVE_THRESHOLD})
 
 
 class _Kept(msgspec.Struct, array_like=True):
@@ -52,10 +48,7 @@ class Ledger:
         for decision, period in decisions:
             scope = decision.scope
             ruled = None if scope is None else ruling_bound(content, scope, decision.control_version)
-            key = self.books.decided(decision, period, ruled)
-            probability = decision.error_probability
-            if probability is not None and 0 <= probability <= 1 and not _BY_SCORE.isdisjoint(decision.reasons):
-                self.drift.scored(key.policy, key.llm, key.model, bin_of(round(PARTS * probability)))
+            self.books.decided(decision, period, ruled)
 
     def answered(self, values: Iterable[bytes]) -> None:
         """Count the vectors among records."""
@@ -65,11 +58,11 @@ class Ledger:
         """Count a human decision."""
         self.books.said(value)
 
-    def judge(self, bounds: Mapping[Ruled, Bound]) -> Judgement:
-        """What is known now; `bounds` are those in force."""
+    def judge(self, bounds: Mapping[Ruled, Bound], *, is_level: bool = True) -> Judgement:
+        """What is known now; `bounds` are those in force. `is_level`: all has been read, of each topic as far as of the others."""
         self.books.keep_ruled(bounds)
         self.stopped &= bounds.keys()
-        return judge(self.books, self.drift, bounds, self.model)
+        return judge(self.books, self.drift, bounds, self.model, is_level=is_level)
 
     def pieces(self) -> Iterator[bytes]:
         """All of it, in pieces."""

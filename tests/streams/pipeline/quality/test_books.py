@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from featurizers import SCHEMA
+from scoring.reference import reference_of
 from streams.pipeline.control_content import Bound, Content, Threshold
 from streams.pipeline.quality import books as module
 from streams.pipeline.quality.books import OTHER, Books, Decision
-from streams.pipeline.quality.drift import Drift
+from streams.pipeline.quality.drift import WINDOW, Drift, Vector
 from streams.pipeline.quality.items import Ruled
 from streams.pipeline.quality.judging import Figures, bounds_in_force, judge, ruling_bound
 from streams.pipeline.scope import EVERYTHING, Scope, Scoped
@@ -287,3 +289,24 @@ def test_what_was_counted_for_another_bound_is_let_go() -> None:
     books.said(said("1", 0))
     assert {} == books.ruled
     assert 1 == figures(books).audits
+
+
+def test_scores_of_late_are_told_from_training_where_both_routes_are_known() -> None:
+    """What was before the last thousands is forgotten; while one route lags, nothing is said."""
+    rng = np.random.default_rng(2)
+    scores = rng.beta(1, 3, 2000)
+    values = np.zeros((2000, len(SCHEMA.names)), dtype=np.float32)
+    drift, books = Drift(), Books()
+    drift.use(MODEL, reference_of(values, ["hate"] * 2000, scores))
+    drift.answered([Vector(SCHEMA.id, [0.0] * len(SCHEMA.names), "hate", "llm")])
+
+    def go_on(a: float, b: float, period: int) -> set[str]:
+        for number, p in enumerate(rng.beta(a, b, WINDOW).tolist()):
+            reason = "below_threshold" if p < 0.3 else "above_threshold"
+            books.decided(decision(f"{period} {number}", p, reason), period)
+        return {one.policy for one in judge(books, drift, {}, MODEL).alerts if one.subject == "error_probability"}
+
+    assert set() == go_on(1, 3, 0)
+    assert {"*", "hate"} == go_on(3, 3, 1)
+    assert not judge(books, drift, {}, MODEL, is_level=False).alerts
+    assert set() == go_on(1, 3, 2)

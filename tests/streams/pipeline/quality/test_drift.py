@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from featurizers import SCHEMA
-from scoring.reference import Reference, reference_of, score_bins
+from scoring.reference import BINS, Reference, reference_of, score_bins
 from streams.pipeline.quality.drift import LEAST, WINDOW, Drift, DriftState, Stream, Vector
 
 WIDTH = len(SCHEMA.names)
@@ -85,23 +85,31 @@ def test_too_little_is_not_judged(reference: Reference) -> None:
     drift = watching(reference, answers(LEAST - 1, 2))
     drift.answered(vectors(answers(500, 2), schema="lpp/0") + vectors(answers(500, 2)[:, 1:]))
     assert [] == drift.predictors(STREAM)
-    assert drift.scores(STREAM) is None
 
 
 def test_scores_are_held_against_those_of_training(reference: Reference) -> None:
-    """Of the model in force alone."""
+    """Where there are enough of them."""
     drift, rng = watching(reference), np.random.default_rng(4)
-    for where in score_bins(rng.beta(1, 4, 1000)).tolist():
-        drift.scored("hate", "llm", "a", where)
-        drift.scored("hate", "llm", "another model", 0)
-    well = drift.scores(STREAM)
+
+    def spread(a: float, b: float, count: int) -> tuple[float, bool] | None:
+        return drift.scores(STREAM, np.bincount(score_bins(rng.beta(a, b, count)), minlength=BINS).astype(float))
+
+    well, ill = spread(1, 4, 1000), spread(2, 3, 1000)
     assert well is not None
-    assert (False, True) == (well[1], well[0] < 0.1)
-    for where in score_bins(rng.beta(2, 3, 4000)).tolist():
-        drift.scored("hate", "llm", "a", where)
-    ill = drift.scores(STREAM)
     assert ill is not None
-    assert ill[1]
+    assert (False, True) == (well[1], ill[1])
+    assert well[0] < 0.1
+    assert spread(2, 3, LEAST - 1) is None
+
+
+def test_a_policy_that_training_knew_too_little_is_looked_at_with_all(reference: Reference) -> None:
+    """It may differ from the others as it always did."""
+    drift = watching(reference)
+    drift.answered(vectors(answers(LEAST, 2, shift=1.0), policy="rare"))
+    assert [Stream("*", "llm")] == drift.streams()
+    assert Stream("*", "llm") == drift.nearest("rare", "llm")
+    assert STREAM == drift.nearest("hate", "llm")
+    assert drift.predictors(Stream("*", "llm"))[0].shifted
 
 
 def test_an_old_card_gives_no_figures() -> None:
@@ -109,7 +117,6 @@ def test_an_old_card_gives_no_figures() -> None:
     drift = Drift()
     drift.use("a", None)
     drift.answered(vectors(answers(1000, 1)))
-    drift.scored("hate", "llm", "a", 3)
     assert [] == drift.streams()
 
 
