@@ -27,7 +27,7 @@ MOST_MODELS: Final = 50
 MOST_POLICIES: Final = 1_000
 MOST_BUDGETS: Final = 100
 MOST_ALERTS: Final = 50
-MOST_FIGURES: Final = 20
+MOST_FIGURES: Final = 10
 """Policies and LLMs whose live quality is told, those with most audits first."""
 _LONGEST_TEXT = 500
 _Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-1, le=MOST_EXACT)]

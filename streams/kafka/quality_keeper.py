@@ -1,7 +1,7 @@
 """Keeps the books of live quality: one worker of the group reads decisions, predictors and human decisions from their topics, beside all else.
 
 It leads that has partition 0 of the requests, as for review budgets. Human decisions need not lie in the partitions of their requests, so no
-worker could join its own. It has no part in deciding: it works on a thread of its own, rests four times as long as it works, and whatever
+worker could join its own. It has no part in deciding: it works on a thread of its own, rests four times as long as it works, far longer while decisions are behind, and whatever
 fails there is told and begun anew. Books and offsets are stored as one (`streams.kafka.quality_store`), so a crash costs a second reading
 of what came since, and no count.
 """
@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
+from featurizers import SecondlookError
 from scoring import ModelError
 from scoring.reference import Reference, read_reference
 from streams.errors import BrokerError, ControlError
@@ -37,6 +38,8 @@ ROLES: Final = ("auto_action", "human_review", "vectors", "human_decisions")
 _AT_ONCE: Final = 500
 _REST: Final = 4.0
 """Seconds of rest for each of the processor's time."""
+_REST_WHILE_BUSY: Final = 49.0
+"""The same while answers wait to be decided in this worker."""
 _LEVEL: Final = 500
 """Records unread, below which the topics are read about equally far."""
 _LOOK_EVERY: Final = 10.0
@@ -63,7 +66,7 @@ class _Head(msgspec.Struct, array_like=True):
 class QualityKeeper:
     """Keeps the books on a thread of its own, while `leads` says that it is this worker that does.
 
-    `controls` tells what is in force, `now` the brokers' time in ms. Raises SettingsError for a key that does not sign for the workers.
+    `controls` tells what is in force, `now` the brokers' time in ms, `busy` whether decisions are behind. Raises SettingsError for a key that does not sign for the workers.
     """
 
     def __init__(
@@ -73,13 +76,16 @@ class QualityKeeper:
         controls: ControlReader,
         leads: Callable[[], bool],
         now: Callable[[], int],
+        busy: Callable[[], bool] = lambda: False,
         timing: Timing | None = None,
     ) -> None:
         self._settings, self._worker = settings, worker
-        self._controls, self._leads, self._now, self._timing = controls, leads, now, timing or Timing()
+        self._controls, self._leads, self._now, self._busy = controls, leads, now, busy
+        self._timing = timing or Timing()
         self._key = signing_key(settings)
         self._judgement = NOTHING
         self._lag = 0
+        self._problem = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="quality", daemon=True)
 
@@ -110,8 +116,13 @@ class QualityKeeper:
                 continue
             try:
                 self._lead()
+            except SecondlookError as problem:
+                if str(problem) != self._problem:
+                    self._problem = str(problem)
+                    log.warning("live quality cannot be kept, it is tried again and again: %s", problem)
+                self._stopping.wait(_AGAIN_AFTER)
             except Exception:
-                log.exception("live quality cannot be kept; it is begun anew where it was last stored")
+                log.exception("live quality failed; it is begun anew where it was last stored")
                 self._stopping.wait(_AGAIN_AFTER)
             self._judgement, self._lag = NOTHING, 0
 
@@ -129,7 +140,8 @@ class QualityKeeper:
                 if began - saved >= self._timing.save:
                     reading.save()
                     saved = began
-                self._stopping.wait(_REST * (time.thread_time() - worked))
+                rest = _REST_WHILE_BUSY if self._busy() else _REST
+                self._stopping.wait(rest * (time.thread_time() - worked))
             reading.save()
         finally:
             discard(reading.close)

@@ -84,7 +84,7 @@ class Stream(mode.Service):
             settings, self.name, self._controls, lambda: self.controls.log.position, self._leads, self.clock.now
         )
         self.controls.budgets = self.budgets.told
-        self.quality = QualityKeeper(settings, self.name, self.controls, self._leads, self.clock.now)
+        self.quality = QualityKeeper(settings, self.name, self.controls, self._leads, self.clock.now, self._is_behind)
         self.controls.quality = lambda: self.quality.judgement
         self.prober = Prober(settings, names, self.clock.now)
         self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
@@ -110,6 +110,12 @@ class Stream(mode.Service):
         """Whether it is this worker that moves review budgets and keeps live quality: one of a group has the first partition."""
         mine = self.source.assignment
         return mine is not None and mine.ready and not mine.over and 0 in mine.partitions
+
+    def _is_behind(self) -> bool:
+        """Whether more than a batch waits to be read."""
+        mine = self.source.assignment
+        positions = [] if mine is None else list(mine.positions.values())
+        return sum(position.lag for position in positions) > self.settings.batch_size
 
     async def on_start(self) -> None:
         """Controls first, then the broker's word that we may write, then partitions."""

@@ -48,7 +48,7 @@ _WORST: Final = 5
 
 
 class Reliability(msgspec.Struct, frozen=True):
-    """Answers of about one P(error): how many were judged, their mean P(error), and the share that was wrong."""
+    """Answers of one tenth of P(error): how many were judged, their mean P(error), and the share that was wrong."""
 
     judged: int
     expected: float
@@ -180,7 +180,6 @@ def _figures(key: Key, blocks: Blocks, drift: Drift, scores: Mapping[Stream, tup
     audits, judged = _audits(total), _judged(total)
     low, high = audits.interval(MISSED)
     automated = _sum(total, BELOW)
-    filled = np.flatnonzero(judged.counts)
     stream = drift.nearest(key.policy, key.llm)
     return Figures(
         *key,
@@ -202,17 +201,22 @@ def _figures(key: Key, blocks: Blocks, drift: Drift, scores: Mapping[Stream, tup
         expected=round(float(judged.expected.sum()), 6),
         observed=int(judged.wrong.sum()),
         z=_rounded(judged.z),
-        reliability=[
-            Reliability(
-                int(judged.counts[where]),
-                round(float(judged.expected[where] / judged.counts[where]), 6),
-                round(float(judged.wrong[where] / judged.counts[where]), 6),
-            )
-            for where in filled.tolist()
-        ],
+        reliability=_reliability(judged),
         drift={one.name: round(one.psi, 6) for one in drift.predictors(stream)[:_WORST]},
         score_drift=round(scores[stream][0], 6) if stream in scores else None,
     )
+
+
+def _reliability(judged: Judged) -> list[Reliability]:
+    """By tenths of P(error)."""
+    means = judged.expected / np.maximum(judged.counts, 1)
+    tenth = np.minimum((10 * means).astype(int), 9)
+    sums = [np.bincount(tenth, of, 10) for of in (judged.counts, judged.expected, judged.wrong)]
+    filled = [[float(of[where]) for of in sums] for where in np.flatnonzero(sums[0])]
+    return [
+        Reliability(int(count), round(expected / count, 6), round(wrong / count, 6))
+        for count, expected, wrong in filled
+    ]
 
 
 def _is_left(blocks: Blocks, bound: Bound) -> bool:

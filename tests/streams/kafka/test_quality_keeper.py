@@ -15,7 +15,7 @@ from streams.kafka.clients import base_config
 from streams.kafka.control_history import read_history
 from streams.kafka.quality_keeper import QualityKeeper, Timing
 from streams.kafka.quality_store import CHUNK, QualityStore
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import Bound, Content, Threshold
 from streams.pipeline.control_messages import StopAutomation
 from streams.pipeline.quality.judging import Figures
@@ -37,6 +37,7 @@ def settings() -> Iterator[Settings]:
 
 def write(settings: Settings, events: Iterable[tuple[str, Any]]) -> None:
     """A history into its topics, each record to any partition."""
+    names = topic_names(load_topics(settings.topic_prefix))
     producer = Producer(base_config(settings))
     for number, (kind, event) in enumerate(events):
         if kind == "said":
@@ -44,7 +45,7 @@ def write(settings: Settings, events: Iterable[tuple[str, Any]]) -> None:
         else:
             topic = WRITTEN.get(event[0].reasons[0], "human_review")
             value = msgspec.json.encode(event[0])
-        producer.produce(TOPICS[topic].name, value, str(number))
+        producer.produce(names[topic], value, str(number))
     producer.flush(10)
 
 
@@ -59,7 +60,7 @@ class Fleet:
 
     def start(self) -> QualityKeeper:
         keeper = QualityKeeper(
-            self.settings, "worker", self.controls, lambda: True, lambda: int(time.time() * 1000), OFTEN
+            self.settings, "worker", self.controls, lambda: True, lambda: int(time.time() * 1000), timing=OFTEN
         )
         keeper.start()
         return keeper
@@ -118,7 +119,9 @@ def test_who_does_not_lead_says_nothing(settings: Settings) -> None:
     """Nor does it read."""
     write(settings, HISTORY)
     fleet, led = Fleet(settings), [True]
-    keeper = QualityKeeper(settings, "worker", fleet.controls, lambda: led[0], lambda: int(time.time() * 1000), OFTEN)
+    keeper = QualityKeeper(
+        settings, "worker", fleet.controls, lambda: led[0], lambda: int(time.time() * 1000), timing=OFTEN
+    )
     keeper.start()
     wait_until(lambda: figures(keeper) == KNOWN)
     led[0] = False

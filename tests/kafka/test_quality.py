@@ -1,0 +1,41 @@
+"""Live quality on a real broker: with transactions, and a compacted topic for its state."""
+
+import uuid
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from streams.kafka.clients import base_config
+from streams.kafka.topics import load_topics
+from streams.settings import load_settings
+from streams.trials.topics import own_topics
+from tests.streams.kafka.test_quality_keeper import Fleet, figures, wait_until, write
+from tests.streams.pipeline.quality.test_books import HISTORY, KNOWN, decision
+
+pytestmark = pytest.mark.kafka
+
+
+def test_only_what_is_committed_counts_and_a_restart_goes_on(kafka: str) -> None:
+    """A decision whose transaction was aborted was never made."""
+    settings = load_settings({"broker": kafka, "topic_prefix": f"quality-{uuid.uuid4().hex[:6]}."}, environ={})
+    topics = load_topics(settings.topic_prefix)
+    names = {role: topic.name for role, topic in topics.items()}
+    with own_topics(settings):
+        producer = Producer({**base_config(settings), "transactional.id": settings.topic_prefix})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for number in range(20):
+            undone = decision(f"undone {number}", 0.2, "audit")
+            producer.produce(names["human_review"], msgspec.json.encode(undone))
+        producer.abort_transaction(30)
+        half = len(HISTORY) // 2
+        write(settings, HISTORY[:half])
+        fleet = Fleet(settings)
+        first = fleet.start()
+        wait_until(lambda: figures(first) is not None)
+        first.close()
+        write(settings, HISTORY[half:])
+        second = fleet.start()
+        wait_until(lambda: figures(second) == KNOWN)
+        second.close()
