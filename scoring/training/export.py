@@ -65,6 +65,9 @@ def to_onnx(model: MetaModel, card: Mapping[str, Any]) -> bytes:
 def finish(model: ModelProto, card: Mapping[str, Any]) -> bytes:
     """Stamp a graph with our name and its card; the same two give the same bytes."""
     model.ir_version = IR_VERSION
+    model.opset_import.sort(
+        key=lambda one: str(one.domain)
+    )  # by chance the converter has them the one way or the other
     model.producer_name, model.producer_version, model.domain, model.doc_string = "secondlook", "", "", ""
     helper.set_model_props(model, {METADATA_KEY: json.dumps(card, sort_keys=True)})
     return bytes(model.SerializeToString(deterministic=True))

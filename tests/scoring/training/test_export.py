@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
@@ -151,3 +152,10 @@ def test_a_forest_stays_small_enough_for_the_hot_path(recording: Dataset) -> Non
     model = MetaModel(Scorer(expansion, learner), Platt(1.0, 0.0))
     assert sum(len(tree.left) for tree in learner.grown) < 20_000
     assert len(to_onnx(model, {})) < 2_000_000
+
+
+def test_a_graph_names_its_operator_sets_in_one_order(trained: Trained) -> None:
+    """The converter has them in a set: as it happens to be hashed, the same model would have other bytes, and so another name."""
+    domains = [one.domain for one in onnx.load_from_string(trained.onnx).opset_import]
+    assert domains == sorted(domains)
+    assert len(domains) > 1
