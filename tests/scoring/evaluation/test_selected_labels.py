@@ -19,7 +19,7 @@ from scoring.training.learners import FAMILIES, balanced_weights, fit_learner
 from scoring.training.meta_model import fit_expansion
 from scoring.training.trainer import clip
 
-AUDITS, DRAWS = 0.05, 12
+AUDITS, DRAWS = 0.05, 6
 FIGURES = {
     "error rate": lambda result: result["baselines"]["trust-all"]["cost"]["false-discovery"],
     "cost": lambda result: result["model"]["cost"]["false-discovery"],
@@ -58,11 +58,11 @@ def test_weighted_figures_hold_the_truth_where_unweighted_ones_do_not(
     for seed in range(DRAWS):
         for weighted in (True, False):
             data = labelled(recording, escalated, seed, weighted=weighted)
-            result = evaluate(model, data, replicates=200)
+            result = evaluate(model, data, replicates=100)
             for name, find in FIGURES.items():
                 missed[weighted][name] += not find(result)["low"] <= truth[name] <= find(result)["high"]
     assert {"error rate": 0, "cost": 0, "escalated": 0} == {k: v for k, v in missed[True].items() if k != "AUROC"}
-    assert missed[True]["AUROC"] <= 3  # of 12; a percentile interval of few audits is approximate
+    assert missed[True]["AUROC"] <= 2  # of 6; a percentile interval of few audits is approximate
     assert (DRAWS, DRAWS, DRAWS) == tuple(missed[False][name] for name in ("error rate", "escalated", "AUROC"))
 
 
