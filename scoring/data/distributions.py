@@ -46,7 +46,7 @@ class _Distribution(msgspec.Struct):
 
 def is_distribution(fields: Any) -> bool:
     """Whether a line with these fields is a label distribution."""
-    return {"label", "logprobs", "gold"} <= set(fields)
+    return {"label", "logprobs"} <= set(fields)
 
 
 def read_distributions(path: Path) -> Dataset:

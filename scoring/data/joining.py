@@ -79,7 +79,9 @@ def join_decisions(
     findings = _labels(decisions, left_out)
     rows: dict[_About, _Row] = {}
     drawn: dict[_About, _Drawn] = {}
+    unmatched = set(findings)
     for vector in _decoded(vectors, left_out):
+        unmatched.discard((vector.request_id, vector.policy))
         if not window.holds(vector.decided_at):
             left_out["vector of another time, or of none"] += 1
             continue
@@ -96,6 +98,8 @@ def join_decisions(
             row = _row(vector, NO_LABEL if found is None or found.label is None else found.label, found)
             came = drawn[about]
             rows[about] = row._replace(origin=replace(row.origin, stratum=came.stratum, chance=came.chance))
+    if unmatched and not keep_unlabelled:
+        left_out["decision without a vector of its request and policy"] = len(unmatched)
     traffic = _traffic(drawn, rows, left_out)
     if not keep_unlabelled:
         rows = _counted(rows, drawn, traffic, left_out)

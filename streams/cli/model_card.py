@@ -5,7 +5,7 @@ from typing import Any
 
 from scoring import ACCOUNTINGS
 
-_RIVALS = ("label-and-policy", "mean-logprob", "trust-all")
+_RIVALS = ("label-policy-language", "label-and-policy", "mean-logprob", "trust-all")
 
 
 def card_lines(sha256: str, card: Mapping[str, Any]) -> Iterator[str]:
@@ -49,7 +49,7 @@ def _of_figures(card: Mapping[str, Any]) -> Iterator[str]:
         figures = card["nested_cv"].get(name)
         if figures:
             costs = "  ".join(f"{accounting} {_stated(figures['cost'][accounting])}" for accounting in ACCOUNTINGS)
-            yield f"  {name:18} AUROC {_stated(figures['auroc'])}  {costs}"
+            yield f"  {name:21} AUROC {_stated(figures['auroc'])}  {costs}"
 
 
 def _of_thresholds(thresholds: Mapping[str, Any]) -> Iterator[str]:

@@ -108,7 +108,7 @@ def train(
     elif current != home.name:
         click.echo(
             f"It is a candidate: {current[:12]} stays the current model. To compare them, on labels of later answers, and change over: "
-            f"secondlook models promote {home.name[:12]} --from-topics"
+            f"secondlook models promote {home.name[:12]} --from-topics --model {out}"
         )
 
 
