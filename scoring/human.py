@@ -6,6 +6,7 @@ has more than half there is no label: in doubt it is open. That reviewers differ
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
@@ -28,7 +29,7 @@ class ReviewedLlm(msgspec.Struct):
 class HumanDecision(msgspec.Struct):
     """A human's answer to one review. `llm` and `audit_probability` repeat the decision's, so that no store is needed to compare them.
 
-    `decided_at` is in ms since the epoch; `corrects`: it takes back what the same reviewer said before.
+    `decided_at` is in ms since the epoch, or RFC 3339 with an offset, as decisions and vectors have it; `at` in ms. `corrects`: it takes back what the same reviewer said before.
     """
 
     request_id: str
@@ -38,9 +39,15 @@ class HumanDecision(msgspec.Struct):
     reviewer: _Text | None = None
     reason: str | None = None
     channel: Channel | None = None
-    decided_at: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    decided_at: Annotated[int, msgspec.Meta(ge=0)] | Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     audit_probability: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     corrects: bool | None = None
+
+    @property
+    def at(self) -> int | None:
+        """When, in ms since the epoch."""
+        when = self.decided_at
+        return round(when.timestamp() * 1000) if isinstance(when, datetime) else when
 
     @property
     def label(self) -> Literal[0, 1] | None:
@@ -107,7 +114,7 @@ class Reviews:
             not drawn,
             latest.channel,
             latest.audit_probability,
-            latest.decided_at,
+            latest.at,
             self._corrections,
         )
 
@@ -128,9 +135,9 @@ def fold(records: Iterable[bytes]) -> tuple[dict[tuple[str, str], Finding], int]
 
 
 def _earlier(one: HumanDecision, other: HumanDecision) -> bool:
-    return one.decided_at is not None and other.decided_at is not None and one.decided_at < other.decided_at
+    return one.at is not None and other.at is not None and one.at < other.at
 
 
 def _when(one: HumanDecision) -> tuple[int, str]:
     """By time, then by name: the order of the records of several reviewers must not matter."""
-    return -1 if one.decided_at is None else one.decided_at, one.reviewer or ""
+    return -1 if one.at is None else one.at, one.reviewer or ""

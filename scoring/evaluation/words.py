@@ -14,7 +14,7 @@ CHANCE = 0.5
 def conclusions(result: Mapping[str, Any]) -> list[str]:
     """Sentences for the report, from the evaluation's own numbers."""
     model = result["model"]
-    said = [learned(model["auroc"], result["against"])]
+    said = [learned(model["auroc"], result["against"], model["name"])]
     for accounting in ACCOUNTINGS:
         single = result["best_single_estimator"][accounting]
         for other, difference in (
@@ -28,8 +28,8 @@ def conclusions(result: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def learned(auroc: Mapping[str, Any], rivals: Mapping[str, Any]) -> str:
-    """Whether anything was learned: `auroc` of the model against chance, and the model against each simple rule."""
+def learned(auroc: Mapping[str, Any], rivals: Mapping[str, Any], model: str) -> str:
+    """Whether anything was learned: `auroc` of the model of this name against chance, and the model against each simple rule."""
     ranked = f"AUROC {auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
     if auroc["low"] <= CHANCE:
         return f"Nothing was learned: {ranked} is not told apart from chance. Do not automate on this model."
@@ -37,13 +37,13 @@ def learned(auroc: Mapping[str, Any], rivals: Mapping[str, Any]) -> str:
     if not left:
         closest = min(rivals, key=lambda name: float(rivals[name]["auroc"]["value"]))
         return (
-            "The model is better than every base rate, single estimator, UQLM score and UCCI: "
+            "The model is better, in ranking or in cost and in neither worse, than every base rate, single estimator, UQLM score and UCCI: "
             f"{ranked}, {_gain(closest, rivals)}, which comes closest."
         )
-    return (
-        f"The model is not shown to be better than {', '.join(left)}: {ranked}, {_gain(left[0], rivals)}. "
-        f"`secondlook train --only {simpler(rivals)}` gives the simpler one."
-    )
+    family = simpler(rivals)
+    own = model.rpartition("-")[0] == family
+    simplest = "It is that rule, calibrated." if own else f"`secondlook train --only {family}` gives the simpler one."
+    return f"The model is not shown to be better than {', '.join(left)}: {ranked}, {_gain(left[0], rivals)}. {simplest}"
 
 
 def _gain(name: str, rivals: Mapping[str, Any]) -> str:

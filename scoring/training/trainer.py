@@ -116,7 +116,12 @@ def train(
     family, method = chosen
     card = {
         **_served("-".join(chosen), model, inputs, decided),
-        "data": {**_describe(part, decided), **clipping, **({} if traffic is None else {"labels": traffic.stated()})},
+        "data": {
+            **_describe(part, decided),
+            **_rate(decided),
+            **clipping,
+            **({} if traffic is None else {"labels": traffic.stated()}),
+        },
         "chosen": {
             "family": family,
             "setting": trials.settings[family],
@@ -229,7 +234,7 @@ def _judged(
             "against": against(ruling, baselines, errors, cost_ratio),
         }
     )
-    verdict = learned(judged["nested_cv"][name]["auroc"], judged["against"])
+    verdict = learned(judged["nested_cv"][name]["auroc"], judged["against"], name)
     return {**judged, "verdict": verdict, "simpler": simpler(judged["against"])}
 
 
@@ -341,6 +346,13 @@ def _undecided(part: Dataset) -> float:
     if part.weights is None:
         return len(part) - int(part.decided.sum())
     return float(part.weights[~part.decided].sum() / part.weights[part.decided].mean())
+
+
+def _rate(decided: Dataset) -> dict[str, float]:
+    """The share of errors in all that unequal labels stand for."""
+    if decided.weights is None:
+        return {}
+    return {"error_rate": float(np.average(decided.errors, weights=decided.weights))}
 
 
 def _describe(part: Dataset, decided: Dataset) -> dict[str, Any]:

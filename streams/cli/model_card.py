@@ -27,6 +27,8 @@ def _of_data(data: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Trained on {data['rows']} labelled answers, {data['decided']} with a verdict, {data['errors']} of these wrong; of {', '.join(data['llms'])}."
     )
+    if "error_rate" in data:
+        yield f"Of all the answers that these labels stand for, {data['error_rate']:.1%} are wrong."
     policies = ", ".join(f"{policy} {count}" for policy, count in data["rows_per_policy"].items())
     yield f"By policy: {policies}. Data {data['sha256'][:12]}."
     if "until" in data:

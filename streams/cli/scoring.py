@@ -105,6 +105,7 @@ def train(
     click.echo(card["verdict"])
     if current is None:
         promote(out, home.name)
+        click.echo(f"It is the current model of {out}, which had none.")
     elif current != home.name:
         click.echo(
             f"It is a candidate: {current[:12]} stays the current model. To compare them, on labels of later answers, and change over: "

@@ -115,3 +115,12 @@ def test_any_bytes_are_a_decision_or_counted(records: list[bytes]) -> None:
     findings, unreadable = fold(records)
     assert unreadable <= len(records)
     assert all(one.reviewers >= 1 for one in findings.values())
+
+
+def test_a_time_may_be_written_as_decisions_write_it() -> None:
+    """RFC 3339 with an offset is the same moment in ms; without one it says no moment, and the decision is unreadable."""
+    begun = b'{"request_id":"a","policy":"p","outcome":1,"decided_at":'
+    times = [b"1764133200500", b'"2025-11-26T05:00:00.5Z"', b'"2025-11-26T06:00:00.500+01:00"']
+    found = [fold([begun + time + b"}"])[0]["a", "p"].decided_at for time in times]
+    assert [1764133200500] * 3 == found
+    assert ({}, 1) == fold([begun + b'"2025-11-26T05:00:00"}'])

@@ -60,7 +60,7 @@ class Word(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Of a human decision."""
         named = decision.reviewer
         hashed = named and blake2b(named.encode(errors="replace"), digest_size=_DIGEST_SIZE).hexdigest()
-        return cls(decision.outcome, hashed, decision.decided_at)
+        return cls(decision.outcome, hashed, decision.at)
 
     def decision(self) -> HumanDecision:
         """The human decision that it stands for."""
@@ -90,7 +90,7 @@ class Item(msgspec.Struct, array_like=True):
         reviews = Reviews()
         for one in (*self.words, word):
             reviews.add(one.decision())
-        self.words = tuple(Word(one.outcome, one.reviewer, one.decided_at) for one in reviews.words)
+        self.words = tuple(Word(one.outcome, one.reviewer, one.at) for one in reviews.words)
         finding = reviews.finding()
         self.split = finding.split
         if finding.label is None:

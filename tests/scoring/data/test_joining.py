@@ -194,7 +194,10 @@ def test_equal_chances_are_no_weights(recording: Dataset) -> None:
 
 def test_nothing_in_common_is_an_error_that_says_why() -> None:
     """No labelled vector at all: the error lists the reasons."""
-    with pytest.raises(DataError, match=r"No vector .* \(1 decision without a vector of its request and policy, 1 vector without a decision\)"):
+    with pytest.raises(
+        DataError,
+        match=r"No vector .* \(1 decision without a vector of its request and policy, 1 vector without a decision\)",
+    ):
         join_decisions(_records(_vector("a")), _records(_decision("z", 1)))
 
 

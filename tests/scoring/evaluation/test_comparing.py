@@ -28,9 +28,9 @@ def _against(**changed: tuple[float, float]) -> dict[str, Any]:
 
 def test_a_model_that_beats_every_rule_is_called_better() -> None:
     """And the closest rule is named."""
-    said = learned(AUROC, _against(ucci=(0.01, -0.01)))
+    said = learned(AUROC, _against(ucci=(0.01, -0.01)), "blend-platt")
     assert said.startswith(
-        "The model is better than every base rate, single estimator, UQLM score and UCCI: AUROC 0.800"
+        "The model is better, in ranking or in cost and in neither worse, than every base rate, single estimator, UQLM score and UCCI: AUROC 0.800"
     )
     assert "against ucci, which comes closest" in said
     assert simpler(_against()) is None
@@ -54,9 +54,10 @@ def test_a_rule_that_is_not_shown_to_be_worse_is_named_and_offered(
     judged = _against(**changed)
     assert (left, offered) == (unbeaten(judged), simpler(judged))
     if left:
-        said = learned(AUROC, judged)
+        said = learned(AUROC, judged, "blend-platt")
         assert said.startswith(f"The model is not shown to be better than {', '.join(left)}: AUROC 0.800")
         assert said.endswith(f"`secondlook train --only {offered}` gives the simpler one.")
+        assert learned(AUROC, judged, f"{offered}-beta").endswith("It is that rule, calibrated.")
 
 
 def _data(margins: list[float], errors: list[bool]) -> Dataset:
