@@ -11,7 +11,7 @@ from streams.pipeline.stages import Ticket
 
 _MOST_UNROUTED = 2
 """One batch is decoded and scored while the next is read: their records are what takes memory."""
-_MOST_IN_FLIGHT = 4
+_MOST_IN_FLIGHT = 3
 """What is decided while a commit is under way gathers, and is committed together: the slower commits are, the larger they get."""
 
 

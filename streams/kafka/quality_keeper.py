@@ -36,6 +36,12 @@ log = logging.getLogger(__name__)
 
 ROLES: Final = ("auto_action", "human_review", "vectors", "human_decisions")
 _AT_ONCE: Final = 500
+_LITTLE_AT_A_TIME: Final = {
+    "queued.max.messages.kbytes": 1024,
+    "fetch.message.max.bytes": 256 * 1024,
+    "fetch.max.bytes": 4 * 1024 * 1024,
+}
+"""It is in no hurry, and what is fetched ahead is memory that no limit of the worker's counts."""
 _REST: Final = 4.0
 """Seconds of rest for each of the processor's time."""
 _REST_WHILE_BUSY: Final = 49.0
@@ -234,7 +240,7 @@ class _Reading:
         log.info("live quality is kept here", extra={"from": self._next or "the beginning"})
 
     def _assigned(self) -> Consumer:
-        consumer = Consumer({**reader_config(self._settings), "enable.partition.eof": False})
+        consumer = Consumer({**reader_config(self._settings), **_LITTLE_AT_A_TIME, "enable.partition.eof": False})
         consumer.assign(
             [
                 TopicPartition(name, number, self._next.get(name, {}).get(number, OFFSET_BEGINNING))

@@ -1,6 +1,6 @@
 """The books of live quality: decisions, and what humans say of them, joined as they come, in whichever order. Pure.
 
-All are counts in whole numbers. What went to a human is remembered (the last `MOST_ITEMS`), so that a later word, a second reviewer or a
+All are counts in whole numbers. What went to a human with a verdict of the LLM is remembered (the last `MOST_ITEMS`), so that a later word, a second reviewer or a
 correction changes what was counted before; a human decision that comes before its decision waits for it.
 """
 
@@ -121,7 +121,7 @@ class Books:
         audited = drawn and 0 < chance <= 1
         lowest = self._lowest_rate(key, period, chance) if audited else 0.0
         self._count(key, period, _routed(scored, reason, audited=audited))
-        if reason != Reason.BELOW_THRESHOLD:
+        if reason != Reason.BELOW_THRESHOLD and decision.llm.outcome in (0, 1):  # nobody can agree with what has no verdict
             kind = Kind(coded(chance), coded(lowest / chance)) if audited else None
             number = -1 if ruled is None or kind is None else self._ruled_number(ruled)
             self._remember(about, Item(key, period, decision.llm.outcome, scored, drawn, kind, number))

@@ -36,7 +36,7 @@ from tests.simulated import Entry, SimulatedKafka
 PARTITIONS = 2
 TOPICS = load_topics()
 NAMES = topic_names(TOPICS)
-ROOM = 4
+ROOM = 3
 """Batches that a worker may have in flight."""
 IDS = [f"{letter}{number}" for letter in "abcdef" for number in range(PARTITIONS)]
 
