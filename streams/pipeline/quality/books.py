@@ -121,7 +121,10 @@ class Books:
         audited = drawn and 0 < chance <= 1
         lowest = self._lowest_rate(key, period, chance) if audited else 0.0
         self._count(key, period, _routed(scored, reason, audited=audited))
-        if reason != Reason.BELOW_THRESHOLD and decision.llm.outcome in (0, 1):  # nobody can agree with what has no verdict
+        if reason != Reason.BELOW_THRESHOLD and decision.llm.outcome in (
+            0,
+            1,
+        ):  # nobody can agree with what has no verdict
             kind = Kind(coded(chance), coded(lowest / chance)) if audited else None
             number = -1 if ruled is None or kind is None else self._ruled_number(ruled)
             self._remember(about, Item(key, period, decision.llm.outcome, scored, drawn, kind, number))
