@@ -80,7 +80,7 @@ def test_show_prints_a_card_that_can_be_read(directory: Path, first_day: str) ->
     assert (0, None) == (result.exit_code, result.exception)
     for part in (
         "Trained on 477 labelled answers, 475 with a verdict, 179 of these wrong",
-        "label-and-policy   AUROC 0.850",
+        "label-and-policy      AUROC 0.850",
         "Thresholds by cost: false-discovery 0.390",
         "It is the directory's current model.",
     ):
