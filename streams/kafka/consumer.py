@@ -27,7 +27,7 @@ _IDLE_WAIT = 0.1
 _AT_ONCE = 50
 """Records taken from the client in one call, between two looks at their bytes."""
 _BATCH_BYTES = 4 * 2**20
-"""Of values in a batch, after which it is full, whatever `batch_size` says: two of them are in memory at a time, and what two or three more write."""
+"""Of values in a batch, after which it is full, whatever `batch_size` says: two of them are in memory at a time, and what one or two more write."""
 
 
 class Members(Protocol):
