@@ -81,21 +81,25 @@ class Contender:
     settle: float = 2.0
 
 
-def worker(delivery: str, **settings: Any) -> Callable[[Track, Path], Running]:
-    """A real secondlook worker."""
+def worker(delivery: str, tree: Path | None = None, **settings: Any) -> Callable[[Track, Path], Running]:
+    """A real secondlook worker; with `tree` it is that checkout's, and has the model that was trained there."""
+    program = ("-m", "streams")
+    if tree is not None:
+        run = "import sys, runpy; sys.path.insert(0, sys.argv.pop(1)); runpy.run_module('streams', run_name='__main__', alter_sys=True)"
+        program = ("-c", run, str(tree.resolve()))
 
     def start(track: Track, model: Path) -> Running:
         given = {
             "broker": track.broker,
             "topic_prefix": track.prefix,
             "group": f"bench-{uuid.uuid4().hex[:8]}",
-            "model": model,
+            "model": model if tree is None else tree / "models",
             "delivery": delivery,
             "web_port": 0,
             # Filled topics are a backlog: nothing in them may time out, whatever the order it is read in.
             "response_timeout": 86_400,
         }
-        return WorkerProcess({**given, **settings})
+        return WorkerProcess({**given, **settings}, program=program)
 
     return start
 

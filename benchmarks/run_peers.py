@@ -1,6 +1,6 @@
 """secondlook beside the best that Java and the machine can do: Kafka Streams, as documented and tuned, and a Rust program.
 
-    python benchmarks/run_peers.py [--quick] [--rounds N] [--count N] [--only NAME ...] [--json PATH]
+    python benchmarks/run_peers.py [--quick] [--rounds N] [--count N] [--only NAME ...] [--before CHECKOUT] [--json PATH]
 
 Needs Java 17 (a JDK) and Maven for the local Kafka and Kafka Streams, cargo for the Rust program, and a trained model. What can't
 be built is said to be missing. First each peer decides everything once, and every field is compared with what the worker
@@ -18,7 +18,7 @@ from typing import Any
 
 from agreement import DifferentError, Outputs, check, outputs_of
 from compiled import COMPILED, NotBuiltError
-from contenders import CONTENDERS, Contender, Lap, RunFailedError, run
+from contenders import CONTENDERS, Contender, Lap, RunFailedError, run, worker
 from figures import spread
 from job import JOINED
 from quiet import SLICES, Clock, Limits, Load, flat_from, slice_rates
@@ -30,6 +30,7 @@ from streams.trials.brokers import LocalKafka
 _ROOT = Path(__file__).parents[1]
 _OURS = ("exactly_once", "at_least_once", "floor")
 REFERENCE = "exactly_once"
+_BEFORE = "exactly_once_before"
 _NAMES = (*_OURS, *COMPILED)
 _DEFAULT = (REFERENCE, *COMPILED)
 _MOST = Limits()
@@ -133,6 +134,12 @@ def entries_of(bench: Bench, names: Sequence[str], why: dict[str, str]) -> dict[
     return entries
 
 
+def entry_of_before(bench: Bench, tree: Path) -> Entry:
+    """A worker of another checkout. What it decides is not compared: its model may be another, and its fields."""
+    way = Contender(_BEFORE, True, "exactly once", worker("exactly_once", tree))
+    return bench.try_out((way,), None)[0]
+
+
 def time_all(bench: Bench, entries: Mapping[str, Entry], why: dict[str, str], rounds: int, limits: Limits) -> None:
     """In turn, until each has `rounds` quiet laps, in at most twice as many rounds."""
     for number in range(2 * rounds):
@@ -216,6 +223,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="quiet laps of each: 5, or 2 with --quick")
     parser.add_argument("--count", type=int, help="answers in the topics: 200,000, or 60,000 with --quick")
     parser.add_argument("--only", nargs="+", choices=_NAMES, default=_DEFAULT, metavar="NAME")
+    parser.add_argument(
+        "--before", type=Path, metavar="CHECKOUT", help="an older one's worker and its `models` as well"
+    )
     parser.add_argument("--most-others", type=float, default=_MOST.others, help="a lap's limit, a share of all cores")
     parser.add_argument("--most-steal", type=float, default=_MOST.steal, help="likewise")
     parser.add_argument("--model", type=Path, default=_ROOT / "models/linear")
@@ -236,6 +246,8 @@ def main() -> int:
             bench.track.build()
             bench.track.fill(count, roles=roles_for(names))
             entries = entries_of(bench, names, why)
+            if given.before is not None:
+                entries[_BEFORE] = entry_of_before(bench, given.before)
             time_all(bench, entries, why, rounds, limits)
     except (SecondlookError, DifferentError, RunFailedError) as problem:
         say(f"benchmark: {problem}")
