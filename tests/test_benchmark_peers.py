@@ -181,7 +181,7 @@ class _Bench:
         from run_peers import Timed
 
         throughput, others = next(self._laps)
-        return Timed(Lap(throughput, 1000, 0, 100.0, 1.0, 0.1, ()), Load(others, 0.0))
+        return Timed(Lap(throughput, 1000, 0, 100.0, 1.0, 0.1, ()), Load(others, 0.0), 0.2)
 
 
 def _entries(*names: str) -> Any:
@@ -205,6 +205,24 @@ def test_loud_laps_are_thrown_away_and_others_run_in_their_place() -> None:
     assert {"median": 340.0, "min": 200.0, "max": 480.0} == figures["native_limit"]["throughput"]
     assert {"median": 0.4, "min": 0.25, "max": 0.55} == figures["native_limit"]["exactly_once_is"]
     assert {"median": 110.0, "min": 100.0, "max": 120.0} == figures["exactly_once"]["throughput"]
+
+
+def test_the_broker_is_warm_when_it_needs_no_less_than_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laps go on as long as each takes a tenth less of it, and end at some time."""
+    from contenders import Lap
+    from quiet import Load
+    from run_peers import Bench, Timed
+
+    def laps_needed(*spent: float) -> int:
+        left = list(spent)
+        bench = Bench(None, None, Path(), 1000)  # type: ignore[arg-type] # no lap is run
+        lap = Lap(1.0, 1000, 0, 1.0, 1.0, 1.0, ())
+        monkeypatch.setattr(bench, "lap", lambda *_: Timed(lap, Load(0.0, 0.0), left.pop(0)))
+        bench.warm_broker()
+        return len(spent) - len(left)
+
+    assert 4 == laps_needed(8.0, 4.0, 2.0, 1.9, 1.0)
+    assert 8 == laps_needed(*[0.5**lap for lap in range(20)])
 
 
 def test_a_machine_that_is_never_quiet_ends_the_rounds_and_gives_no_figure() -> None:

@@ -11,8 +11,10 @@ from streams.pipeline.stages import Ticket
 
 _MOST_UNROUTED = 2
 """One batch is decoded and scored while the next is read: their records are what takes memory."""
-_MOST_IN_FLIGHT = 3
+_MOST_IN_FLIGHT = 16
 """What is decided while a commit is under way gathers, and is committed together: the slower commits are, the larger they get."""
+_MOST_UNCOMMITTED = 4 * 2**20
+"""Bytes that decided batches may be waiting to write while another one is read."""
 
 
 class Flow:
@@ -23,6 +25,7 @@ class Flow:
         self._routed = 0
         self._arrived = 0
         self._settled = 0
+        self._uncommitted: list[int] = []
         self._given_up = False
         self._moved = asyncio.Condition()
         self._progress = time.monotonic()
@@ -44,9 +47,10 @@ class Flow:
         self._issued += 1
         return self._issued
 
-    async def routed(self) -> None:
-        """A batch is decided: of its records, only what it writes is kept."""
+    async def routed(self, size: int) -> None:
+        """A batch is decided: of its records, only what it writes is kept, which is so many bytes."""
         self._routed += 1
+        self._uncommitted.append(size)
         await self._tell()
 
     def arrive(self, ticket: Ticket) -> bool:
@@ -64,6 +68,7 @@ class Flow:
 
     async def settle(self) -> None:
         """The batches that have arrived are committed, or were let go because their assignment is over."""
+        del self._uncommitted[: self._arrived - self._settled]
         self._settled = self._arrived
         self._progress = time.monotonic()
         await self._tell()
@@ -72,7 +77,11 @@ class Flow:
         """Wait until another batch may be read: while the pipeline is busy, records gather to larger batches in Kafka."""
         async with self._moved:
             await self._moved.wait_for(
-                lambda: self._issued - self._routed < _MOST_UNROUTED and self.in_flight < _MOST_IN_FLIGHT
+                lambda: (
+                    self._issued - self._routed < _MOST_UNROUTED
+                    and self.in_flight < _MOST_IN_FLIGHT
+                    and sum(self._uncommitted) < _MOST_UNCOMMITTED
+                )
             )
 
     async def drained(self) -> None:

@@ -31,7 +31,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     headers_unreadable: bool = False
 
 
-def size(record: Record) -> int:
+def size(record: "Record | Output") -> int:
     """Bytes of a record's key, value and headers, the headers' framing included."""
     total = len(record.key or b"") + len(record.value or b"")
     return total + headers_size(record.headers) if record.headers else total

@@ -8,7 +8,7 @@ those go to a human, the others go on. Intake and routing take records one by on
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TypeVar
 
 from featurizers import OutcomeSpec, Response, SpecBook, Vectors, featurize, featurize_each
@@ -22,7 +22,7 @@ from streams.pipeline.incidents import Incident, incident
 from streams.pipeline.ledger import closed_sides
 from streams.pipeline.matching import Arrivals, Case, Matched, Matcher
 from streams.pipeline.reasons import Reason
-from streams.pipeline.records import Output
+from streams.pipeline.records import Output, size
 from streams.pipeline.routing import Verdict, decide, rfc3339
 from streams.pipeline.shadow import ShadowScores, Stamp, decide_shadow, score_shadow
 from streams.pipeline.verdicts import read_verdicts
@@ -111,6 +111,11 @@ class Outbox:
     shadow: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     shadow_problem: str | None = None
     seen: Counter[Seen] = field(default_factory=Counter)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that it writes."""
+        return sum(map(size, chain(self.outputs, self.changelog)))
 
 
 class Pipeline:

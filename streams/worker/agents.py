@@ -60,12 +60,12 @@ def connect_agents(
     app: App,
     pipeline: Pipeline,
     metrics: Metrics,
-    routed: Callable[[], Awaitable[None]],
+    routed: Callable[[int], Awaitable[None]],
     deliver: Callable[..., Awaitable[None]],
 ) -> Callable[[Polled], Awaitable[object]]:
     """Make the agents intake, featurize, score, route and deliver; returns how to put a batch in front of the first.
 
-    `routed` is told of each batch that is decided. `deliver` gets all that are by then, in their order, as one call's arguments.
+    `routed` is told of each batch that is decided, and how many bytes it writes. `deliver` gets all that are by then, in their order, as one call's arguments.
     """
     # Typed, a channel would take nothing but events; without a topic it takes what is to come out.
     channels: dict[str, Any] = {
@@ -87,7 +87,7 @@ def connect_agents(
         app.agent(channels[name], name=name)(agent)
 
     async def pass_on(outbox: Outbox) -> None:
-        await routed()
+        await routed(outbox.size)
         await decided.put(outbox)
 
     stage("intake", pipeline.intake, channels["featurize"].put)

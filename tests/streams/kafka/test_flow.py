@@ -64,29 +64,59 @@ def test_giving_up_frees_those_who_wait() -> None:
     asyncio.run(scenario())
 
 
-def test_two_batches_may_be_undecided_and_three_uncommitted() -> None:
-    """What is decided gathers while a commit is under way; records that nobody has decided on take memory."""
+def room_after(*steps: int | None) -> list[bool]:
+    """Whether another batch may be read after each step: None reads one, a number decides the next one, which writes so much."""
 
-    async def scenario() -> list[tuple[int, bool]]:
+    async def scenario() -> list[bool]:
         flow, seen = Flow(), []
-
-        async def look() -> None:
-            waiting = asyncio.ensure_future(flow.room())
-            await asyncio.sleep(0.01)
-            seen.append((flow.in_flight, waiting.done()))
-            waiting.cancel()
-
-        for _ in range(3):
-            flow.next_sequence()
-            await look()
-            if flow.in_flight > 1:
-                await flow.routed()
-                await look()
-        flow.arrive(ticket(1))
-        flow.arrive(ticket(2))
-        await flow.settle()
-        await look()
+        for step in steps:
+            if step is None:
+                flow.next_sequence()
+            else:
+                await flow.routed(step)
+            seen.append(await has_room(flow))
         return seen
 
-    expected = [(1, True), (2, False), (2, True), (3, False), (3, False), (1, True)]
-    assert expected == asyncio.run(scenario())
+    return asyncio.run(scenario())
+
+
+async def has_room(flow: Flow) -> bool:
+    waiting = asyncio.ensure_future(flow.room())
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    return waiting.done()
+
+
+def test_two_batches_may_be_undecided() -> None:
+    """Records that nobody has decided on take memory; what is decided gathers while a commit is under way."""
+    assert [True, False, True, False, True] == room_after(None, None, 100, None, 100)
+
+
+def test_what_is_decided_and_not_committed_is_bounded_by_its_bytes() -> None:
+    """Small batches gather to a large transaction, large ones do not."""
+    half = 2 * 2**20
+    assert [True, True, True, False] == room_after(None, half, None, half)
+    assert [True, True] * 15 == room_after(*[None, 100] * 15)
+
+
+def test_no_more_than_sixteen_batches_are_in_flight() -> None:
+    """However little they write: a commit that hangs is not followed by ever more work."""
+    assert not room_after(*[None, 0] * 16)[-1]
+
+
+def test_a_commit_makes_room() -> None:
+    """For as much as the batches that it settled had written."""
+
+    async def scenario() -> list[bool]:
+        flow, seen = Flow(), []
+        for sequence in (1, 2):
+            flow.next_sequence()
+            await flow.routed(3 * 2**20)
+            seen.append(await has_room(flow))
+            if sequence == 1:
+                flow.arrive(ticket(1))
+        await flow.settle()
+        seen.append(await has_room(flow))
+        return seen
+
+    assert [True, False, True] == asyncio.run(scenario())

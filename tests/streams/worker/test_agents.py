@@ -31,7 +31,7 @@ def test_what_is_decided_during_a_commit_is_committed_together() -> None:
             begun.release()
             await committed.acquire()
 
-        async def routed() -> None:
+        async def routed(_size: int) -> None:
             decided.release()
 
         pipeline: Any = Passing()
