@@ -185,7 +185,12 @@ class Settings:
         "records",
         "Most records in one batch, which 4 MiB fill too. A transaction may hold several batches.",
     )
-    batch_linger: float = _setting(0.01, _positive, "s", "How long a batch may wait to fill.")
+    batch_linger: float = _setting(
+        0.01,
+        _positive,
+        "s",
+        "How long a batch may wait to fill while another one is under way; alone it does not wait.",
+    )
     max_record_bytes: int = _setting(2 * 2**20, _count, "bytes", "Largest record produced.")
     transaction_timeout: float = _setting(
         15.0, _positive, "s", "After which the broker aborts a dead worker's transaction."

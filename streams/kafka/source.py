@@ -198,7 +198,8 @@ class Source:
         before = self.assignment
         if before is not None and before.ready:
             self._hold_back(before)
-        fetched = self._consumer.fetch()
+        # Nothing is gained by gathering when nothing is under way that the batch would have to wait for.
+        fetched = self._consumer.fetch(self._settings.batch_linger if self._flow.in_flight else 0.0)
         assignment = self.assignment
         if assignment is None or not assignment.ready:
             self._refuse_cut_off()
