@@ -19,7 +19,11 @@ from scoring.data import Dataset, load
 from scoring.evaluation import evaluate, metrics
 from scoring.evaluation.baselines import BASELINES, LABEL_POLICY_LANGUAGE, SINGLE_ESTIMATORS, UCCI, rule
 from scoring.evaluation.bootstrap import Bootstrap, Figure
+from scoring.evaluation.comparing import shown
+from scoring.evaluation.diagnostics import FEWEST, SMALLEST_SLICE
+from scoring.evaluation.evaluator import risks
 from scoring.evaluation.ruling import HEADLINE, Ruling, auroc, cost, join, paired_difference, rule_at
+from scoring.evaluation.words import stated
 from scoring.thresholds import ACCOUNTINGS, COST_RATIO, cost_threshold
 from scoring.training import Trained, train
 from scoring.training.trainer import SEED, fit
@@ -29,7 +33,6 @@ PAGE: Final = Path(__file__).parent / "scoring.md"
 SETS: Final = {"English": (RECORDING,), "multilingual": (MULTILINGUAL,), "pooled": RECORDINGS}
 
 _REPLICATES: Final = 2000
-_SMALLEST: Final = 20
 _BAYES: Final = {name: cost_threshold(name, review=COST_RATIO, mistake=1.0) for name in ACCOUNTINGS}
 _CLOSE: Final = ("mean-logprob", "min-probability", "probability-margin", UCCI, LABEL_POLICY_LANGUAGE)
 
@@ -83,14 +86,6 @@ def held_out_table(result: Mapping[str, Any]) -> str:
     head = ("", "AUROC", "AURC", *(f"cost, {name}" for name in ACCOUNTINGS), "escalated", "accuracy automated")
     counts = result["data"]
     return f"{counts['held_out_decided']} verdicts, {counts['held_out_errors']} wrong.\n\n{table(head, rows)}"
-
-
-def stated(figure: Mapping[str, float | None], form: str = "{:.3f}") -> str:
-    """A figure and its interval."""
-    value, low, high = (figure[key] for key in ("value", "low", "high"))
-    if value is None or low is None or high is None:
-        return "none" if value is None else form.format(value)
-    return f"{form.format(value)} [{form.format(low)}, {form.format(high)}]"
 
 
 def _signed(figure: Mapping[str, float | None]) -> str:
@@ -159,9 +154,7 @@ def _unseen(data: Dataset, trained: Trained) -> Unseen:
     probabilities = np.empty(len(data))
     probabilities[~held_out] = trained.nested
     test = data.take(held_out)
-    probabilities[held_out] = (
-        ErrorModel(trained.onnx).score(test.values, test.policies, test.languages).error_probability
-    )
+    probabilities[held_out] = risks(ErrorModel(trained.onnx), test)
     train_rows, test_rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     rivals = {}
     for name in _CLOSE:
@@ -182,7 +175,7 @@ def _slices_table(unseen: Unseen, dimension: str) -> str:
     for value in sorted(set(column.tolist())):
         mask = column == value
         count, wrong = int(mask.sum()), int(errors[mask].sum())
-        if count < _SMALLEST or not 0 < wrong < count or value == "unknown":
+        if count < SMALLEST_SLICE or min(wrong, count - wrong) < FEWEST or value == "unknown":
             continue
         ours, theirs, rates = (
             _within(one, mask) for one in (unseen.model, unseen.rivals[single], unseen.rivals[LABEL_POLICY_LANGUAGE])
@@ -226,9 +219,8 @@ def _slices_table(unseen: Unseen, dimension: str) -> str:
 
 
 def _helps(found: Mapping[str, Any]) -> str:
-    if found["gain"]["low"] > 0 or found["single"]["high"] < 0:
-        return "yes"
-    return "worse" if found["gain"]["high"] < 0 or found["single"]["low"] > 0 else "no"
+    gains, loses = shown(found["gain"], found["single"])
+    return ("both" if loses else "yes") if gains else "worse" if loses else "no"
 
 
 def _within(ruling: Ruling, mask: NDArray[np.bool_]) -> Ruling:
@@ -245,7 +237,7 @@ def _pooling_table(data: Mapping[str, Dataset], trained: Mapping[str, Trained]) 
     for name in ("English", "multilingual"):
         held_out = data[name].in_canonical_order()
         held_out = held_out.take(held_out.held_out & held_out.decided)
-        alone, both = (_ruling(ErrorModel(trained[each].onnx), held_out) for each in (name, "pooled"))
+        alone, both = (rule_at(risks(ErrorModel(trained[each].onnx), held_out), _BAYES) for each in (name, "pooled"))
         errors = held_out.errors
         found = _estimate(
             held_out,
@@ -275,11 +267,6 @@ def _pooling_table(data: Mapping[str, Dataset], trained: Mapping[str, Trained]) 
         "cost difference",
     )
     return table(head, rows)
-
-
-def _ruling(model: ErrorModel, data: Dataset) -> Ruling:
-    scores = model.score(data.values, data.policies, data.languages)
-    return rule_at(np.where(scores.supported, scores.error_probability, 1.0).astype(np.float64), _BAYES)
 
 
 def _transfer_table(unseen: Unseen) -> str:

@@ -11,6 +11,8 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
+from scoring.recording import UNREADABLE
+
 Channel = Literal["review", "audit", "second_review", "appeal", "report"]
 CHOSEN: Final[frozenset[Channel]] = frozenset({"appeal", "report"})
 """Channels of somebody who was not content. What comes by them was chosen, often for being wrong, and stands for nothing else."""
@@ -127,7 +129,7 @@ def fold(records: Iterable[bytes]) -> tuple[dict[tuple[str, str], Finding], int]
     for record in records:
         try:
             decision = decode(record)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             unreadable += 1
             continue
         reviews[decision.request_id, decision.policy].add(decision)

@@ -3,9 +3,9 @@
 import gzip
 import hashlib
 import lzma
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -22,6 +22,9 @@ RECORDINGS = (RECORDING, MULTILINGUAL)
 HELD_OUT_SHARE = 0.4
 # Part of the published numbers: another salt is another split.
 _SALT = b"secondlook-split-1:"
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises of a line that it cannot read."""
+_T = TypeVar("_T")
 _OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
 
 
@@ -66,17 +69,21 @@ def read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{path} cannot be read: {error}. Expected JSONL, plain or packed as .xz or .gz.") from error
 
 
+def decoded(lines: Iterable[tuple[str, bytes]], kind: type[_T], expected: str) -> Iterator[tuple[str, _T]]:
+    """The records of named lines of JSON. Raises DataError, which names the line and says what was `expected`."""
+    decode = msgspec.json.Decoder(kind).decode
+    for where, line in lines:
+        try:
+            record = decode(line)
+        except UNREADABLE as error:
+            raise DataError(f"{where}: {error}. Expected {expected}.") from error
+        yield where, record
+
+
 def read_recording(path: Path) -> list[Item]:
     """Read a file of `{"request": {...}, "response": {provider body}, "label": 0|1}` lines. Raises DataError."""
-    decoder = msgspec.json.Decoder(Item)
     items = []
-    for where, line in read_lines(path):
-        try:
-            item = decoder.decode(line)
-        except msgspec.DecodeError as error:
-            raise DataError(
-                f'{where}: {error}. Expected {{"request": {{...}}, "response": {{...}}, "label": 0 or 1}}.'
-            ) from error
+    for where, item in decoded(read_lines(path), Item, '{"request": {...}, "response": {...}, "label": 0 or 1}'):
         missing = {"request_id", "policy"} - item.request.keys()
         if missing:
             raise DataError(f"{where}: the request lacks {', '.join(sorted(missing))}.")

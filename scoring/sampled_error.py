@@ -100,23 +100,31 @@ def _part(chance: Floats, judged: Bools, wrong: Bools, missed: float) -> tuple[f
 
 
 def interval(
-    values: Bools | Floats, weights: Floats, missed: float = MISSED, *, equal: bool = False, groups: Ints | None = None
+    values: Bools | Floats,
+    weights: Floats,
+    missed: float = MISSED,
+    *,
+    equal: bool = False,
+    groups: Ints | None = None,
+    largest: int = 1,
 ) -> tuple[float, float]:
     """The interval of the mean of what k answers were drawn from; misses it at most so often. Their `values` [k] lie in 0 to 1.
 
     `weights` [k] are inverse to the chances, at most 1 for any that could have been drawn; `equal`: they are so for all of these, and the values
-    are errors. `groups` [k] numbers what may have been drawn together; without them each answer was drawn by itself.
+    are errors. `groups` [k] numbers what may have been drawn together; without them each answer was drawn by itself. `largest`: so many answers
+    may a group have had, drawn or not: the theorem wants its k fixed beforehand, and the draws may have passed by the largest group.
     """
     if equal:
         wrong, count = int(values.sum()), len(values)
         return _lower_of_equals(wrong, count, missed / 2), 1 - _lower_of_equals(count - wrong, count, missed / 2)
     values = values.astype(np.float64)
-    return _lower(values, weights, missed / 2, groups), 1 - _lower(1 - values, weights, missed / 2, groups)
+    low, rest = (_lower(each, weights, missed / 2, groups, largest) for each in (values, 1 - values))
+    return low, 1 - rest
 
 
 def upper(values: Bools, weights: Floats, missed: float) -> float:
     """The upper bound alone, of values drawn each by itself."""
-    return 1 - _lower(1 - values.astype(np.float64), weights, missed, None)
+    return 1 - _lower(1 - values.astype(np.float64), weights, missed)
 
 
 def log_wealth(values: Floats, weights: Floats, mean: float) -> Floats:
@@ -125,11 +133,11 @@ def log_wealth(values: Floats, weights: Floats, mean: float) -> Floats:
         return np.asarray(np.log1p(BETS[:, None] * (weights * (values / mean - 1))))
 
 
-def _lower(values: Floats, weights: Floats, missed: float, groups: Ints | None) -> float:
+def _lower(values: Floats, weights: Floats, missed: float, groups: Ints | None = None, largest: int = 1) -> float:
     """The lower bound of the theorem. Equal groups are counted instead of multiplied one by one."""
-    most, sums = 1, np.stack([weights, weights * values])
+    sums = np.stack([weights, weights * values])
     if groups is not None:
-        most = int(np.bincount(groups).max(initial=1))
+        most = max(largest, int(np.bincount(groups).max(initial=1)))
         sums = np.stack([np.bincount(groups, one) for one in sums]) / most
     (staked, won), counts = np.unique(np.round(sums, 12), axis=1, return_counts=True)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurizers import PRESETS, SCHEMA, OutcomeSpec, Response, ResponseError, decode, featurize
+from scoring.data.window import moment
 from scoring.recording import Item, is_held_out
 
 UNKNOWN = "unknown"
@@ -82,6 +83,18 @@ class Dataset:
     def held_out(self) -> NDArray[np.bool_]:
         """The items that no training may see."""
         return np.array([is_held_out(origin.request_id) for origin in self.origins], dtype=bool)
+
+    @property
+    def trains(self) -> NDArray[np.bool_]:
+        """The items that training may see: neither held out nor of a group of which an item is."""
+        judging = {origin.group for origin in self.origins if is_held_out(origin.request_id)}
+        return np.array([origin.group not in judging for origin in self.origins], dtype=bool)
+
+    @property
+    def span(self) -> dict[str, str]:
+        """`since` when and `until` when the rows were decided; empty where none says it."""
+        times = sorted((at, str(one.decided_at)) for one in self.origins if (at := moment(one.decided_at)))
+        return {"since": times[0][1], "until": times[-1][1]} if times else {}
 
     @property
     def chances(self) -> NDArray[np.float64]:

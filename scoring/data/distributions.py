@@ -14,7 +14,7 @@ import msgspec
 from featurizers import OutcomeSpec
 from scoring.data.dataset import Dataset, from_items
 from scoring.errors import DataError
-from scoring.recording import Item, read_lines
+from scoring.recording import Item, decoded, read_lines
 
 _VOCABULARIES = (
     ("0", "1", "2", "3"),
@@ -24,6 +24,7 @@ _VOCABULARIES = (
     ("false", "true"),
 )
 """The labels that are known, each in the order of the outcomes 0..3."""
+_EXPECTED = '{"label": "1", "logprobs": {"0": -2.3, "1": -0.1}, "gold": 0 or 1}'
 _POLICY = "all"
 _NOT_RETURNED = -9999.0  # the APIs' word for a token that is not among the top k
 
@@ -51,16 +52,9 @@ def is_distribution(fields: Any) -> bool:
 
 def read_distributions(path: Path) -> Dataset:
     """Read a file of label distributions (.xz, .gz). An item without an id is named by file and line. Raises DataError."""
-    decoder = msgspec.json.Decoder(_Distribution)
     items = []
     spec = None
-    for where, line in read_lines(path):
-        try:
-            one = decoder.decode(line)
-        except msgspec.DecodeError as error:
-            raise DataError(
-                f'{where}: {error}. Expected {{"label": "1", "logprobs": {{"0": -2.3, "1": -0.1}}, "gold": 0 or 1}}.'
-            ) from error
+    for where, one in decoded(read_lines(path), _Distribution, _EXPECTED):
         spec = spec or _spec_of(one.word)
         if spec is None or not any(one.word in words for words in spec.labels):
             known = "; ".join("/".join(words) for words in _VOCABULARIES)

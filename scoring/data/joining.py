@@ -21,10 +21,14 @@ from scoring.data.window import ALWAYS, Window
 from scoring.errors import DataError
 from scoring.human import Finding, fold
 from scoring.inputs import language_of
-from scoring.recording import read_lines
+from scoring.recording import UNREADABLE, decoded, read_lines
 
 _About = tuple[str, str]
-CHOSEN, DIVIDED, UNTOLD = "label by appeal or report", "answer on which humans are divided", "decision without a label"
+CHOSEN, DIVIDED, UNTOLD = (
+    "labels by appeal or report",
+    "answers on which humans are divided",
+    "decisions without a label",
+)
 _LABELLED: tuple[Stratum, ...] = ("escalated", "audited")
 
 
@@ -83,7 +87,7 @@ def join_decisions(
     for vector in _decoded(vectors, left_out):
         unmatched.discard((vector.request_id, vector.policy))
         if not window.holds(vector.decided_at):
-            left_out["vector of another time, or of none"] += 1
+            left_out["vectors of another time, or of none"] += 1
             continue
         about = vector.request_id, vector.policy
         found = findings.get(about)
@@ -91,20 +95,20 @@ def join_decisions(
         if usable:
             drawn[about] = _drawn(vector, found)
         if found is None and not keep_unlabelled:
-            left_out["vector without a decision"] += 1
+            left_out["vectors without a decision"] += 1
         elif not usable:
-            left_out[f"vector of schema {vector.schema}"] += 1
+            left_out[f"vectors of schema {vector.schema}"] += 1
         else:
             row = _row(vector, NO_LABEL if found is None or found.label is None else found.label, found)
             came = drawn[about]
             rows[about] = row._replace(origin=replace(row.origin, stratum=came.stratum, chance=came.chance))
     if unmatched and not keep_unlabelled:
-        left_out["decision without a vector of its request and policy"] = len(unmatched)
+        left_out["decisions without a vector of their request and policy"] = len(unmatched)
     traffic = _traffic(drawn, rows, left_out)
     if not keep_unlabelled:
         rows = _counted(rows, drawn, traffic, left_out)
     if not rows:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items())) or "both are empty"
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items())) or "both are empty"
         what = "There is no" if keep_unlabelled else "No"
         having = "" if keep_unlabelled else " has a human decision"
         raise DataError(f"{what} vector of schema {SCHEMA.id}{having} ({reasons}).")
@@ -123,7 +127,7 @@ def _labels(decisions: Iterable[bytes], left_out: Counter[str]) -> dict[_About, 
         else:
             labels[about] = found
     if unreadable:
-        left_out["unreadable decision"] = unreadable
+        left_out["unreadable decisions"] = unreadable
     return labels
 
 
@@ -154,6 +158,7 @@ def _traffic(drawn: Mapping[_About, _Drawn], rows: Mapping[_About, _Row], left_o
         if one.chance:
             part: Stratum = "escalated" if one.stratum == "escalated" else "audited"
             least[part] = min(least.get(part, 1.0), one.chance)
+    together = Counter(request_id for (request_id, _), one in drawn.items() if one.decided)
     chances = [chance * labelled[part] / answers[part] for part, chance in least.items() if labelled[part]]
     return Traffic(
         answers,
@@ -164,6 +169,7 @@ def _traffic(drawn: Mapping[_About, _Drawn], rows: Mapping[_About, _Row], left_o
         left_out[DIVIDED],
         left_out[UNTOLD],
         min(chances, default=None),
+        max(together.values(), default=1),
     )
 
 
@@ -177,9 +183,9 @@ def _counted(
     for about, row in rows.items():
         stratum, chance, _ = drawn[about]
         if stratum == "unknown" or chance is None:
-            left_out["label of which nobody knows with what chance it came"] += 1
+            left_out["labels of which nobody knows with what chance they came"] += 1
         elif stratum == "automated" or not chance:
-            left_out["label of an answer that nobody had drawn"] += 1
+            left_out["labels of answers that nobody had drawn"] += 1
         else:
             judged = traffic.labelled[stratum] / traffic.answers[stratum] if traffic.labelled[stratum] else 1.0
             counted[about] = row._replace(origin=replace(row.origin, chance=chance * judged))
@@ -192,11 +198,8 @@ def read_labelled_vectors(path: Path) -> Dataset:
     All count alike: whoever wrote the labels chose the items, so what the vectors say of audits is passed by. Raises DataError; Parquet needs pyarrow, which is not among the dependencies.
     """
     rows = []
-    for where, row in _parquet_rows(path) if path.suffix == ".parquet" else read_lines(path):
-        try:
-            vector = msgspec.json.decode(row, type=_Vector) if isinstance(row, bytes) else msgspec.convert(row, _Vector)
-        except msgspec.DecodeError as error:
-            raise DataError(f"{where}: {error}. Expected request_id, policy, schema, values and label.") from error
+    lines = _parquet_rows(path) if path.suffix == ".parquet" else read_lines(path)
+    for where, vector in decoded(lines, _Vector, "request_id, policy, schema, values and label"):
         if vector.label is None:
             raise DataError(f"{where}: no label. Vectors without one need --decisions.")
         if vector.schema != SCHEMA.id or len(vector.values) != len(SCHEMA.names):
@@ -207,13 +210,13 @@ def read_labelled_vectors(path: Path) -> Dataset:
     return _dataset(rows)
 
 
-def _parquet_rows(path: Path) -> Iterable[tuple[str, dict[str, Any]]]:
+def _parquet_rows(path: Path) -> Iterable[tuple[str, bytes]]:
     try:
         from pyarrow import parquet  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError as error:
         raise DataError(f"{path}: reading Parquet needs pyarrow: `pip install pyarrow`, or export JSONL.") from error
     rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    return ((f"{path}:{number}", row) for number, row in enumerate(rows, start=1))
+    return ((f"{path}:{number}", msgspec.json.encode(row)) for number, row in enumerate(rows, start=1))
 
 
 def _decoded(records: Iterable[bytes], left_out: Counter[str]) -> Iterable[_Vector]:
@@ -221,8 +224,8 @@ def _decoded(records: Iterable[bytes], left_out: Counter[str]) -> Iterable[_Vect
     for record in records:
         try:
             yield decoder.decode(record)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            left_out["unreadable vector"] += 1
+        except UNREADABLE:
+            left_out["unreadable vectors"] += 1
 
 
 def _row(vector: _Vector, label: int, found: Finding | None) -> _Row:

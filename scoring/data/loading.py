@@ -11,13 +11,13 @@ from scoring.data.distributions import is_distribution, read_distributions
 from scoring.data.joining import read_labelled_vectors
 from scoring.data.window import ALWAYS, Window
 from scoring.errors import DataError
-from scoring.recording import read_lines, read_recording
+from scoring.recording import UNREADABLE, read_lines, read_recording
 
 
 def load(paths: Sequence[Path], window: Window = ALWAYS) -> Dataset:
     """Read recordings ({request, response, label}), labelled vectors and label distributions, told apart by their first line.
 
-    Raises DataError.     Only labelled vectors say when they were decided; what lies out of the window is left out.
+    Raises DataError. Only labelled vectors say when they were decided; what lies out of the window is left out.
     """
     data = concatenate([_load_one(path) for path in paths])
     if window == ALWAYS:
@@ -52,6 +52,6 @@ def _first_fields(path: Path) -> set[str]:
     for _, line in read_lines(path):
         try:
             return set(msgspec.json.decode(line, type=dict[str, msgspec.Raw]))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             break  # the reader of recordings will name the line
     return set()

@@ -16,7 +16,8 @@ class Traffic:
 
     `unseen` automated ones had no chance of an audit. Labels that do not count: `chosen` came by appeals and reports, or are of what nobody had
     drawn; `of_unknown_chance` ones have none stated; on `divided` answers no verdict has more than half of the reviewers, and of `untold` ones
-    nobody could tell. `least` is the smallest chance of a label that any answer had, where it had one at all.
+    nobody could tell. `least` is the smallest chance of a label that any answer had, where it had one at all. `largest`: so many verdicts has the
+    request that has most of them; they are drawn together.
     """
 
     answers: Counter[Stratum] = field(default_factory=Counter)
@@ -27,14 +28,15 @@ class Traffic:
     divided: int = 0
     untold: int = 0
     least: float | None = None
+    largest: int = 1
 
     @property
     def unlabelled(self) -> list[str]:
         """The parts of the traffic, `escalated` and `automated`, of which there is no label that stands for them. None where chances are unknown."""
         return self.without(self.labelled)
 
-    def without(self, labelled: Mapping[Any, int]) -> list[str]:
-        """The same of some of the labels: so many of each stratum."""
+    def without(self, labelled: Mapping[Any, int], least: int = 1) -> list[str]:
+        """The parts of which there are fewer than `least` of some of the labels: so many of each stratum."""
         if not self.answers.keys() - {"unknown"}:
             return []
         parts: dict[str, tuple[Stratum, ...]] = {"escalated": ("escalated",), "automated": ("automated", "audited")}
@@ -42,7 +44,7 @@ class Traffic:
             name
             for name, strata in parts.items()
             if sum(self.answers[one] for one in strata) > NEGLIGIBLE * self.answers.total()
-            and not sum(labelled.get(one, 0) for one in strata)
+            and sum(labelled.get(one, 0) for one in strata) < least
         ]
 
     def stated(self) -> dict[str, Any]:
@@ -55,3 +57,8 @@ class Traffic:
             "unlabelled": self.unlabelled,
             **{name: getattr(self, name) for name in ("unseen", "chosen", "of_unknown_chance", "divided", "untold")},
         }
+
+
+def strata_words(strata: Mapping[str, Mapping[str, int]]) -> str:
+    """How many verdicts of each stratum have a label that counts, of what `Traffic.stated` has of them."""
+    return ", ".join(f"{one['labelled']} of {one['verdicts']} {name}" for name, one in strata.items())

@@ -76,7 +76,8 @@ def rule(name: str, train: Dataset, test: Dataset, review: float) -> Ruling:
         return rule_at(np.full(len(test), float(escalate)), dict.fromkeys(ACCOUNTINGS, 1.0))
     if name == UCCI:
         margin = SINGLE_ESTIMATORS["probability-margin"].score
-        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(margin(train.values), train.errors)
+        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+        fitted.fit(margin(train.values), train.errors, sample_weight=train.weights)
         bayes = {accounting: cost_threshold(accounting, review=review, mistake=1.0) for accounting in ACCOUNTINGS}
         return rule_at(np.asarray(fitted.predict(margin(test.values)), dtype=np.float64), bayes)
     if name in SINGLE_ESTIMATORS:

@@ -15,9 +15,10 @@ _FAMILY_OF = {UCCI: "probability-margin", **dict.fromkeys(BASE_RATES, LABEL_POLI
 
 def against(model: Ruling, baselines: Mapping[str, Ruling], errors: Bools, review: float) -> dict[str, Any]:
     """By rival: the model's gain in AUROC, and its cost minus the rival's, on the same rows; to be estimated."""
+    ours = auroc(model, errors)
     return {
         name: {
-            "auroc": auroc(model, errors).minus(auroc(baselines[name], errors)),
+            "auroc": ours.minus(auroc(baselines[name], errors)),
             "cost": {
                 accounting: paired_difference(model, baselines[name], errors, accounting, review)
                 for accounting in ACCOUNTINGS
@@ -31,12 +32,16 @@ def unbeaten(judged: Mapping[str, Any]) -> list[str]:
     """The rivals than which the model is not shown to be better, of what `against` came to: the closest first.
 
     Better is to rank errors better or to cost less under the headline accounting, with an interval clear of zero, and neither
-    to rank worse nor to cost more so. As all rivals must be beaten, each at its own 95 %, their number asks for no correction.
+    to rank worse nor to cost more so. As all rivals must be beaten, each at its own 95 %, their number asks for no correction; that there are
+    two ways to beat one means that one no worse than the model is called beaten in at most 5 % of samples, not 2.5 %.
     """
-    return sorted(
-        (name for name in judged if not _is_better(judged[name])),
-        key=lambda name: float(judged[name]["auroc"]["value"]),
-    )
+    left = [name for name, one in judged.items() if shown(one["auroc"], one["cost"][HEADLINE]) != (True, False)]
+    return sorted(left, key=lambda name: float(judged[name]["auroc"]["value"]))
+
+
+def ahead(judged: Mapping[str, Any]) -> list[str]:
+    """Those among them than which it is shown to rank worse or to cost more."""
+    return [name for name in unbeaten(judged) if shown(judged[name]["auroc"], judged[name]["cost"][HEADLINE])[1]]
 
 
 def simpler(judged: Mapping[str, Any]) -> str | None:
@@ -44,10 +49,8 @@ def simpler(judged: Mapping[str, Any]) -> str | None:
     return next((_FAMILY_OF.get(name, name) for name in unbeaten(judged)), None)
 
 
-def _is_better(difference: Mapping[str, Any]) -> bool:
-    ranks, costs = difference["auroc"], difference["cost"][HEADLINE]
+def shown(ranks: Mapping[str, Any], costs: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether a gain of one against another is shown, and whether a loss is, by the differences in AUROC and in cost; either may be, or both."""
     if ranks["low"] is None or costs["low"] is None:
-        return False
-    gains = ranks["low"] > 0 or costs["high"] < 0
-    loses = ranks["high"] < 0 or costs["low"] > 0
-    return bool(gains and not loses)
+        return False, False
+    return ranks["low"] > 0 or costs["high"] < 0, ranks["high"] < 0 or costs["low"] > 0

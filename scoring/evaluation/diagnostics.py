@@ -7,25 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featurizers import SCHEMA
-from scoring.data.dataset import Dataset
+from scoring.data.dataset import UNKNOWN, Dataset
 from scoring.errors import ThresholdError
 from scoring.evaluation import metrics
-from scoring.evaluation.bootstrap import Bootstrap, Figure, Mean
+from scoring.evaluation.bootstrap import Bootstrap, Figure, mean_of
 from scoring.evaluation.risk_bound import risk_bound_threshold
 from scoring.evaluation.ruling import HEADLINE, Ruling
 from scoring.model import ErrorModel
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Rows = NDArray[np.int64]
 
 DIMENSIONS = ("policy", "language", "modality", "llm", "length", "functionality")
 SMALLEST_SLICE = 20
+FEWEST = 5
+"""Wrong and right answers, each, below which resampling a slice says nothing of how it is ranked."""
 COVERAGES = tuple(round(0.05 * i, 2) for i in range(1, 21))
 RISKS = (0.02, 0.05, 0.1, 0.15, 0.2)
 DELTA = 0.1
 _SHUFFLES = 10
-_REPLICATES = 1000
+_UNDEFINED = Figure(lambda weights: np.full(len(weights), np.nan))
 
 
 def calibration_table(probabilities: Floats, errors: Bools, weights: Floats | None = None) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def calibration_table(probabilities: Floats, errors: Bools, weights: Floats | No
                 "predicted": float(
                     np.average(probabilities[members], weights=None if weights is None else weights[members])
                 ),
-                "observed": _mean(errors.astype(np.float64), members),
+                "observed": mean_of(errors, members),
                 "count": len(members),
             }
             for members in metrics.equal_count_bins(probabilities)
@@ -57,7 +58,7 @@ def risk_coverage(scores: Floats, errors: Bools, weights: Floats | None = None) 
         for one in COVERAGES
     }
     kept = {coverage: order[: max(1, end)] for coverage, end in ends.items()}
-    return [{"coverage": coverage, "risk": _mean(rate, rows)} for coverage, rows in kept.items()]
+    return [{"coverage": coverage, "risk": mean_of(rate, rows)} for coverage, rows in kept.items()]
 
 
 def risk_bounds(
@@ -90,7 +91,7 @@ def risk_bounds(
 def slices(
     model: Ruling, baselines: Mapping[str, Ruling], data: Dataset, review: float
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Per value of each dimension: the model and label-and-policy. Slices under 20 rows state their rows and errors only."""
+    """Per value of each dimension: the model and label-and-policy. `rows` and `errors` count labels, each once; under 20 rows there is no more."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for dimension, value, rows in _slices(data):
         entry: dict[str, Any] = {"rows": len(rows), "errors": int(data.errors[rows].sum())}
@@ -100,17 +101,19 @@ def slices(
     return found
 
 
-def _slice(model: Ruling, rates: Ruling, errors: Bools, rows: Rows, review: float) -> dict[str, Figure]:
-    scores, escalated, wrong = model.scores[rows], model.escalated[HEADLINE][rows], errors[rows]
+def _slice(model: Ruling, rates: Ruling, errors: Bools, rows: NDArray[np.int64], review: float) -> dict[str, Figure]:
+    scores, escalated, wrong = model.scores[rows], model.escalated[HEADLINE], errors[rows]
     costs, theirs = (
-        metrics.item_costs(ruling.escalated[HEADLINE], errors, HEADLINE, review) for ruling in (model, rates)
+        mean_of(metrics.item_costs(one.escalated[HEADLINE], errors, HEADLINE, review), rows, high=max(1.0, review))
+        for one in (model, rates)
     )
+    enough = min(wrong.sum(), (~wrong).sum()) >= FEWEST
     return {
-        "auroc": Figure(lambda weights: metrics.auroc(scores, wrong, weights[:, rows])),
-        "cost": _mean(costs, rows, max(1.0, review)),
-        "label_and_policy_cost": _mean(theirs, rows, max(1.0, review)),
-        "escalation_rate": Figure(lambda weights: metrics.escalation_rate(escalated, weights[:, rows])),
-        "automated_accuracy": Figure(lambda weights: metrics.automated_accuracy(escalated, wrong, weights[:, rows])),
+        "auroc": Figure(lambda weights: metrics.auroc(scores, wrong, weights[:, rows])) if enough else _UNDEFINED,
+        "cost": costs,
+        "label_and_policy_cost": theirs,
+        "escalation_rate": mean_of(escalated, rows),
+        "automated_accuracy": mean_of(~errors, rows[~escalated[rows]]),
         "ece": Figure(lambda weights: metrics.calibration_error(scores, wrong, weights[:, rows], bins=5)),
     }
 
@@ -146,13 +149,13 @@ def effects(model: ErrorModel, data: Dataset) -> list[dict[str, Any]]:
     return sorted(found, key=lambda entry: -float(entry["auroc_loss"] or 0))
 
 
-def failure_conditions(data: Dataset, seed: int) -> dict[str, list[dict[str, Any]]]:
+def failure_conditions(data: Dataset, draws: Bootstrap) -> dict[str, list[dict[str, Any]]]:
     """Mean probability of outcomes 3 (policy gap, by policy) and 2 (evidence deficiency, by every dimension).
 
     `excess` is the mean of the slice minus that of all other rows, with its interval; an interval above zero shows the
     condition. All held-out rows count, those with outcomes 2 and 3 above all.
     """
-    found: dict[str, list[dict[str, Any]]] = Bootstrap(data.groups, _REPLICATES, seed, data.weights).estimate(
+    found: dict[str, list[dict[str, Any]]] = draws.estimate(
         {
             "policy_gap": _excesses(data, "q_policy_gap", 3, ("policy",)),
             "evidence_deficiency": _excesses(data, "q_evidence_deficiency", 2, DIMENSIONS),
@@ -168,28 +171,25 @@ def _excesses(data: Dataset, predictor: str, outcome: int, dimensions: tuple[str
     for dimension, value, rows in _slices(data):
         inside = np.zeros(len(data), dtype=bool)
         inside[rows] = True
-        if dimension not in dimensions or inside.all() or (inside & known).sum() < SMALLEST_SLICE:
+        rest = ~inside & known
+        few = (inside & known).sum() < SMALLEST_SLICE
+        if dimension not in dimensions or value == UNKNOWN or few or not rest.any():
             continue
+        own = mean_of(soft, inside & known)
         found.append(
             {
                 "dimension": dimension,
                 "value": value,
                 "rows": len(rows),
                 "stated": int((data.outcomes[rows] == outcome).sum()),
-                "mean_probability": _mean(soft, inside & known),
-                "excess": _mean(soft, inside & known).minus(_mean(soft, ~inside & known)),
+                "mean_probability": own,
+                "excess": own.minus(mean_of(soft, rest)),
             }
         )
     return found
 
 
-def _mean(values: Floats, rows: Rows | Bools, top: float = 1.0) -> Figure:
-    """Mean over some of the rows, of values in 0 to `top`."""
-    chosen = values[rows]
-    return Figure(lambda weights: metrics.weighted_mean(chosen, weights[:, rows]), mean=Mean(chosen, rows, top))
-
-
-def _slices(data: Dataset) -> Iterator[tuple[str, str, Rows]]:
+def _slices(data: Dataset) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
     for dimension in DIMENSIONS:
         column = np.array([getattr(origin, dimension) for origin in data.origins])
         for value in sorted(set(column.tolist())):

@@ -16,7 +16,7 @@ from scoring.data.traffic import Traffic
 from scoring.errors import DataError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, SINGLE_ESTIMATORS, rule
-from scoring.evaluation.bootstrap import Bootstrap, Figure
+from scoring.evaluation.bootstrap import Figure
 from scoring.evaluation.comparing import against as rivals
 from scoring.evaluation.diagnostics import (
     calibration_table,
@@ -26,7 +26,7 @@ from scoring.evaluation.diagnostics import (
     risk_coverage,
     slices,
 )
-from scoring.evaluation.labels import label_figures, label_words, largest_weight
+from scoring.evaluation.labels import draws, label_figures, largest_weight
 from scoring.evaluation.ruling import Ruling, cost, paired_difference, rule_at, rule_at_cheapest, summarise
 from scoring.evaluation.words import conclusions
 from scoring.model import ErrorModel
@@ -35,6 +35,7 @@ from scoring.thresholds import ACCOUNTINGS, COST_RATIO, Accounting, cost_thresho
 COST_BAND = tuple(round(0.4 + 0.05 * i, 2) for i in range(11))
 """The paper's sensitivity range of c_rev / c_mis."""
 REPLICATES = 2000
+_REPLICATES_OF_CONDITIONS = 1000
 SEED = 20261123
 
 
@@ -93,12 +94,12 @@ def evaluate(
         "risk_bounds": risk_bounds(trial.test_scores, errors, weights, most),
         "slices": slices(judged, rulings, trial.test, cost_ratio),
         "effects": effects(model, trial.test),
-        "failure_conditions": failure_conditions(held_out, SEED),
+        "failure_conditions": failure_conditions(held_out, draws(held_out, traffic, _REPLICATES_OF_CONDITIONS, SEED)),
         "replicates": replicates,
         **label_figures(trial.test, traffic),
     }
-    result = Bootstrap(trial.test.groups, replicates, SEED, weights, most).estimate(figures)
-    return {**result, "conclusions": [*label_words(result), *conclusions(result)]}
+    result = draws(trial.test, traffic, replicates, SEED).estimate(figures)
+    return {**result, "conclusions": conclusions(result)}
 
 
 def _comparison(
@@ -127,7 +128,7 @@ def _comparison(
 
 
 def _trial(model: ErrorModel, data: Dataset, held_out: Dataset) -> Trial:
-    train, test = (part.take(part.decided) for part in (data.take(~data.held_out), held_out))
+    train, test = (part.take(part.decided) for part in (data.take(data.trains), held_out))
     for part, name in ((train, "training"), (test, "held-out")):
         wrong = int(part.errors.sum())
         if not 0 < wrong < len(part):
@@ -162,22 +163,20 @@ def _best_single(trial: Trial, cost_ratio: float) -> dict[Accounting, str]:
 
 def _cost_curve(trial: Trial) -> dict[str, Any]:
     """Cost against c_rev / c_mis over the paper's band, each rule at its own threshold for that ratio."""
-    curve: dict[str, Any] = {"ratios": list(COST_BAND)}
-    for accounting in ACCOUNTINGS:
-        named: dict[str, list[Figure]] = {}
-        for ratio in COST_BAND:
-            rulings = {"model": trial.model(ratio), **{name: trial.baseline(name, ratio) for name in BASELINES}}
+    curve: dict[str, Any] = {"ratios": list(COST_BAND), **{accounting: {} for accounting in ACCOUNTINGS}}
+    for ratio in COST_BAND:
+        rulings = {"model": trial.model(ratio), **{name: trial.baseline(name, ratio) for name in BASELINES}}
+        for accounting in ACCOUNTINGS:
             for name, ruling in rulings.items():
                 costs = cost(ruling.escalated[accounting], trial.test.errors, accounting, ratio)
-                named.setdefault(name, []).append(costs)
-        curve[accounting] = named
+                curve[accounting].setdefault(name, []).append(costs)
     return curve
 
 
 def _describe(data: Dataset, held_out: Dataset, trial: Trial) -> dict[str, Any]:
     return {
         "rows": len(data),
-        "training_rows": len(data) - len(held_out),
+        "training_rows": int(data.trains.sum()),
         "held_out_rows": len(held_out),
         "held_out_decided": len(trial.test),
         "held_out_errors": int(trial.test.errors.sum()),
@@ -185,6 +184,7 @@ def _describe(data: Dataset, held_out: Dataset, trial: Trial) -> dict[str, Any]:
         "always_escalated": dict(sorted(Counter(_WHY[int(o)] for o in held_out.outcomes[~held_out.decided]).items())),
         "held_out_sha256": held_out.sha256(),
         "llms": sorted({origin.llm for origin in held_out.origins}),
+        **held_out.span,
     }
 
 

@@ -7,11 +7,17 @@ from typing import Any
 import numpy as np
 
 from scoring.data.dataset import Dataset
-from scoring.data.traffic import Traffic
-from scoring.evaluation import metrics
-from scoring.evaluation.bootstrap import Figure, Mean
+from scoring.data.traffic import Traffic, strata_words
+from scoring.evaluation.bootstrap import Bootstrap, mean_of
 
 _SAID = {"one": "one human", "agree": "several who agree", "differ": "several who differ"}
+_NOT_COUNTED = {
+    "unseen": "Automated verdicts without a chance of an audit, of which nothing is known",
+    "chosen": "Labels by appeals or reports, or of what nobody had drawn, which do not count",
+    "of_unknown_chance": "Labels that came with a chance that nobody knows",
+    "divided": "Answers without a label because humans are divided",
+    "untold": "Answers without a label because humans could not tell; figures are of what humans can tell",
+}
 
 
 def largest_weight(test: Dataset, traffic: Traffic | None) -> float:
@@ -22,33 +28,33 @@ def largest_weight(test: Dataset, traffic: Traffic | None) -> float:
     return float(test.weights.max() * test.chances.min() / least)
 
 
+def draws(part: Dataset, traffic: Traffic | None, replicates: int, seed: int) -> Bootstrap:
+    """The bootstrap of labelled answers, by the chances with which they came to be labelled."""
+    largest = 1 if traffic is None else traffic.largest
+    return Bootstrap(part.groups, replicates, seed, part.weights, largest_weight(part, traffic), largest)
+
+
 def label_figures(test: Dataset, traffic: Traffic | None) -> dict[str, Any]:
     """The section `labels` of an evaluation, to be estimated; none where every row is labelled and nothing is known of who did it."""
-    humans = {kind: [origin.humans == kind for origin in test.origins] for kind in _SAID}
-    if traffic is None and test.weights is None and not any(map(any, humans.values())):
+    humans = {kind: np.array([origin.humans == kind for origin in test.origins]) for kind in _SAID}
+    if traffic is None and test.weights is None and not any(rows.any() for rows in humans.values()):
         return {}
     weights = np.ones(len(test)) if test.weights is None else test.weights
-    every = np.ones(len(test), dtype=bool)
     strata = Counter(origin.stratum for origin in test.origins)
     return {
         "labels": {
             "weighted": test.weights is not None,
             "largest_weight": float(weights.max()),
             "effective": float(weights.sum() ** 2 / (weights**2).sum()),
-            "error_rate": _rate(test, every),
+            "error_rate": mean_of(test.errors),
             "humans": {
-                _SAID[kind]: {"rows": sum(rows), "error_rate": _rate(test, np.array(rows))}
+                _SAID[kind]: {"rows": int(rows.sum()), "error_rate": mean_of(test.errors, rows)}
                 for kind, rows in humans.items()
-                if any(rows)
+                if rows.any()
             },
             "traffic": None if traffic is None else {**traffic.stated(), "unlabelled": traffic.without(strata)},
         }
     }
-
-
-def _rate(test: Dataset, rows: Any) -> Figure:
-    errors = test.errors[rows].astype(float)
-    return Figure(lambda weights: metrics.weighted_mean(errors, weights[:, rows]), mean=Mean(errors, rows))
 
 
 def label_words(result: Mapping[str, Any]) -> list[str]:
@@ -67,8 +73,8 @@ def _sentences(labels: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Each label counts by the inverse of the chance with which it came, at most {labels['largest_weight']:.1f} times the mean, nothing "
             f"clipped: they are as good as {labels['effective']:.0f} labels drawn alike. So counted, the LLM is wrong in {rate['value']:.1%} "
-            f"[{rate['low']:.1%}, {rate['high']:.1%}]. Intervals of rates and costs hold for any number of labels; those of AUROC, AUPRC, "
-            "AURC, ECE and of differences are good for many only."
+            f"[{rate['low']:.1%}, {rate['high']:.1%}]. Intervals of rates, of costs and of their differences hold for any number of labels; those of "
+            "AUROC, AUPRC, AURC and ECE are good for many only. Counts of rows are of labels, each once."
         )
     for kind, one in labels["humans"].items():
         if kind == _SAID["differ"]:
@@ -81,8 +87,7 @@ def _sentences(labels: Mapping[str, Any]) -> Iterator[str]:
 
 def _of_strata(traffic: Mapping[str, Any]) -> Iterator[str]:
     strata = traffic["strata"]
-    told = ", ".join(f"{one['labelled']} of {one['verdicts']} {name}" for name, one in strata.items())
-    yield f"Labelled verdicts, training part included: {told}."
+    yield f"Labelled verdicts, training part included: {strata_words(strata)}."
     if set(strata) == {"unknown"}:
         yield (
             "Nobody knows with what chance these labels came. If the model chose what humans saw, no figure here is of the traffic: all are of "
@@ -94,12 +99,6 @@ def _of_strata(traffic: Mapping[str, Any]) -> Iterator[str]:
             f"No label that judges stands for what is {part}: every figure here is of {other} verdicts alone, and says nothing of the traffic. "
             + ("Set an audit rate (control set-audit-rate) and let time pass." if part == "automated" else "")
         ).rstrip()
-    for count, what in (
-        (traffic["unseen"], "automated verdicts had no chance of an audit: of them nothing is known"),
-        (traffic["chosen"], "labels came by appeals or reports, or are of what nobody had drawn: they do not count"),
-        (traffic["of_unknown_chance"], "labels came with a chance that nobody knows"),
-        (traffic["divided"], "answers have no label because humans are divided"),
-        (traffic["untold"], "answers have no label because humans could not tell: figures are of what humans can tell"),
-    ):
-        if count:
-            yield f"{count} {what}."
+    for name, what in _NOT_COUNTED.items():
+        if traffic[name]:
+            yield f"{what}: {traffic[name]}."

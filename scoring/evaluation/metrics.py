@@ -49,17 +49,6 @@ def item_costs(escalated: Bools, errors: Bools, accounting: Accounting, review: 
     return np.asarray((~escalated & errors) + charged * review)
 
 
-def escalation_rate(escalated: Bools, weights: Floats) -> Floats:
-    """Share of answers sent to humans."""
-    return weighted_mean(escalated.astype(float), weights)
-
-
-def automated_accuracy(escalated: Bools, errors: Bools, weights: Floats) -> Floats:
-    """Share of right answers among the automated; NaN where everything is escalated."""
-    kept = weights * ~escalated
-    return _ratio((kept * ~errors).sum(axis=1), kept.sum(axis=1))
-
-
 def calibration_error(probabilities: Floats, errors: Bools, weights: Floats, bins: int = 10) -> Floats:
     """ECE over bins of equal count: mean |observed - predicted| error rate, weighted by the bins' sizes."""
     total = np.zeros(len(weights))
@@ -70,8 +59,14 @@ def calibration_error(probabilities: Floats, errors: Bools, weights: Floats, bin
 
 
 def equal_count_bins(probabilities: Floats, bins: int = 10) -> list[NDArray[np.int64]]:
-    """Indices of each bin, by rising probability."""
-    return [part for part in np.array_split(np.argsort(probabilities, kind="stable"), bins) if len(part)]
+    """Indices of each bin, by rising probability. Equal ones are not parted: they lie where the middle of them does."""
+    n = len(probabilities)
+    order, group = _ranked(probabilities)
+    ends = np.cumsum([len(part) for part in np.array_split(np.arange(n), bins)])
+    counts = np.bincount(group)
+    middle = np.cumsum(counts) - (counts + 1) // 2
+    bin_of = np.searchsorted(ends, middle, side="right")[group]
+    return [order[bin_of == number] for number in range(bins) if (bin_of == number).any()]
 
 
 def _ranked(scores: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -85,6 +80,8 @@ def _per_score(scores: Floats, errors: Bools, weights: Floats) -> tuple[Floats, 
     order, group = _ranked(scores)
     starts = np.concatenate(([0], np.flatnonzero(np.diff(group)) + 1))
     drawn, wrong = weights[:, order], errors[order]
+    if len(starts) == len(order):
+        return drawn * wrong, drawn * ~wrong
     return np.add.reduceat(drawn * wrong, starts, axis=1), np.add.reduceat(drawn * ~wrong, starts, axis=1)
 
 

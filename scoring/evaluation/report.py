@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from scoring.evaluation.svg import Frame, Line, bars, line_chart, reliability
+from scoring.evaluation.words import stated, subject
 from scoring.thresholds import ACCOUNTINGS
 
 Result = Mapping[str, Any]
@@ -32,6 +33,7 @@ def html_report(result: Result) -> str:
     pages.filters |= {"stated": _stated, "percent": PERCENT.format}
     return pages.get_template("report.html").render(
         result=result,
+        subject=subject(result),
         accountings=ACCOUNTINGS,
         percent=PERCENT,
         signed=SIGNED,
@@ -101,7 +103,7 @@ def _reliability(result: Result) -> Markup:
     frame = Frame(
         (0, 1), (0, 1), _ticks(1), _ticks(1), "predicted P(the LLM is wrong)", "observed error rate", (True, True)
     )
-    ece = _stated(result["calibration"]["ece"]).striptags()
+    ece = stated(result["calibration"]["ece"])
     return reliability(f"Reliability in ten bins of equal count; ECE {ece}.", frame, bins)
 
 

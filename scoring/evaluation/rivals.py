@@ -10,9 +10,8 @@ from scoring.data.dataset import Dataset
 from scoring.data.traffic import Traffic
 from scoring.data.window import moment
 from scoring.errors import DataError
-from scoring.evaluation.bootstrap import Bootstrap
 from scoring.evaluation.evaluator import REPLICATES, SEED, risks
-from scoring.evaluation.labels import largest_weight
+from scoring.evaluation.labels import draws
 from scoring.evaluation.ruling import HEADLINE, Ruling, auroc, paired_difference, rule_at, rule_at_cheapest, summarise
 from scoring.model import ErrorModel
 from scoring.thresholds import ACCOUNTINGS, COST_RATIO, cost_threshold
@@ -43,8 +42,8 @@ def rivals(
 ) -> dict[str, Any]:
     """Both models on the same unseen answers, each at its cost threshold; `verdict` goes by the interval of the paired difference of costs.
 
-    A model that is not calibrated gets the threshold that is cheapest on these very answers: more than is its due. Raises DataError where there
-    are no wrong or no right ones, or a part of the `traffic` is missing among them.
+    A model that is not calibrated gets the threshold that is cheapest on these very answers: more than is its due, so a candidate that is better
+    by that is `flattered`. Raises DataError where there are no wrong or no right ones, or a part of the `traffic` is missing among them.
     """
     part = data.take(unseen(data, candidate, in_force)).in_canonical_order()
     part = part.take(part.decided)
@@ -68,9 +67,11 @@ def rivals(
         "cost_difference": {name: paired_difference(new, old, errors, name, cost_ratio) for name in ACCOUNTINGS},
         "auroc_difference": auroc(new, errors).minus(auroc(old, errors), tested=True),
     }
-    most = largest_weight(part, traffic)
-    found = Bootstrap(part.groups, replicates, SEED, part.weights, most).estimate(figures)
-    return {**found, "verdicts": len(part), "errors": wrong, "verdict": _verdict(found["cost_difference"][HEADLINE])}
+    found = draws(part, traffic, replicates, SEED).estimate(figures)
+    verdict = _verdict(found["cost_difference"][HEADLINE])
+    if verdict == "better" and not candidate.card["calibrated"]:
+        verdict = "flattered"
+    return {**found, "verdicts": len(part), "errors": wrong, "verdict": verdict}
 
 
 def _ruling(model: ErrorModel, part: Dataset, cost_ratio: float) -> Ruling:

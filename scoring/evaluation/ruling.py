@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoring.evaluation import metrics
-from scoring.evaluation.bootstrap import Figure, Mean
+from scoring.evaluation.bootstrap import Figure, mean_of
 from scoring.thresholds import ACCOUNTINGS, Accounting, cheapest_threshold
 
 Floats = NDArray[np.float64]
@@ -62,33 +62,23 @@ def summarise(ruling: Ruling, errors: Bools, review: float) -> dict[str, Any]:
 
     def at(accounting: Accounting) -> dict[str, Any]:
         escalated = ruling.escalated[accounting]
-        return {
-            "escalation_rate": Figure(
-                lambda weights: metrics.escalation_rate(escalated, weights),
-                mean=Mean(escalated.astype(float), np.ones(len(escalated), dtype=bool)),
-            ),
-            "automated_accuracy": Figure(
-                lambda weights: metrics.automated_accuracy(escalated, errors, weights),
-                mean=Mean((~errors[~escalated]).astype(float), ~escalated),
-            ),
-        }
+        return {"escalation_rate": mean_of(escalated), "automated_accuracy": mean_of(~errors, ~escalated)}
 
+    points = {name: at(name) for name in ACCOUNTINGS}
     thresholds = {name: value if np.isfinite(value) else None for name, value in ruling.thresholds.items()}
     return {
         "auroc": auroc(ruling, errors),
         "auprc": Figure(lambda weights: metrics.auprc(ruling.scores, errors, weights)),
         "aurc": Figure(lambda weights: metrics.aurc(ruling.scores, errors, weights)),
         "cost": {name: cost(ruling.escalated[name], errors, name, review) for name in ACCOUNTINGS},
-        **at(HEADLINE),
-        "at": {name: {"threshold": thresholds[name], **at(name)} for name in ACCOUNTINGS},
+        **points[HEADLINE],
+        "at": {name: {"threshold": thresholds[name], **points[name]} for name in ACCOUNTINGS},
     }
 
 
 def cost(escalated: Bools, errors: Bools, accounting: Accounting, review: float) -> Figure:
     """Expected cost per answer in units of c_mis, at c_rev = `review` c_mis."""
-    costs = metrics.item_costs(escalated, errors, accounting, review)
-    every = Mean(costs, np.ones(len(costs), dtype=bool), top=max(1.0, review))
-    return Figure(lambda weights: metrics.weighted_mean(costs, weights), mean=every)
+    return mean_of(metrics.item_costs(escalated, errors, accounting, review), high=max(1.0, review))
 
 
 def auroc(ruling: Ruling, errors: Bools) -> Figure:
@@ -97,6 +87,8 @@ def auroc(ruling: Ruling, errors: Bools) -> Figure:
 
 
 def paired_difference(ruling: Ruling, other: Ruling, errors: Bools, accounting: Accounting, review: float) -> Figure:
-    """Cost of `ruling` minus cost of `other`, with a two-sided p-value."""
-    ours, theirs = (cost(one.escalated[accounting], errors, accounting, review) for one in (ruling, other))
-    return ours.minus(theirs, tested=True)
+    """Cost of `ruling` minus cost of `other`, tested against zero."""
+    ours, theirs = (
+        metrics.item_costs(one.escalated[accounting], errors, accounting, review) for one in (ruling, other)
+    )
+    return mean_of(ours - theirs, low=-max(1.0, review), high=max(1.0, review), tested=True)

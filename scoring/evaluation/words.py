@@ -1,20 +1,52 @@
 """What the numbers of an evaluation mean, in sentences. Every claim is checked against its interval or p-value."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from scoring.evaluation.comparing import simpler, unbeaten
+from scoring.evaluation.comparing import ahead, simpler, unbeaten
+from scoring.evaluation.labels import label_words
 from scoring.evaluation.ruling import HEADLINE
 from scoring.thresholds import ACCOUNTINGS
 
-SIGNIFICANT = 0.05
 CHANCE = 0.5
+
+
+def stated(figure: Mapping[str, float | None], form: str = "{:.3f}") -> str:
+    """A figure, and its interval where it has one."""
+    value, low, high = (None if (n := figure[key]) is None else form.format(n) for key in ("value", "low", "high"))
+    return (value or "none") if low is None or high is None else f"{value} [{low}, {high}]"
+
+
+def subject(result: Mapping[str, Any]) -> Iterator[str]:
+    """What was judged: which model, on which answers, at which thresholds. Sentences for the head of a report."""
+    model, data = result["model"], result["data"]
+    weighted = result.get("labels", {}).get("weighted", False)
+    span = f", decided from {data['since']} to {data['until']}" if "since" in data else ""
+    stands = (
+        f"that stands for {data['prevalence']:.1%} of all that they were drawn from"
+        if weighted
+        else f"{data['prevalence']:.1%}"
+    )
+    yield f"Model {model['name']}, sha256 {model['sha256']}."
+    yield (
+        f"Judged on {data['held_out_decided']} held-out verdicts of {', '.join(data['llms'])}{span}: {data['held_out_errors']} wrong ({stands}). "
+        f"Data {data['held_out_sha256'][:16]}."
+    )
+    if data["always_escalated"]:
+        told = ", ".join(f"{count} {why}" for why, count in data["always_escalated"].items())
+        yield f"Answers without a decision go to humans and are not counted: {told}."
+    thresholds = {name: point["threshold"] for name, point in model["at"].items()}
+    at = ", ".join(f"{name} {'none' if one is None else format(one, '.3f')}" for name, one in thresholds.items())
+    yield (
+        f"Escalated from this {'P(error)' if model['calibrated'] else 'score'} on, at c_rev/c_mis = {result['cost_ratio']:g}: {at}. Costs are per verdict in "
+        f"units of c_mis; brackets are 95 % intervals ({result['replicates']} draws)."
+    )
 
 
 def conclusions(result: Mapping[str, Any]) -> list[str]:
     """Sentences for the report, from the evaluation's own numbers."""
     model = result["model"]
-    said = [learned(model["auroc"], result["against"], model["name"])]
+    said = [learned(model["auroc"], result["against"], model["name"]), *label_words(result)]
     for accounting in ACCOUNTINGS:
         single = result["best_single_estimator"][accounting]
         for other, difference in (
@@ -33,7 +65,7 @@ def learned(auroc: Mapping[str, Any], rivals: Mapping[str, Any], model: str) -> 
     ranked = f"AUROC {auroc['value']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
     if auroc["low"] <= CHANCE:
         return f"Nothing was learned: {ranked} is not told apart from chance. Do not automate on this model."
-    left = unbeaten(rivals)
+    left, lost = unbeaten(rivals), ahead(rivals)
     if not left:
         closest = min(rivals, key=lambda name: float(rivals[name]["auroc"]["value"]))
         return (
@@ -43,7 +75,8 @@ def learned(auroc: Mapping[str, Any], rivals: Mapping[str, Any], model: str) -> 
     family = simpler(rivals)
     own = model.rpartition("-")[0] == family
     simplest = "It is that rule, calibrated." if own else f"`secondlook train --only {family}` gives the simpler one."
-    return f"The model is not shown to be better than {', '.join(left)}: {ranked}, {_gain(left[0], rivals)}. {simplest}"
+    worse = f"and is worse, in ranking or in cost, than {', '.join(lost)}" if lost else "nor worse than any rule"
+    return f"The model is not shown to be better than {', '.join(left)}, {worse}: {ranked}, {_gain(left[0], rivals)}. {simplest}"
 
 
 def _gain(name: str, rivals: Mapping[str, Any]) -> str:
@@ -55,28 +88,24 @@ def _gain(name: str, rivals: Mapping[str, Any]) -> str:
 
 
 def comparison(result: Mapping[str, Any]) -> str:
-    """The comparison with every baseline, as text for a terminal."""
-    lines = [
-        f"{'':22}{'AUROC':>7}{'AURC':>7}"
-        + "".join(f"{f'cost {name}':>22}" for name in ACCOUNTINGS)
-        + f"{'escalated':>11}"
-    ]
+    """What was judged, and the comparison with every baseline, as text for a terminal."""
+    lines = [*subject(result), "", _row("", "AUROC", *(f"cost, {name}" for name in ACCOUNTINGS), "escalated")]
     for name, entry in {result["model"]["name"]: result["model"], **result["baselines"]}.items():
-        costs = "".join(f"{entry['cost'][accounting]['value']:>22.4f}" for accounting in ACCOUNTINGS)
-        lines.append(
-            f"{name:22}{entry['auroc']['value']:>7.3f}{entry['aurc']['value']:>7.3f}{costs}"
-            f"{entry['escalation_rate']['value']:>11.1%}"
-        )
+        figures = (entry["auroc"], *(entry["cost"][accounting] for accounting in ACCOUNTINGS))
+        lines.append(_row(name, *map(stated, figures), f"{entry['escalation_rate']['value']:.1%}"))
     return "\n".join(lines)
 
 
-def _cost(accounting: str, other: str, difference: Mapping[str, float], theirs: float) -> str:
+def _row(name: str, *cells: str) -> str:
+    return f"{name:22}" + "".join(f"{cell:>22}" for cell in cells[:-1]) + f"{cells[-1]:>11}"
+
+
+def _cost(accounting: str, other: str, difference: Mapping[str, Any], theirs: float) -> str:
     low, high = difference["low"], difference["high"]
     share = f" ({difference['value'] / theirs:+.0%})" if theirs else ""
-    numbers = (
-        f"{difference['value']:+.4f}{share} [{low:+.4f}, {high:+.4f}] c_mis per answer, {_p(difference['p_value'])}"
-    )
-    if difference["p_value"] >= SIGNIFICANT:
+    p = "" if difference["p_value"] is None else f", {_p(difference['p_value'])}"
+    numbers = f"{difference['value']:+.4f}{share} [{low:+.4f}, {high:+.4f}] c_mis per answer{p}"
+    if low <= 0 <= high:
         return f"Under {accounting} accounting the difference from {other} is within noise: {numbers}."
     relation = "less" if difference["value"] < 0 else "more"
     return f"Under {accounting} accounting the model costs {relation} than {other}: {numbers}."

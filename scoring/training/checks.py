@@ -7,7 +7,7 @@ import numpy as np
 
 from featurizers import SCHEMA
 from scoring.data.dataset import UNKNOWN, Dataset
-from scoring.data.traffic import Traffic
+from scoring.data.traffic import Traffic, strata_words
 from scoring.errors import TrainingError
 from scoring.evaluation import metrics
 
@@ -15,6 +15,8 @@ MIN_PER_KIND = 40
 """Wrong and right answers, each, below which nothing is trained: about eight in each outer fold."""
 MIN_PER_KIND_IN_POLICY = 10
 """Wrong and right answers, each, below which a policy or a language gets no coefficients of its own."""
+MIN_PER_PART = 10
+"""Labels of what is escalated, and of what is automated, below which they do not stand for it: one audit is no sample."""
 LEAK_AUROC = 0.995
 
 
@@ -31,19 +33,19 @@ def require_enough(decided: Dataset) -> None:
 
 
 def refuse_one_stratum(decided: Dataset, traffic: Traffic) -> None:
-    """Raise TrainingError when the rows stand for a part of the traffic alone: what a model learned from them would be of that part."""
-    missing = traffic.without(Counter(origin.stratum for origin in decided.origins))
+    """Raise TrainingError when next to all rows are of one part of the traffic: what a model learned from them would be of that part."""
+    missing = traffic.without(Counter(origin.stratum for origin in decided.origins), MIN_PER_PART)
     if not missing:
         return
-    told = ", ".join(f"{traffic.labelled[one]} of {count} {one}" for one, count in sorted(traffic.answers.items()))
     mend = {
         "automated": "Set an audit rate (`secondlook control set-audit-rate`), have the audits decided, and train then.",
         "escalated": "Have a part of what was escalated decided, and train then.",
     }
     parts = " and ".join(missing)
     raise TrainingError(
-        f"No label to train on stands for what is {parts} (labelled verdicts: {told}): the model chose which ones humans saw, and one trained on these "
-        f"alone would believe that all are like them. {mend[missing[0]]} Labels of all, however gathered, are taken by --data."
+        f"Fewer than {MIN_PER_PART} labels to train on stand for what is {parts} (labelled verdicts, held-out ones included: "
+        f"{strata_words(traffic.stated()['strata'])}): the model chose which ones humans saw, and one trained on these alone would believe that all are "
+        f"like them. {mend[missing[0]]} Labels of all, however gathered, are taken by --data."
     )
 
 

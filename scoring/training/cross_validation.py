@@ -122,20 +122,19 @@ def try_families(sample: Sample, families: Mapping[str, Family], seeds: Sequence
     settings: dict[str, Setting] = {}
     best: dict[str, Floats] = {}
     losses: dict[str, float] = {}
+    platt: dict[str, Floats] = {}
     for (name, setting), found in zip(attempts, scores, strict=True):
-        each = log_losses(calibrated("platt", found, dealt, sample.errors, sample.weights), sample.errors).mean(axis=0)
-        loss = float(np.average(each, weights=sample.weights))
+        told = calibrated("platt", found, dealt, sample.errors, sample.weights)
+        loss = float(np.average(log_losses(told, sample.errors).mean(axis=0), weights=sample.weights))
         if loss < losses.get(name, np.inf):
-            settings[name], best[name], losses[name] = setting, found, loss
-    return Trials(
-        settings,
-        best,
-        {
-            (name, method): calibrated(method, best[name], dealt, sample.errors, sample.weights)
-            for name in families
-            for method in METHODS
-        },
-    )
+            settings[name], best[name], losses[name], platt[name] = setting, found, loss, told
+
+    def predicted(name: str, method: Method) -> Floats:
+        return (
+            platt[name] if method == "platt" else calibrated(method, best[name], dealt, sample.errors, sample.weights)
+        )
+
+    return Trials(settings, best, {(name, method): predicted(name, method) for name in families for method in METHODS})
 
 
 class _Expanded:

@@ -5,6 +5,7 @@ Needs the `train` extra. Everything but the trees' own sum computes in float64 o
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -134,11 +135,31 @@ class Trees:
 
     def score(self, columns: Floats) -> Floats:
         """Scores [n] of columns [n, m]."""
-        cast = columns.astype(self.dtype).astype(np.float64)
-        total = np.full(len(columns), self.base)
-        for tree in self.grown:
-            total += tree.leaves_of(cast)
-        return total.astype(np.float32).astype(np.float64)
+        cast, rows = columns.astype(self.dtype).astype(np.float64), np.arange(len(columns))
+        column, split, left, right, value = self._nodes
+        at = np.repeat(self._roots[:, None], len(columns), axis=1)
+        while (inner := left[at] >= 0).any():
+            goes_left = cast[rows, column[at]] <= split[at]
+            at = np.where(inner, np.where(goes_left, left[at], right[at]), at)
+        total: Floats = np.add.reduce(value[at], axis=0, initial=self.base).astype(np.float32)
+        return total.astype(np.float64)
+
+    @cached_property
+    def _roots(self) -> Ints:
+        """Where each tree begins, its nodes put behind those of the trees before it."""
+        return np.cumsum([0, *(len(tree.left) for tree in self.grown[:-1])])
+
+    @cached_property
+    def _nodes(self) -> tuple[Ints, Floats, Ints, Ints, Floats]:
+        """All trees' nodes in one row, so that all go down together: column, split, left, right, value."""
+        trees = list(zip(self.grown, self._roots.tolist(), strict=True))
+        return (
+            np.concatenate([tree.column for tree in self.grown]),
+            np.concatenate([tree.split for tree in self.grown]),
+            np.concatenate([np.where(tree.left >= 0, tree.left + root, -1) for tree, root in trees]),
+            np.concatenate([tree.right + root for tree, root in trees]),
+            np.concatenate([tree.value for tree in self.grown]),
+        )
 
 
 @dataclass(frozen=True)
@@ -168,15 +189,6 @@ class Tree:
                 before, column = pushed[node], int(self.column[node])
                 pushed[child] = before | {column: before.get(column, 0.0) + float(means[child] - means[node])}
         return pushed
-
-    def leaves_of(self, columns: Floats) -> Floats:
-        """The value of the leaf that each row falls into, [n]."""
-        at = np.zeros(len(columns), dtype=np.int64)
-        rows = np.arange(len(columns))
-        while (inner := self.left[at] >= 0).any():
-            goes_left = columns[rows, self.column[at]] <= self.split[at]
-            at = np.where(inner, np.where(goes_left, self.left[at], self.right[at]), at)
-        return self.value[at]
 
 
 @dataclass(frozen=True)

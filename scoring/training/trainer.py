@@ -4,7 +4,8 @@ The same data gives the same bytes: seeds are fixed, rows are put in canonical o
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -12,17 +13,18 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
 from scoring.data.traffic import Traffic
-from scoring.data.window import moment
 from scoring.errors import ThresholdError, TrainingError
 from scoring.evaluation import metrics
 from scoring.evaluation.baselines import BASELINES, rule
 from scoring.evaluation.bootstrap import Bootstrap, Figure
 from scoring.evaluation.comparing import against, simpler
+from scoring.evaluation.labels import draws
 from scoring.evaluation.ruling import Ruling, join, rule_at, summarise
 from scoring.evaluation.words import learned
 from scoring.inputs import Inputs
@@ -98,7 +100,7 @@ def train(
     """
     wanted = _named(families)
     bayes = {name: cost_threshold(name, review=cost_ratio, mistake=1.0) for name in ACCOUNTINGS}
-    part = data.take(~data.held_out).in_canonical_order()
+    part = data.take(data.trains).in_canonical_order()
     decided = part.take(part.decided)
     if traffic is not None:
         refuse_one_stratum(decided, traffic)
@@ -107,12 +109,13 @@ def train(
     inputs = Inputs(policies_of_their_own(decided), languages_of_their_own(decided))
     weights, clipping = clip(decided.weights)
     sample = _sample(decided, inputs, weights)
-    with threadpool_limits(1):
+    with _lean():
         trials = try_families(sample, wanted, [SEED + deal for deal in range(DEALS)])
         chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio, weights)
         model = fit_candidate(sample, wanted, trials, chosen, SEED)
         found = nested(sample, wanted, accounting, cost_ratio)
-        judged = _judged("-".join(chosen), rule_at(found, bayes), trials, bayes, sample, decided, cost_ratio)
+        sampling = draws(decided, traffic, REPLICATES, SEED)
+        judged = _judged("-".join(chosen), rule_at(found, bayes), trials, bayes, sample, decided, cost_ratio, sampling)
     family, method = chosen
     card = {
         **_served("-".join(chosen), model, inputs, decided),
@@ -146,10 +149,17 @@ def fit(
     """The recipe alone, on all rows given: try, choose, fit. No card, no nested cross-validation, no file."""
     inputs = Inputs(policies_of_their_own(decided), languages_of_their_own(decided))
     sample = _sample(decided, inputs, clip(decided.weights)[0])
-    with threadpool_limits(1):
+    with _lean():
         trials = try_families(sample, FAMILIES, [SEED + deal for deal in range(DEALS)])
         chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio, sample.weights)
         return fit_candidate(sample, FAMILIES, trials, chosen, SEED), inputs
+
+
+@contextmanager
+def _lean() -> Iterator[None]:
+    """Linear algebra on one thread, the same sums in the same order; and thousands of small fits without a check of what is finite by construction."""
+    with threadpool_limits(1), config_context(assume_finite=True, skip_parameter_validation=True):
+        yield
 
 
 def _named(families: Sequence[str]) -> dict[str, Family]:
@@ -217,16 +227,21 @@ def _judged(
     sample: Sample,
     decided: Dataset,
     cost_ratio: float,
+    sampling: Bootstrap,
 ) -> dict[str, Any]:
-    """Nested cross-validation of the model, its choice included, beside every baseline; all candidates beside it; and what it says."""
+    """Nested cross-validation of the model, its choice included, beside every baseline under the same outer folds; all candidates; and what it says."""
     errors = sample.errors
-    baselines = {key: _out_of_fold(key, sample, decided, cost_ratio) for key in BASELINES}
+    cut = [(rows, decided.take(seen), decided.take(rows)) for seen, rows in splits(sample, FOLDS, SEED)]
+    baselines = {
+        key: join([(rows, rule(key, seen, unseen, cost_ratio)) for rows, seen, unseen in cut], len(decided))
+        for key in BASELINES
+    }
     candidates = {
         "-".join(key): rule_at(predicted[0], bayes)
         for key, predicted in trials.predictions.items()
         if key[1] == "platt"
     }
-    judged = Bootstrap(sample.groups, REPLICATES, SEED, decided.weights).estimate(
+    judged = sampling.estimate(
         {
             "nested_cv": {key: summarise(one, errors, cost_ratio) for key, one in {name: ruling, **baselines}.items()},
             "candidates": {key: summarise(one, errors, cost_ratio) for key, one in candidates.items()},
@@ -312,15 +327,6 @@ def clip(weights: NDArray[np.float64] | None) -> tuple[NDArray[np.float64] | Non
     return kept / kept.mean(), {"weights": said}
 
 
-def _out_of_fold(name: str, sample: Sample, decided: Dataset, cost_ratio: float) -> Ruling:
-    """A baseline under the same outer folds as the meta-models."""
-    parts = [
-        (test, rule(name, decided.take(train), decided.take(test), cost_ratio))
-        for train, test in splits(sample, FOLDS, SEED)
-    ]
-    return join(parts, len(decided))
-
-
 def _thresholds(probabilities: NDArray[np.float64], sample: Sample, part: Dataset) -> dict[str, float | str]:
     """Operating points on out-of-fold probabilities; what cannot be met says so in its place."""
     points: dict[str, float | str] = {"best-f1": best_f1_threshold(probabilities, sample.errors, sample.weights)}
@@ -333,12 +339,6 @@ def _thresholds(probabilities: NDArray[np.float64], sample: Sample, part: Datase
         except ThresholdError as error:
             points[f"review-budget-{budget:.0%}"] = str(error)
     return points
-
-
-def _span(part: Dataset) -> dict[str, str]:
-    """From when to when the rows were decided, where they say so: a model is judged on what came later."""
-    times = sorted(origin.decided_at for origin in part.origins if moment(origin.decided_at) and origin.decided_at)
-    return {"since": times[0], "until": times[-1]} if times else {}
 
 
 def _undecided(part: Dataset) -> float:
@@ -364,5 +364,5 @@ def _describe(part: Dataset, decided: Dataset) -> dict[str, Any]:
         "outcomes": {str(outcome): count for outcome, count in sorted(Counter(part.outcomes.tolist()).items())},
         "rows_per_policy": dict(sorted(Counter(part.policies).items())),
         "llms": sorted({origin.llm for origin in part.origins}),
-        **_span(part),
+        **part.span,
     }

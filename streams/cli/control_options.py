@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
 from scoring import ACCOUNTINGS
+from scoring.data.window import moment
 from streams.cli.main import setting_options
 from streams.cli.printable import printable
 from streams.errors import ControlError
@@ -41,19 +42,21 @@ class Number(click.ParamType):
 
 
 class Moment(click.ParamType):
-    """A time with its zone, or one line that says so."""
+    """A time with its zone. A wrong one is a usage error."""
 
     name = "TIME"
 
-    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> datetime:
-        """The time. Raises ControlError."""
-        try:
-            moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            raise ControlError(f"{value!r} is no time with its zone, such as 2026-01-31T09:00:00Z. Nothing was written")
-        return moment
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """See click.ParamType."""
+        found = value if isinstance(value, datetime) else moment(value)
+        return found or self.fail(f"{value!r} is no time with its zone, such as 2026-01-31T09:00:00Z", param, ctx)
+
+
+class _Deadline(Moment):
+    """That of a message: a wrong one refuses the message."""
+
+    def fail(self, message: str, _param: click.Parameter | None = None, _ctx: click.Context | None = None) -> NoReturn:
+        raise ControlError(f"{message}. Nothing was written")
 
 
 class Words(click.ParamType):
@@ -117,7 +120,7 @@ def issuing_by(*more: str) -> Callable[[_F], _F]:
         ),
         click.option(
             "--expires-at",
-            type=Moment(),
+            type=_Deadline(),
             metavar="TIME",
             help="Refuse it when the broker gets it at this time or later.",
         ),

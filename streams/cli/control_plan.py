@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from scoring.data import NO_LABEL, Dataset, join_decisions
+from scoring.data.window import moment
 from streams.cli.control_options import FILE, Moment, Number, reading
 from streams.cli.main import settings_from
 from streams.cli.printable import printable
@@ -92,7 +93,7 @@ def _parts(data: Dataset, since: datetime | None) -> tuple[list[Part], float]:
     times = []
     labelled = (data.labels != NO_LABEL) & data.decided
     for origin, has_label, wrong in zip(data.origins, labelled.tolist(), data.errors.tolist(), strict=True):
-        at = None if origin.decided_at is None else datetime.fromisoformat(origin.decided_at)
+        at = moment(origin.decided_at)
         if origin.stratum not in ("automated", "audited") or at is None or (since is not None and at < since):
             continue
         times.append(at.timestamp())

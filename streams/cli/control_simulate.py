@@ -20,7 +20,7 @@ from streams.cli.control_issue import Issue, issue, listed
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import Proposal
 from streams.cli.printable import printable
-from streams.cli.scoring import lines_of, training_extra
+from streams.cli.scoring import lines_of, tell_left_out, training_extra
 from streams.cli.screen import echo_json, row, say, table
 from streams.errors import ControlError
 from streams.kafka.control_history import History, read_history
@@ -182,8 +182,7 @@ def _from_files(
 
 def _answers(settings: Settings, vectors: Iterable[bytes], judged: Iterable[bytes], routed: Iterable[bytes]) -> Answers:
     joined = join_decisions(vectors, judged, keep_unlabelled=True)
-    for reason, count in sorted(joined.left_out.items()):
-        click.echo(f"left out: {count} {reason}", err=True)
+    tell_left_out(joined)
     data = joined.data.in_canonical_order()
     decided = read_decisions(routed)
     versions = versions_needed(decided)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from scoring import ACCOUNTINGS
+from scoring.data.traffic import strata_words
 
 _RIVALS = ("label-policy-language", "label-and-policy", "mean-logprob", "trust-all")
 
@@ -34,8 +35,7 @@ def _of_data(data: Mapping[str, Any]) -> Iterator[str]:
     if "until" in data:
         yield f"Decided from {data['since']} to {data['until']}."
     if "labels" in data:
-        strata = data["labels"]["strata"].items()
-        yield "Labels: " + ", ".join(f"{one['labelled']} of {one['verdicts']} {name}" for name, one in strata) + "."
+        yield f"Labels: {strata_words(data['labels']['strata'])}."
     if "weights" in data:
         weights = data["weights"]
         yield (
@@ -59,22 +59,23 @@ def _of_thresholds(thresholds: Mapping[str, Any]) -> Iterator[str]:
     yield f"Thresholds by cost: {costs}."
 
 
-def told(found: Mapping[str, Any]) -> Iterator[str]:
-    """What a comparison came to."""
+def told(found: Mapping[str, Any], rival: str) -> Iterator[str]:
+    """What a comparison with a `rival` came to."""
     yield f"On {found['verdicts']} labelled verdicts, {found['errors']} of them wrong, that neither model was trained on:"
-    for name, label in (("candidate", "candidate"), ("in_force", "current model")):
+    for name, label in (("candidate", "candidate"), ("in_force", rival)):
         one = found[name]
         yield (
-            f"  {label:14} AUROC {_stated(one['auroc'])}  cost {_stated(one['cost'][ACCOUNTINGS[0]])}  escalated "
+            f"  {label:15} AUROC {_stated(one['auroc'])}  cost {_stated(one['cost'][ACCOUNTINGS[0]])}  escalated "
             f"{one['escalation_rate']['value']:.1%}"
         )
     for accounting in ACCOUNTINGS:
-        yield f"  cost, candidate less current, {accounting}: {_stated(found['cost_difference'][accounting], '+.4f')}"
-    yield f"  AUROC, candidate less current: {_stated(found['auroc_difference'], '+.3f')}"
+        yield f"  cost, candidate less {rival}, {accounting}: {_stated(found['cost_difference'][accounting], '+.4f')}"
+    yield f"  AUROC, candidate less {rival}: {_stated(found['auroc_difference'], '+.3f')}"
     verdicts = {
         "better": "The candidate is better: it costs less, beyond noise.",
         "worse": "The candidate is worse: it costs more, beyond noise.",
         "same": "The two are not told apart: the difference in cost is within noise.",
+        "flattered": "The candidate costs less, but its threshold was picked on these very answers, as it is not calibrated: that shows nothing.",
     }
     yield verdicts[found["verdict"]]
 

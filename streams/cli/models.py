@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import click
 from rich.console import Console
 
 from scoring import ErrorModel, ModelError, load_model
+from scoring.data import Joined
 from scoring.model import model_file
 from scoring.store import current_model, stored_models
 from scoring.store import promote as point_at
@@ -18,10 +18,12 @@ from streams.cli.model_card import card_lines, told
 from streams.cli.printable import printable
 from streams.cli.scoring import label_options, load_labelled, training_extra
 from streams.cli.screen import echo_json, row, say, table
+from streams.errors import BrokerError
 from streams.kafka.control_history import read_history
 from streams.kafka.model_fetcher import fetch_model
 from streams.kafka.model_topic import models_topic, push_model, read_models
 from streams.pipeline.controls import is_calibrated
+from streams.pipeline.model_chunks import Chunks
 from streams.settings import Settings
 
 _SHORTEST: Final = 6
@@ -75,29 +77,33 @@ def pull(sha256: tuple[str, ...], **options: Any) -> None:
 @click.argument("sha256")
 @click.option("--force", is_flag=True, help="Whatever the comparison says; without labels there is none.")
 @click.option("--cost-ratio", type=float, default=0.64, show_default=True, help="c_rev / c_mis.")
-@setting_options("model", "broker", "topic_prefix")
+@setting_options("model", "broker", "topic_prefix", "control_keys", "control_signed_from")
 @label_options
 def promote(sha256: str, *, force: bool, cost_ratio: float, **options: Any) -> None:
     """Make a candidate of the model directory its current model, if it is better. SHA256 may be cut to 6 digits.
 
-    It is compared with the current one on labelled answers that neither was trained on: what was decided after their training data, or,
-    where that has no times, what is held out. Better is what costs less beyond noise. What is worse, or not told apart, takes --force. Workers
-    that run go on with theirs: `push` and `control set-model` come next.
+    It is compared on labelled answers that neither was trained on: what was decided after their training data, or, where that has no times, what
+    is held out. With --from-topics the other one is the model in force by the control log, else the directory's current one. Better is what
+    costs less beyond noise. What is worse, or not told apart, takes --force. Workers that run go on with theirs: `push` and `control set-model`
+    come next.
     """
     source = {name: options.pop(name) for name in ("files", "vectors", "decisions", "from_topics", "since", "until")}
-    source |= options if source["from_topics"] else {name: options[name] for name in ("broker", "topic_prefix")}
-    directory = settings_from(options).model
+    of_topics = ("broker", "topic_prefix", *(("config", "kafka") if source["from_topics"] else ()))
+    reading = {**source, **{name: options[name] for name in of_topics}}
+    settings = settings_from(options)
+    directory = settings.model
     name = one_model(sha256, stored_models(directory), str(directory))
-    current = current_model(directory)
-    if current == name:
+    if current_model(directory) == name:
         click.echo(f"{name[:12]} is the current model already")
         return
+    rival, what = _rival(settings, from_topics=source["from_topics"])
     has_labels = any(source[one] for one in ("files", "vectors", "decisions", "from_topics"))
-    if current is not None and (has_labels or not force):
-        verdict = _compared(directory, name, cost_ratio, source)
+    if rival not in (None, name) and (has_labels or not force):
+        joined = load_labelled(**reading)
+        verdict = _compared(settings, name, rival, what, joined, cost_ratio)
         if verdict != "better" and not force:
             raise ModelError(
-                f"{name[:12]} is not shown to be better than {current[:12]}, which stays. Take more labels, or --force"
+                f"{name[:12]} is not shown to be better than {rival[:12]}, the {what}; nothing was changed. Take more labels, or --force"
             )
     point_at(directory, name)
     click.echo(
@@ -105,14 +111,20 @@ def promote(sha256: str, *, force: bool, cost_ratio: float, **options: Any) -> N
     )
 
 
-def _compared(directory: Path, name: str, cost_ratio: float, source: dict[str, Any]) -> str:
-    """The verdict on a candidate, which is told with its figures."""
+def _rival(settings: Settings, *, from_topics: bool) -> tuple[str | None, str]:
+    """The sha256 of the model that a candidate has to beat, if there is one, and what it is."""
+    in_force = read_history(settings).log.content.model if from_topics else None
+    return (current_model(settings.model), "current model") if in_force is None else (in_force, "model in force")
+
+
+def _compared(settings: Settings, name: str, other: str, what: str, joined: Joined, cost_ratio: float) -> str:
+    """The verdict on a candidate beside another model, which is told with its figures."""
     with training_extra():
         from scoring.evaluation import rivals
-    joined = load_labelled(**source)
-    candidate, in_force = load_model(directory / name), load_model(directory)
-    found = rivals(candidate, in_force, joined.data, traffic=joined.traffic, cost_ratio=cost_ratio)
-    for line in told(found):
+    here = settings.model
+    rival = load_model(here / other) if other in stored_models(here) else fetch_model(settings, other, here)
+    found = rivals(load_model(here / name), rival, joined.data, traffic=joined.traffic, cost_ratio=cost_ratio)
+    for line in told(found, what):
         click.echo(line)
     return str(found["verdict"])
 
@@ -135,10 +147,12 @@ def show(sha256: str | None, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @setting_options("broker", "topic_prefix", "model", "control_keys", "control_signed_from")
 def list_models(as_json: bool, **options: Any) -> None:
-    """List the models of the model directory and of the topic, and which one is in force."""
+    """List the models of the model directory and of the topic, and which one is in force. Without a broker those of the directory."""
     settings = settings_from(options)
-    in_force = read_history(settings).log.content.model
-    found = [_document(one, in_force) for one in _find(settings)]
+    in_force, there, away = _on_the_broker(settings)
+    found = [_document(one, None if away else one.sha256 == in_force) for one in _find(settings, there)]
+    if away:
+        click.echo(f"only {settings.model} is listed, and what is in force is not known: {away}", err=True)
     if as_json:
         echo_json(found)
         return
@@ -153,10 +167,20 @@ def list_models(as_json: bool, **options: Any) -> None:
         Console().print(listed)
     else:
         say(Console(), "no model, neither here nor there: secondlook train makes one")
+    if away:
+        return
     if in_force is None:
         click.echo("no control message names a model: each worker has the current one of its model directory")
     elif not any(one["in_force"] for one in found):
         click.echo(f"in force is {in_force}, which is neither here nor there")
+
+
+def _on_the_broker(settings: Settings) -> tuple[str | None, Chunks, str]:
+    """The sha256 in force and what the topic holds; neither where the broker does not say, and why."""
+    try:
+        return read_history(settings).log.content.model, read_models(settings), ""
+    except BrokerError as problem:
+        return None, Chunks([]), str(problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +192,8 @@ class _Found:
     where: tuple[str, ...]
 
 
-def _find(settings: Settings) -> Iterable[_Found]:
+def _find(settings: Settings, there: Chunks) -> Iterable[_Found]:
     """Every model, here and in the topic."""
-    there = read_models(settings)
     here = stored_models(settings.model)
     for name in [*here, *(name for name in there.names() if name not in here)]:
         pushed = there.whole(name)
@@ -179,7 +202,7 @@ def _find(settings: Settings) -> Iterable[_Found]:
         yield _Found(name, local if local is not None else pushed, tuple(place for place, has in places if has))
 
 
-def _document(one: _Found, in_force: str | None) -> dict[str, Any]:
+def _document(one: _Found, in_force: bool | None) -> dict[str, Any]:
     model, problem = None, None
     try:
         model = _model(one)
@@ -192,7 +215,7 @@ def _document(one: _Found, in_force: str | None) -> dict[str, Any]:
         "policies": model and sorted(model.policies),
         "size": 0 if one.onnx is None else len(one.onnx),
         "where": list(one.where),
-        "in_force": one.sha256 == in_force,
+        "in_force": in_force,
         "problem": problem,
     }
 

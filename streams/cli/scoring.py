@@ -30,8 +30,9 @@ def data_options(command: _Command) -> _Command:
 
 def label_options(command: _Command) -> _Command:
     """The same, beside a command's own settings."""
-    for name, text in (("--until", "decided before this time."), ("--since", "decided from this time on.")):
-        command = click.option(name, type=Moment(), metavar="TIME", help=f"Only answers {text}")(command)
+    for name, when in (("--until", "before this time"), ("--since", "from this time on")):
+        text = f"Only answers that were decided {when}, such as 2026-01-31T09:00:00Z."
+        command = click.option(name, type=Moment(), metavar="TIME", help=text)(command)
     command = click.option(
         "--from-topics",
         is_flag=True,
@@ -193,9 +194,14 @@ def _join(window: "Window", vectors: tuple[str, Iterator[bytes]], decisions: tup
     from scoring.data import join_decisions
 
     joined = join_decisions(_counted(*vectors), _counted(*decisions), window=window)
-    for reason, count in sorted(joined.left_out.items()):
-        click.echo(f"left out: {count} {reason}", err=True)
+    tell_left_out(joined)
     return joined
+
+
+def tell_left_out(joined: "Joined") -> None:
+    """How many records were left out of the join, and why, on stderr."""
+    for reason, count in sorted(joined.left_out.items()):
+        click.echo(f"left out: {reason}: {count}", err=True)
 
 
 def _counted(name: str, values: Iterable[bytes]) -> Iterator[bytes]:

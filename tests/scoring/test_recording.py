@@ -57,7 +57,9 @@ def test_plain_and_packed_files_read_alike(tmp_path: Path, suffix: str, pack: Ca
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"{", r"data.jsonl:2: "),
+        (b"{", r"data.jsonl:2: .*Expected \{"),
+        (b'{"request": {"request_id": "\xff"}}', r"data.jsonl:2: .*Expected \{"),
+        (b'{"request": {"a": ' + b"[" * 100_000, r"data.jsonl:2: .*Expected \{"),
         (LINE.replace(b'"label": 1', b'"label": 2'), r"data.jsonl:2: .*2"),
         (LINE.replace(b'"policy"', b'"topic"'), r"data.jsonl:2: the request lacks policy"),
         (b'{"request": {"request_id": "a", "policy": "p"}, "label": 0}', r"data.jsonl:2: .*response"),

@@ -89,7 +89,7 @@ def test_a_decision_about_another_policy_labels_nothing() -> None:
     """It counts for the policy that it names."""
     vectors = _records(_vector("a", policy="hate"), _vector("a", policy="spam"))
     joined = join_decisions(vectors, _records(_decision("a", 1, "spam")))
-    assert (["spam"], {"vector without a decision": 1}) == (joined.data.policies, dict(joined.left_out))
+    assert (["spam"], {"vectors without a decision": 1}) == (joined.data.policies, dict(joined.left_out))
 
 
 def test_what_is_left_out_is_counted_by_reason() -> None:
@@ -102,11 +102,11 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
         b"[" * 100_000,
     ]
     assert {
-        "unreadable vector": 1,
-        "unreadable decision": 5,
-        "vector without a decision": 2,
-        "vector of schema lpp/0": 1,
-        "decision without a label": 1,
+        "unreadable vectors": 1,
+        "unreadable decisions": 5,
+        "vectors without a decision": 2,
+        "vectors of schema lpp/0": 1,
+        "decisions without a label": 1,
     } == dict(join_decisions(vectors, decisions).left_out)
 
 
@@ -129,6 +129,15 @@ def test_a_label_knows_with_what_chance_it_came() -> None:
     )
 
 
+def test_the_traffic_says_how_many_verdicts_are_drawn_together() -> None:
+    """Those of a request, seen by a human or not; what carries no verdict is not among them."""
+    of_one = [_vector("a", policy, **AUTOMATED) for policy in ("hate", "spam", "violence")]
+    inconclusive = _vector("a", "sexual", outcome_is_policy_gap=1.0, **ESCALATED)
+    joined = join_decisions(_records(*of_one, inconclusive, _vector("b", **AUDITED)), _records(_decision("b", 0)))
+    assert joined.traffic is not None
+    assert 3 == joined.traffic.largest
+
+
 def test_what_waits_for_a_human_lowers_the_chance() -> None:
     """Of four escalated answers one is judged: it stands for four."""
     vectors = _records(*(_vector(f"{i}", **ESCALATED) for i in range(4)), _vector("audit", **AUDITED))
@@ -145,7 +154,7 @@ def test_a_label_that_was_chosen_stands_for_nothing(more: dict[str, Any]) -> Non
     assert ["a"] == [one.request_id for one in joined.data.origins]
     assert joined.traffic is not None
     assert (1, ["automated"]) == (joined.traffic.chosen, joined.traffic.unlabelled)
-    assert 1 == sum(count for reason, count in joined.left_out.items() if reason.startswith("label "))
+    assert 1 == sum(count for reason, count in joined.left_out.items() if reason.startswith("labels "))
 
 
 def test_old_vectors_take_the_chance_from_what_the_review_tool_repeats() -> None:
@@ -158,7 +167,7 @@ def test_old_vectors_take_the_chance_from_what_the_review_tool_repeats() -> None
     assert [("a", 1.0, "escalated"), ("b", 0.1, "audited")] == [
         (one.request_id, one.chance, one.stratum) for one in joined.data.origins
     ]
-    assert 1 == joined.left_out["label of which nobody knows with what chance it came"]
+    assert 1 == joined.left_out["labels of which nobody knows with what chance they came"]
     bare = join_decisions(vectors, _records(*(_decision(name, 1) for name in "abc"))).data
     assert (3, None) == (len(bare), bare.weights)
 
@@ -177,7 +186,7 @@ def test_that_humans_differ_travels_with_the_label() -> None:
         (one.request_id, one.humans, label)
         for one, label in zip(joined.data.origins, joined.data.labels.tolist(), strict=True)
     ]
-    assert 1 == joined.left_out["answer on which humans are divided"]
+    assert 1 == joined.left_out["answers on which humans are divided"]
 
 
 def test_equal_chances_are_no_weights(recording: Dataset) -> None:
@@ -196,7 +205,7 @@ def test_nothing_in_common_is_an_error_that_says_why() -> None:
     """No labelled vector at all: the error lists the reasons."""
     with pytest.raises(
         DataError,
-        match=r"No vector .* \(1 decision without a vector of its request and policy, 1 vector without a decision\)",
+        match=r"No vector .* \(decisions without a vector of their request and policy: 1, vectors without a decision: 1\)",
     ):
         join_decisions(_records(_vector("a")), _records(_decision("z", 1)))
 
@@ -213,7 +222,7 @@ def test_a_file_of_labelled_vectors_loads_like_a_recording(tmp_path: Path) -> No
     ("record", "says"),
     [
         (_vector("a"), "vectors.jsonl:1: no label"),
-        (_vector("a", label=2), "vectors.jsonl:1: .*2"),
+        (_vector("a", label=2), "vectors.jsonl:1: .*2.*Expected request_id, policy"),
         (_vector("a", label=1, schema="lpp/0"), f"schema lpp/0, expected {len(SCHEMA.names)} of {SCHEMA.id}"),
     ],
 )

@@ -43,7 +43,7 @@ def test_the_join_takes_what_lies_in_the_window(tmp_path: Path) -> None:
     joined = join_decisions(vectors, human, window=Window(since=NOON))
     assert (["b"], 1) == (
         [one.request_id for one in joined.data.origins],
-        joined.left_out["vector of another time, or of none"],
+        joined.left_out["vectors of another time, or of none"],
     )
     assert joined.traffic is not None
     assert 1 == joined.traffic.answers.total()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scoring.evaluation import bootstrap, metrics
-from scoring.evaluation.bootstrap import Bootstrap, Figure, interval
+from scoring.evaluation.bootstrap import Bootstrap, Figure, interval, mean_of
 
 ITEMS = 150
 
@@ -60,10 +60,51 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for seed in range(200):
-        rate = Figure(partial(metrics.escalation_rate, rng.random(ITEMS) < 0.3))
-        found = Bootstrap([str(i) for i in range(ITEMS)], 300, seed).estimate(rate)
+        rate = mean_of(rng.random(ITEMS) < 0.3)
+        found = Bootstrap([str(i) for i in range(ITEMS)], 300, seed).estimate(Figure(rate.of))
         covered += found["low"] <= 0.3 <= found["high"]
     assert covered >= 180
+
+
+@pytest.mark.parametrize(("groups", "high"), [("abcdefghij", 0.31), ("aabbccddee", 0.9)])
+def test_a_rate_of_which_nothing_was_seen_may_be_more_than_nothing(groups: str, high: float) -> None:
+    """Ten right answers exclude what ten can, and fewer where they are of five requests; draws of them would say 0."""
+    found = Bootstrap(list(groups), 50, 0).estimate(mean_of(np.zeros(10)))
+    assert (0.0, 0.0) == (found["value"], found["low"])
+    assert found["high"] == pytest.approx(high, abs=0.02) if high < 0.5 else 0.4 < found["high"] < high
+
+
+@pytest.mark.parametrize("way", ["theorem", "percentiles"])
+def test_a_difference_of_costs_from_few_audits_is_not_taken_for_shown(way: str) -> None:
+    """Two rules that cost the same, told apart by audits of one in fifty: the theorem's interval holds as said, percentiles do not."""
+    rng = np.random.default_rng(8)
+    audits = np.arange(2000) >= 400
+    difference = np.where(audits, np.where(np.arange(2000) % 20 == 0, 1.0, 0.0), -0.2)
+    chance = np.where(audits, 0.02, 1.0)
+    missed = 0
+    for _ in range(200):
+        seen = rng.random(2000) < chance
+        weights = 1 / chance[seen] / (1 / chance[seen]).mean()
+        draws = Bootstrap([str(i) for i in range(int(seen.sum()))], 300, 0, weights, float(weights.max()))
+        figure = mean_of(difference[seen], low=-1.0, tested=True)
+        found = draws.estimate(figure if way == "theorem" else Figure(figure.of))
+        missed += not found["low"] <= difference.mean() <= found["high"]
+        assert way == "percentiles" or found["p_value"] is None
+    assert (missed <= 10) == (way == "theorem")
+
+
+def test_what_figures_have_in_common_is_computed_once() -> None:
+    """In each block of draws."""
+    computed = []
+
+    def of(weights: Any) -> Any:
+        computed.append(len(weights))
+        return weights.mean(axis=1)
+
+    one = Figure(of)
+    found = Bootstrap(["a", "b"], 10, 0).estimate([one, one.minus(Figure(lambda weights: weights[:, 0])), one])
+    assert [11] == computed
+    assert found[1]["value"] == found[0]["value"] - 1.0
 
 
 def test_memory_does_not_grow_with_replicates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from featurizers import SCHEMA
 from scoring import ACCOUNTINGS, DataError
 from scoring.data.dataset import Dataset, Origin
-from scoring.evaluation import evaluate
+from scoring.evaluation import comparison, evaluate
 from scoring.evaluation.baselines import BASELINES, rule
 from scoring.evaluation.evaluator import COST_BAND
 from scoring.model import ErrorModel
@@ -195,6 +196,58 @@ def test_a_policy_with_a_gap_is_found(synthetic: Synthetic) -> None:
     result = evaluate(ErrorModel(single_estimator_model("max-softmax")[0]), data, replicates=50)
     shown = [e["value"] for e in result["failure_conditions"]["policy_gap"] if e["excess"]["low"] > 0]
     assert ["spam"] == shown
+
+
+def test_an_llm_without_log_probs_beside_one_with_them_is_judged(recording: Dataset, trained: Trained) -> None:
+    """Of its soft predictors there are none to compare with: it has no row among the failure conditions, nor has the other."""
+    values, half = recording.values.copy(), np.arange(len(recording)) % 2 == 0
+    soft = [i for i, name in enumerate(SCHEMA.names) if name.startswith("q_")]
+    values[np.ix_(half, soft)] = np.nan
+    origins = tuple(
+        replace(one, llm="bare" if bare else "full") for one, bare in zip(recording.origins, half.tolist(), strict=True)
+    )
+    data = Dataset(origins, values, recording.outcomes, recording.labels)
+    found = evaluate(ErrorModel(trained.onnx), data, replicates=20)["failure_conditions"]["evidence_deficiency"]
+    assert "llm" not in {one["dimension"] for one in found}
+    assert {"length"} <= {one["dimension"] for one in found}
+
+
+def test_a_content_does_not_judge_what_it_trained(recording: Dataset, trained: Trained) -> None:
+    """Of items with one content, none trains when one is held out."""
+    held_out = np.flatnonzero(recording.held_out)
+    first = int(np.flatnonzero(~recording.held_out)[0])
+    shared = recording.origins[held_out[0]].group
+    origins = tuple(replace(one, group=shared if i == first else one.group) for i, one in enumerate(recording.origins))
+    data = Dataset(origins, recording.values, recording.outcomes, recording.labels)
+    assert (~recording.held_out).sum() - 1 == data.trains.sum()
+    assert not data.trains[first]
+    assert data.trains.sum() == evaluate(ErrorModel(trained.onnx), data, replicates=2)["data"]["training_rows"]
+
+
+def test_times_are_compared_as_times(recording: Dataset) -> None:
+    """Not as texts: a zone may stand behind them."""
+    times = ["2026-11-26T12:00:00+02:00", "2026-11-26T11:00:00Z", "2026-11-26T10:30:00Z", "yesterday"]
+    part = recording.take(np.arange(4))
+    origins = tuple(replace(one, decided_at=at) for one, at in zip(part.origins, times, strict=True))
+    assert {"since": times[0], "until": times[1]} == replace(part, origins=origins).span
+    assert {} == recording.span
+
+
+def test_what_was_judged_is_said(result: dict[str, Any], trained: Trained) -> None:
+    """Model, labels, data and thresholds, with intervals in the table of the terminal."""
+    text = comparison(result)
+    for part in (
+        f"sha256 {ErrorModel(trained.onnx).sha256}.",
+        "Judged on 361 held-out verdicts of ",
+        ": 151 wrong (41.8%)",
+        result["data"]["held_out_sha256"][:16],
+        "false-discovery 0.390, review-charged 0.640",
+        f"{'max-softmax':22}  0.630 [",
+    ):
+        assert part in text
+    assert "decided from" not in text
+    timed = {**result, "data": {**result["data"], "since": "2026-11-01T00:00:00Z", "until": "2026-11-02T00:00:00Z"}}
+    assert ", decided from 2026-11-01T00:00:00Z to 2026-11-02T00:00:00Z: 151 wrong" in comparison(timed)
 
 
 def test_data_without_a_training_part_is_refused(recording: Dataset, trained: Trained) -> None:

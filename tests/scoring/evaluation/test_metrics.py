@@ -63,10 +63,22 @@ def test_costs_follow_the_table_of_both_accountings() -> None:
     assert [1.0, 0.64, 0.64, 0.0] == metrics.item_costs(escalated, errors, "review-charged", 0.64).tolist()
 
 
-def test_automated_accuracy_is_undefined_where_nothing_is_automated() -> None:
-    """With everything escalated there is no automated part."""
-    accuracy = metrics.automated_accuracy(np.ones(3, bool), np.zeros(3, bool), np.ones((1, 3)))
-    assert np.isnan(accuracy).all()
+def test_a_mean_over_nothing_is_undefined() -> None:
+    """With everything escalated there is no accuracy of what is automated."""
+    assert np.isnan(metrics.weighted_mean(np.zeros(0), np.ones((2, 0)))).all()
+
+
+@given(st.lists(st.sampled_from([0.1, 0.2, 0.3]), min_size=1, max_size=60), st.randoms(use_true_random=False))
+def test_bins_do_not_part_equal_probabilities(probabilities: list[float], random: Random) -> None:
+    """So the calibration error of tied scores does not hang on the order of the rows; without ties the bins are of equal count."""
+    bins = metrics.equal_count_bins(np.array(probabilities))
+    assert list(range(len(probabilities))) == sorted(np.concatenate(bins).tolist())
+    for value in set(probabilities):
+        assert 1 == sum(value in {probabilities[row] for row in members} for members in bins)
+    untied = [float(number) for number in range(len(probabilities))]
+    random.shuffle(untied)
+    expected = [part.tolist() for part in np.array_split(np.argsort(untied), 10) if len(part)]
+    assert expected == [members.tolist() for members in metrics.equal_count_bins(np.array(untied))]
 
 
 def test_calibration_error_of_true_probabilities_is_smaller_than_of_shifted_ones() -> None:

@@ -79,6 +79,13 @@ def test_a_first_day_model_can_be_beaten(good: ErrorModel, synthetic: Synthetic)
     assert "better" == rivals(good, first, data, replicates=200)["verdict"]
 
 
+def test_a_first_day_model_is_not_shown_to_be_better(useless: ErrorModel, synthetic: Synthetic) -> None:
+    """Its threshold is picked on the answers that judge."""
+    first = ErrorModel(single_estimator_model("entropy")[0])
+    data = at(synthetic(900, 25, 2.5), [20] * 900)
+    assert "flattered" == rivals(first, useless, data, replicates=200)["verdict"]
+
+
 def test_without_labels_of_later_there_is_no_comparison(
     good: ErrorModel, useless: ErrorModel, synthetic: Synthetic
 ) -> None:

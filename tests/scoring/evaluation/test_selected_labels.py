@@ -90,12 +90,13 @@ def test_the_report_says_which_labels_there_are_and_what_nobody_knows(
     result = evaluate(
         ErrorModel(trained.onnx), labelled(recording, escalated, 1, weighted=True), traffic=traffic, replicates=20
     )
+    assert result["conclusions"][0].startswith("The model is ")
     said = " ".join(result["conclusions"][:6])
     for part in (
         "20 of 20 audited, 0 of 380 automated, 390 of 400 escalated.",
-        "7 automated verdicts had no chance of an audit",
-        "3 labels came by appeals or reports",
-        "2 answers have no label because humans are divided",
+        "Automated verdicts without a chance of an audit, of which nothing is known: 7.",
+        "Labels by appeals or reports, or of what nobody had drawn, which do not count: 3.",
+        "Answers without a label because humans are divided: 2.",
         "Each label counts by the inverse of the chance",
     ):
         assert part in said
@@ -109,7 +110,7 @@ def test_labels_of_one_stratum_train_nothing_and_are_told_apart(
     reviews = labelled(recording, escalated, 0, weighted=True, rate=0.0)
     traffic = Traffic(Counter({"escalated": 430, "automated": 410}), Counter({"escalated": 430}))
     with pytest.raises(
-        TrainingError, match=r"No label to train on stands for what is automated .*0 of 410 automated.*set-audit-rate"
+        TrainingError, match=r"Fewer than 10 labels .* stand for what is automated .*0 of 410 automated.*set-audit-rate"
     ):
         train(reviews, families=("ridge",), traffic=traffic)
     result = evaluate(ErrorModel(trained.onnx), reviews, traffic=traffic, replicates=20)
@@ -126,6 +127,29 @@ def test_labels_of_everything_are_of_one_stratum_and_fine(recording: Dataset) ->
     assert ErrorModel(expected).card["nested_cv"] == trained.card["nested_cv"]
 
 
+def test_slices_have_intervals_that_few_audits_cannot_narrow(
+    recording: Dataset, trained: Trained, escalated: Any
+) -> None:
+    """Of a language's few audits, all right, as of all answers'."""
+    data = labelled(recording, escalated, 3, weighted=True)
+    found = evaluate(ErrorModel(trained.onnx), data, replicates=50)["slices"]["llm"]
+    (accuracy,) = (one["automated_accuracy"] for one in found.values())
+    assert (1.0, 1.0) == (accuracy["value"], accuracy["high"])
+    assert accuracy["low"] < 0.8
+
+
+def test_a_card_reckons_with_chances_that_no_label_had(recording: Dataset, escalated: Any) -> None:
+    """Where an answer could have stood for more than any that was drawn does, less is known of what was not."""
+    data = labelled(recording, escalated, 0, weighted=True, rate=0.3)
+    counts = Counter({"escalated": 430, "audited": 120})
+    costs = []
+    for least in (0.3, 0.03):
+        card = train(data, families=("ridge",), traffic=Traffic(counts, counts, least=least)).card
+        costs.append(card["nested_cv"][card["name"]]["cost"]["false-discovery"])
+    assert costs[0]["value"] == costs[1]["value"]
+    assert costs[1]["high"] - costs[1]["low"] > 1.2 * (costs[0]["high"] - costs[0]["low"])
+
+
 def test_audits_that_the_held_out_part_lacks_are_missed(recording: Dataset, trained: Trained, escalated: Any) -> None:
     """Though the training part has some: the figures are of the other."""
     data = labelled(recording, escalated, 0, weighted=True, rate=0.3)
@@ -136,8 +160,10 @@ def test_audits_that_the_held_out_part_lacks_are_missed(recording: Dataset, trai
     model = ErrorModel(trained.onnx)
     lacking = evaluate(model, data.take(~(audited & data.held_out)), traffic=traffic, replicates=20)
     assert any("every figure here is of escalated verdicts alone" in one for one in lacking["conclusions"])
-    with pytest.raises(TrainingError, match="No label to train on stands for what is automated"):
-        train(data.take(~audited | data.held_out), families=("ridge",), traffic=traffic)
+    few = np.cumsum(audited & ~data.held_out) <= 5
+    for too_few in (~audited | data.held_out, ~audited | data.held_out | few):
+        with pytest.raises(TrainingError, match="Fewer than 10 labels to train on stand for what is automated"):
+            train(data.take(too_few), families=("ridge",), traffic=traffic)
 
 
 def test_where_humans_differ_is_told_apart(recording: Dataset, trained: Trained) -> None:

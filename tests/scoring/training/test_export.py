@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
 
 from featurizers import SCHEMA
 from scoring.data.dataset import Dataset
@@ -126,19 +127,33 @@ def test_our_trees_are_scikit_learns(family: str) -> None:
     rng = np.random.default_rng(2)
     columns, unseen = rng.normal(size=(300, 6)), rng.normal(size=(500, 6))
     errors = columns[:, 0] + rng.normal(size=300) > 0
-    made, theirs = (
-        FAMILIES[family],
-        {"boosting": HistGradientBoostingClassifier, "forest": ExtraTreesClassifier}[family],
-    )
+    made = FAMILIES[family]
     setting = made.settings[0]
     trees = made.fit(setting, columns, errors, None)
     assert isinstance(trees, Trees)
     if family == "boosting":
-        grown = theirs(**setting, **BOOSTING).fit(columns, errors)
+        grown = HistGradientBoostingClassifier(**setting, **BOOSTING).fit(columns, errors)
         expected = grown.decision_function(unseen)
     else:
-        expected = theirs(**setting, random_state=0).fit(columns, errors).predict_proba(unseen)[:, 1] - 0.5
+        forest = ExtraTreesClassifier(setting["trees"], min_samples_leaf=setting["leaf"], random_state=0)
+        expected = forest.fit(columns, errors).predict_proba(unseen)[:, 1] - 0.5
     assert np.abs(trees.score(unseen) - expected).max() <= 1e-6
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.01])
+def test_our_logistic_calibration_is_scikit_learns(spread: float) -> None:
+    """With weights and without; also where the scores part right from wrong, and nothing but the weak penalty keeps the slope finite."""
+    rng = np.random.default_rng(3)
+    scores = rng.normal(size=300)
+    errors = scores + spread * rng.normal(size=300) > 0.5
+    for weights in (None, rng.uniform(0.1, 3, 300)):
+        ours = fit_calibrator("platt", scores, errors, weights)
+        assert isinstance(ours, Platt)
+        theirs = LogisticRegression(C=1e3, tol=1e-9, max_iter=5000).fit(scores[:, None], errors, sample_weight=weights)
+        expected = theirs.coef_[0, 0], theirs.intercept_[0]
+        assert expected == pytest.approx((ours.slope, ours.intercept), rel=1e-3)
+    parted = fit_calibrator("beta", scores, scores > 0.5)
+    assert ([0.0, 1.0]) == pytest.approx(parted.predict(np.array([-1.0, 2.0])).tolist(), abs=1e-3)
 
 
 def test_a_forest_stays_small_enough_for_the_hot_path(recording: Dataset) -> None:

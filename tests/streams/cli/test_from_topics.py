@@ -78,7 +78,7 @@ def test_topics_train_a_model_and_say_what_was_read(
     assert [
         f"read: {len(content['human_decisions'])} records of full.moderation.human-decisions",
         f"read: {len(content['vectors'])} records of full.lpp.vectors",
-        "left out: 1 decision without a label",
+        "left out: decisions without a label: 1",
     ] == result.stderr.splitlines()
 
 
@@ -101,7 +101,7 @@ def test_topics_are_judged_on_as_their_exports_are(
 @pytest.mark.parametrize(
     ("prefix", "says"),
     [
-        (OTHER_SCHEMA, f"No vector of schema {SCHEMA.id} has a human decision (1 vector of schema lpp/0)."),
+        (OTHER_SCHEMA, f"No vector of schema {SCHEMA.id} has a human decision (vectors of schema lpp/0: 1)."),
         (EMPTY, f"No vector of schema {SCHEMA.id} has a human decision (both are empty)."),
         (ABSENT, "absent.lpp.vectors, absent.moderation.human-decisions. Mend it: secondlook topics create --broker"),
     ],

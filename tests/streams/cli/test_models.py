@@ -15,7 +15,7 @@ from scoring import ModelError, load_model
 from scoring.store import add_model, write_model
 from scoring.training.cold_start import single_estimator_model
 from streams.cli.main import main
-from streams.kafka import model_fetcher, model_topic
+from streams.kafka import model_fetcher, model_topic, reading
 from streams.kafka.model_fetcher import ModelFetcher, fetch_model
 from streams.kafka.model_topic import push_model
 from streams.kafka.publishing import publish_control
@@ -104,6 +104,17 @@ def test_the_list_says_what_is_where(broker: EmbeddedBroker, settings: Settings,
     shutil.rmtree(ours / other)
     assert 0 == run(broker, ours, "pull").exit_code
     assert load_model(ours / other).sha256 == other
+
+
+def test_without_a_broker_the_directory_is_listed(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in force is then not known, which is said."""
+    monkeypatch.setattr(reading, "_CALL_TIMEOUT", 0.5)
+    arguments = ["models", "list", "--model", str(ours), "--broker", "127.0.0.1:1"]
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+    assert (0, 2) == (result.exit_code, len(found := orjson.loads(result.stdout)))
+    assert {None} == {one["in_force"] for one in found}
+    assert f"only {ours} is listed, and what is in force is not known: no Kafka broker answered" in result.stderr
+    assert "no control message names a model" not in CliRunner().invoke(main, arguments).output
 
 
 def test_a_mistake_is_one_line(

@@ -7,9 +7,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scoring import RECORDING, load_model
-from scoring.store import add_model, current_model, promote
+from scoring.store import add_model, current_model, promote, write_model
 from scoring.training.cold_start import single_estimator_model
 from streams.cli.main import main
+from streams.kafka.model_topic import push_model
+from streams.kafka.publishing import publish_control
+from streams.kafka.topics import load_topics
+from streams.pipeline.control_messages import SetModel
+from streams.settings import load_settings
+from streams.trials.brokers import EmbeddedBroker
+from tests.streams.cli.test_from_topics import labelled, send
 
 LABELS = ("--data", str(RECORDING))
 
@@ -93,4 +100,26 @@ def test_times_that_no_answer_has_are_an_error(tmp_path: Path) -> None:
     """A recording says no times; a time without a zone is none."""
     result = run("train", *LABELS, "--since", "2026-11-26T00:00:00Z", "--out", str(tmp_path / "models"))
     assert (1, True) == (result.exit_code, "None of 840 rows was decided in that time" in result.output)
-    assert 4 == run("train", *LABELS, "--until", "tomorrow", "--out", str(tmp_path / "models")).exit_code
+    wrong = run("train", *LABELS, "--until", "tomorrow", "--out", str(tmp_path / "models"))
+    assert (2, True) == (wrong.exit_code, "'tomorrow' is no time with its zone, such as 2026" in wrong.output)
+
+
+def test_by_topics_the_model_in_force_is_what_has_to_be_beaten(directory: Path, first_day: str) -> None:
+    """Not the directory's current one; where it is not here, it is fetched."""
+    trained = current_model(directory)
+    assert trained is not None
+    write_model(directory, *single_estimator_model("margin"))
+    onnx = (directory / first_day / "model.onnx").read_bytes()
+    shutil.rmtree(directory / first_day)
+    with EmbeddedBroker(
+        [load_topics()[role] for role in ("control", "models", "vectors", "human_decisions")]
+    ) as broker:
+        settings = load_settings({"broker": broker.bootstrap}, environ={})
+        topics = ("--from-topics", "--broker", broker.bootstrap, "--model", str(directory))
+        push_model(settings, onnx)
+        publish_control(settings, SetModel(sha256=first_day))
+        send(broker, "", labelled())
+        result = run("models", "promote", trained[:12], *topics)
+    assert (0, trained) == (result.exit_code, current_model(directory)), result.output
+    assert "cost, candidate less model in force, false-discovery" in result.output
+    assert first_day == load_model(directory / first_day).sha256
