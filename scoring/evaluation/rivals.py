@@ -51,7 +51,8 @@ def rivals(
     if not 0 < wrong < len(part):
         raise DataError(
             f"{len(part)} labelled verdicts, {wrong} of them wrong, are of answers that neither model was trained on: nothing can be compared. Label "
-            "answers of after its training data, or train a candidate with --until and compare on what came later."
+            "answers of after its training data, or train a candidate with --until and compare on what came later. For a first model there is none "
+            "yet: where `secondlook evaluate` says that it learned something, promote it with --force."
         )
     missing = [] if traffic is None else traffic.without(Counter(origin.stratum for origin in part.origins))
     if missing:

@@ -157,6 +157,8 @@ def list_models(as_json: bool, **options: Any) -> None:
         echo_json(found)
         return
     listed = table("sha256", "name", "calibrated", "policies", "size", "where", "in force")
+    for column in listed.columns:
+        column.no_wrap = column.header not in ("name", "policies")
     for one in found:
         policies = "all" if one["policies"] == [] else ", ".join(one["policies"] or ())
         calibrated = {True: "yes", False: "no", None: ""}[one["calibrated"]]
