@@ -126,8 +126,9 @@ def _line(result: Result, name: str, style: str, points: Sequence[tuple[float, M
 
 
 def _top(lines: Sequence[Line]) -> float:
-    """The highest value, rounded up to a tenth."""
-    highest = max(y for line in lines for _, y in line.points if y is not None)
+    """The highest value, a band's included, rounded up to a tenth."""
+    values = [y for line in lines for _, y in line.points] + [high for line in lines for *_, high in line.band]
+    highest = max(y for y in values if y is not None)
     return max(0.1, math.ceil(highest * 10 - 1e-9) / 10)
 
 

@@ -10,6 +10,7 @@ import pytest
 from scoring.data.dataset import Dataset
 from scoring.evaluation import evaluate
 from scoring.evaluation.report import html_report
+from scoring.evaluation.svg import TOP
 from scoring.evaluation.words import subject
 from scoring.model import ErrorModel
 from scoring.training import Trained
@@ -57,6 +58,15 @@ def test_it_says_every_conclusion_and_names_every_baseline(page: str, result: di
     text = unescape(page)
     assert [] == [sentence for sentence in (*subject(result), *result["conclusions"]) if sentence not in text]
     assert [] == [name for name in result["baselines"] if f"<td>{name}</td>" not in text]
+
+
+def test_nothing_is_drawn_outside_of_its_chart(result: dict[str, Any]) -> None:
+    """Where few labels make a band wide, the axis reaches to its end."""
+    model = [{**point, "risk": {**point["risk"], "high": 0.97}} for point in result["risk_coverage"]["model"]]
+    page = html_report({**result, "risk_coverage": {**result["risk_coverage"], "model": model}})
+    bands = re.findall(r'<polygon class="band model" points="([^"]*)"', page)
+    assert bands
+    assert TOP <= min(float(point.split(",")[1]) for band in bands for point in band.split())
 
 
 def test_names_from_data_are_escaped(result: dict[str, Any]) -> None:
