@@ -3,7 +3,7 @@
 `python benchmarks/quality.py` runs a worker on a local Kafka: answers of the recording, of which after a while each goes to another item's
 request; a share of the automated is audited, humans judge what comes to them, and the worker is killed twice. In the end the worker's books are
 held against books kept anew from the topics. `--draws N` simulates N streams in which nothing changes instead, at the very edge: calibrated, and
-with a bound that is the true error rate.
+with a bound that is the true error rate. `--full` fills the books' memory, and measures it.
 """
 
 import heapq
@@ -11,10 +11,11 @@ import itertools
 import json
 import math
 import random
+import resource
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,17 +28,26 @@ from confluent_kafka import Producer
 from scoring import RECORDING, Item, is_held_out, load_model, read_recording
 from scoring.data import from_items
 from streams.kafka.clients import Consumed, base_config
+from streams.kafka.control_history import read_history
 from streams.kafka.control_status import WorkerStatus, decode_status
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import places_of, read_values
 from streams.kafka.topics import load_topics
-from streams.pipeline.control_content import Content
+from streams.pipeline.control_content import Bound
 from streams.pipeline.control_limits import SetRiskBound
 from streams.pipeline.control_messages import SetAuditRate
-from streams.pipeline.quality.books import Decision
-from streams.pipeline.quality.items import Ruled
-from streams.pipeline.quality.judging import Bound, Figures
+from streams.pipeline.quality.books import (
+    MOST_AUDITS,
+    MOST_ESCALATED,
+    MOST_WITHOUT,
+    MOST_WORDS,
+    Books,
+    Decision,
+    Made,
+)
+from streams.pipeline.quality.judging import Figures
 from streams.pipeline.quality.keeping import Ledger
+from streams.pipeline.quality.ruling import Ruled, Ruling, Rulings
 from streams.pipeline.scope import EVERYTHING
 from streams.settings import Settings, load_settings
 from streams.trials.brokers.local_kafka import LocalKafka
@@ -50,6 +60,7 @@ PERIOD, LOOK = 2.0, 1.0
 DELAYS = (0.5, 5.0)
 CONFIDENCE = 0.9
 _SETTLED = 6.0
+_AT_ONCE = 500
 _PATCHED = f"""
 from functools import partial
 import streams.kafka.quality_keeper as keeper
@@ -138,14 +149,14 @@ class Run:
 
     def kept_anew(self, model: str) -> list[Figures]:
         """What the topics say, from their beginning."""
-        ledger = Ledger()
+        ledger, rulings = Ledger(), Rulings(read_history(self._settings).log.versions)
         for role in ("auto_action", "human_review", "human_decisions"):
             name, numbers = places_of(self._settings, role)[role]
-            for value in read_values(self._settings, name, numbers):
-                if role == "human_decisions":
-                    ledger.said(value)
-                else:
-                    ledger.decided(ledger.read([(value, 0)]), Content())
+            values = [(value, 0) for value in read_values(self._settings, name, numbers)]
+            if role == "human_decisions":
+                ledger.said(values)
+            else:
+                ledger.decided(ledger.read(values), rulings)
         ledger.use(model, None)
         return ledger.judge({}).figures
 
@@ -245,8 +256,8 @@ def _settled(run: Run) -> list[Figures]:
 
 
 def _counts(one: Figures) -> tuple[object, ...]:
-    """The figures without drift, which is of the last answers alone."""
-    told = msgspec.structs.replace(one, drift={}, score_drift=None)
+    """The figures without those of the last answers alone."""
+    told = msgspec.structs.replace(one, drift={}, score_drift=None, recent_audits=0, recent_error=None)
     return tuple(map(str, msgspec.structs.astuple(told)))
 
 
@@ -276,9 +287,9 @@ def without_change(draws: int, *, count: int, audit: float, threshold: float) ->
                 },
                 Decision,
             )
-            ledger.books.decided(decision, period, ruled)
+            ledger.books.decided([Made(decision, period, Ruling(ruled=ruled))])
             said = {"request_id": str(place), "policy": "hate", "outcome": int(not wrong[place])}
-            ledger.said(json.dumps(said).encode())
+            ledger.said([(json.dumps(said).encode(), period)])
             if place % (count // 100) < count // 2000:
                 found |= {alert.kind for alert in ledger.judge(bounds).alerts}
         for kind in found | {alert.kind for alert in ledger.judge(bounds).alerts}:
@@ -287,6 +298,52 @@ def without_change(draws: int, *, count: int, audit: float, threshold: float) ->
         "draws": draws,
         "share_with_a_false_alert": {kind: raised[kind] / draws for kind in ("risk", "calibration")},
     }
+
+
+def when_full() -> dict[str, Any]:
+    """Books that remember as much as they may: what they take, and how long the next decisions and human decisions do."""
+    books, before = Books(b"salt"), _resident()
+    kinds = (("audit", 1, MOST_AUDITS), ("above_threshold", 1, MOST_ESCALATED), ("no_response", None, MOST_WITHOUT))
+    for reason, outcome, most in kinds:
+        for start in range(0, most, _AT_ONCE):
+            books.decided([_made(f"{reason} {number}", reason, outcome) for number in range(start, start + _AT_ONCE)])
+    for start in range(0, MOST_WORDS, _AT_ONCE):
+        books.said([_word(f"audit {number}") for number in range(start, start + _AT_ONCE)])
+    pages = {name: len(packed()) for name, packed in books.pages().items()}
+    more = [_made(f"more {number}", "above_threshold", 1) for number in range(_AT_ONCE)]
+    words = [_word(f"audit {number}") for number in range(MOST_AUDITS - _AT_ONCE, MOST_AUDITS)]
+    return {
+        "answers": MOST_AUDITS + MOST_ESCALATED + MOST_WITHOUT,
+        "words": MOST_WORDS,
+        "resident_mb": round((_resident() - before) / 1e6, 1),
+        "pages": {"count": len(pages), "mb": round(sum(pages.values()) / 1e6, 1)},
+        "state_mb": round(sum(map(len, books.pieces())) / 1e6, 1),
+        "ms_for_500_decisions": _milliseconds(lambda: books.decided(more)),
+        "ms_for_500_human_decisions": _milliseconds(lambda: books.said(words)),
+    }
+
+
+def _made(name: str, reason: str, outcome: int | None) -> Made:
+    body = {"request_id": name, "policy": "hate", "reasons": [reason], "llm": {"name": "llm", "outcome": outcome}}
+    chance = 0.1 if reason == "audit" else 1.0
+    more = {"model": {"sha256": "m"}, "error_probability": 0.1, "audit_probability": chance}
+    return Made(msgspec.convert(body | more, Decision), 0)
+
+
+def _word(name: str) -> tuple[bytes, int]:
+    said = {"request_id": name, "policy": "hate", "outcome": 1, "reviewer": name, "decided_at": 1_790_000_000_000}
+    return json.dumps(said).encode(), 0
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def _milliseconds(done: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    done()
+    return round(1000 * (time.perf_counter() - began), 1)
 
 
 @click.command()
@@ -298,6 +355,7 @@ def without_change(draws: int, *, count: int, audit: float, threshold: float) ->
 @click.option("--threshold", default=0.2, show_default=True)
 @click.option("--noise", default=0.03, show_default=True, help="Share of the human verdicts that are wrong.")
 @click.option("--draws", default=0, help="Simulate so many streams without a change instead.")
+@click.option("--full", is_flag=True, help="Fill the books' memory instead, and measure it.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Write the figures there.")
 def main(
     model: Path,
@@ -308,10 +366,13 @@ def main(
     threshold: float,
     noise: float,
     draws: int,
+    full: bool,
     path: Path | None,
 ) -> None:
     """Try live quality out."""
-    if draws:
+    if full:
+        found = when_full()
+    elif draws:
         found = without_change(draws, count=count, audit=audit, threshold=threshold)
     else:
         found = on_kafka(model, count=count, change=change, rate=rate, audit=audit, threshold=threshold, noise=noise)

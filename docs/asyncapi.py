@@ -66,7 +66,7 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
         ("receive", "send"),
         "quality",
         None,
-        "Of a state, which of two, and which chunk of it.",
+        "Of a state, which of two, and which chunk of it; `page/<digest>` of answers that it remembers.",
         "Internal: written and read back by the workers alone.",
     ),
 }

@@ -19,7 +19,7 @@ Counts = NDArray[np.float64]
 EVERY_POLICY: Final = "*"
 DECILES: Final = 10
 LEAST_OF_A_POLICY: Final = 100
-"""Training answers from which on a policy has a reference of its own."""
+"""Training answers, as good as alike, from which on a policy has a reference of its own."""
 LOG_ODDS: Final = np.arange(-8, 8.25, 0.5)
 PROBABILITY_EDGES: Final = 1 / (1 + np.exp(-LOG_ODDS))
 """Bins of P(error), evenly in log-odds: as fine near 0, where the scores of a good LLM lie, as anywhere."""
@@ -50,9 +50,10 @@ def reference_of(
 ) -> Reference:
     """The reference of n training answers: predictors float32 [n, d], NaN = missing, and P(error) [n] as of answers not trained on.
 
-    `weights` [n] say how many answers of the traffic each stands for.
+    `weights` [n] say how many answers of the traffic each stands for. Counts add up to as many answers as would tell as much if all weighed alike
+    (Kish's effective size), so that a few that stand for many are not taken for many.
     """
-    weighed = np.ones(len(policies)) if weights is None else weights * len(policies) / weights.sum()
+    weighed = np.ones(len(policies)) if weights is None else weights
     inner = np.arange(1, DECILES) / DECILES
     edges = np.zeros((values.shape[1], DECILES - 1), dtype=np.float32)
     for column, of in zip(edges, values.T, strict=True):
@@ -61,12 +62,13 @@ def reference_of(
             column[:] = np.quantile(present, inner, method="inverted_cdf")
     cells, scored = bins_of(values, edges), score_bins(probabilities)
     named = np.array(policies)
-    frequent = [name for name in sorted(set(policies)) if (named == name).sum() >= LEAST_OF_A_POLICY]
-    rows = {EVERY_POLICY: np.ones(len(named), dtype=bool), **{name: named == name for name in frequent}}
+    rows = {EVERY_POLICY: np.ones(len(named), dtype=bool), **{name: named == name for name in sorted(set(policies))}}
+    stakes = {name: weighed[own] * weighed[own].sum() / (weighed[own] ** 2).sum() for name, own in rows.items()}
+    known = {name: own for name, own in rows.items() if name == EVERY_POLICY or stakes[name].sum() >= LEAST_OF_A_POLICY}
     return Reference(
         edges.tolist(),
-        {name: np.round(tally(cells[own], weighed[own]), 3).tolist() for name, own in rows.items()},
-        {name: np.round(np.bincount(scored[own], weighed[own], BINS), 3).tolist() for name, own in rows.items()},
+        {name: np.round(tally(cells[own], stakes[name]), 3).tolist() for name, own in known.items()},
+        {name: np.round(np.bincount(scored[own], stakes[name], BINS), 3).tolist() for name, own in known.items()},
     )
 
 

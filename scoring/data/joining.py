@@ -80,7 +80,7 @@ def join_decisions(
     takes for granted that what humans have got to is like the rest of it. Raises DataError when not a single vector is left.
     """
     left_out: Counter[str] = Counter()
-    findings = _labels(decisions, left_out)
+    findings, told = _labels(decisions, left_out)
     rows: dict[_About, _Row] = {}
     drawn: dict[_About, _Drawn] = {}
     unmatched = set(findings)
@@ -95,7 +95,8 @@ def join_decisions(
         if usable:
             drawn[about] = _drawn(vector, found)
         if found is None and not keep_unlabelled:
-            left_out["vectors without a decision"] += 1
+            if about not in told:
+                left_out["vectors without a decision"] += 1
         elif not usable:
             left_out[f"vectors of schema {vector.schema}"] += 1
         else:
@@ -115,8 +116,8 @@ def join_decisions(
     return Joined(_dataset(rows.values()), left_out, traffic)
 
 
-def _labels(decisions: Iterable[bytes], left_out: Counter[str]) -> dict[_About, Finding]:
-    """What humans found, where it is a label; what else they decided is counted."""
+def _labels(decisions: Iterable[bytes], left_out: Counter[str]) -> tuple[dict[_About, Finding], set[_About]]:
+    """What humans found, where it is a label; and of which answers they decided what is none, which is counted."""
     findings, unreadable = fold(decisions)
     labels: dict[_About, Finding] = {}
     for about, found in findings.items():
@@ -128,7 +129,7 @@ def _labels(decisions: Iterable[bytes], left_out: Counter[str]) -> dict[_About, 
             labels[about] = found
     if unreadable:
         left_out["unreadable decisions"] = unreadable
-    return labels
+    return labels, findings.keys() - labels.keys()
 
 
 def _drawn(vector: _Vector, found: Finding | None) -> _Drawn:

@@ -258,6 +258,33 @@ def render_controls(document: Mapping[str, Any], console: Console) -> None:
         of_llm = f", LLM {alert['llm']}" if alert.get("llm") else ""
         scope = Scope(*(alert.get(name, EVERY) for name in Scope._fields))
         say(console, f"{alert['kind']} ({scope}{of_llm}): {alert.get('about', '')}", "bold red")
+    _render_quality(document, console)
+
+
+def _render_quality(document: Mapping[str, Any], console: Console) -> None:
+    """How often the automated are wrong, by the worker that keeps the books of live quality."""
+    heads = (
+        "policy",
+        "LLM",
+        "wrong among the automated",
+        "lately",
+        "expected",
+        "audits judged",
+        "overturned by humans",
+    )
+    figures = table(*heads)
+    for one in document["quality"]:
+        counts = {name: one.get(name, 0) for name in ("audits", "drawn", "overturned", "escalated")}
+        error, low, high, recent, estimated = (
+            f"{one[name]:.1%}" if name in one else "not known"
+            for name in ("error", "low", "high", "recent_error", "estimated")
+        )
+        known = f"{error} [{low}, {high}]" if "error" in one else error
+        audits = "{audits:,} of {drawn:,}".format_map(counts)
+        overturned = "{overturned:,} of {escalated:,} escalated".format_map(counts)
+        row(figures, one["policy"], one["llm"], known, recent, estimated, audits, overturned)
+    if document["quality"]:
+        console.print(figures)
 
 
 def _render_log(document: Mapping[str, Any], console: Console) -> None:

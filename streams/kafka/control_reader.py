@@ -26,7 +26,6 @@ from streams.kafka.control_status import (
     MOST_MODELS,
     MOST_POLICIES,
     STOPPED,
-    AlertStatus,
     BudgetStatus,
     Prepared,
     ShadowStatus,
@@ -362,7 +361,7 @@ class ControlReader:
                 shadow=None if self.log.content.shadow is None else _shadow_status(controls),
                 policies=[] if controls.model is None else sorted(controls.model.policies)[:MOST_POLICIES],
                 budgets=self.budgets()[:MOST_BUDGETS],
-                alerts=[AlertStatus(*alert) for alert in quality.alerts[:MOST_ALERTS]],
+                alerts=quality.alerts[:MOST_ALERTS],
                 quality=most_audited(quality.figures)[:MOST_FIGURES],
                 snapshot=self._snapshot,
             )

@@ -15,8 +15,8 @@ from streams.kafka.clients import base_config
 from streams.kafka.clock import BrokerClock
 from streams.pipeline.budget import Finding
 from streams.pipeline.control_fields import MOST_EXACT
-from streams.pipeline.quality.judging import Figures
-from streams.pipeline.scope import EVERY, Scope
+from streams.pipeline.quality.judging import Alert, Figures
+from streams.pipeline.scope import Scope
 from streams.settings import Settings
 
 ALIVE_EVERY: Final = 3.0
@@ -68,18 +68,6 @@ class BudgetStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         return cls(*scope, found.state, found.wanted, found.count, _rounded(found.share), _rounded(found.measured))
 
 
-class AlertStatus(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What somebody should look at, by the worker that keeps the books of live quality."""
-
-    kind: str
-    policy: str
-    tenant: str = EVERY
-    outcome: str = EVERY
-    llm: str = ""
-    subject: str = ""
-    about: str = ""
-
-
 class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One worker's word. What an older worker does not say has a default that counts as not being there yet."""
 
@@ -103,7 +91,7 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     shadow: ShadowStatus | None = None
     policies: Sequence[str] = ()
     budgets: Sequence[BudgetStatus] = ()
-    alerts: Sequence[AlertStatus] = ()
+    alerts: Sequence[Alert] = ()
     quality: Sequence[Figures] = ()
     snapshot: _Whole = -1
     """The offset of the last snapshot in the control log that it agrees with; -1: none yet."""

@@ -18,6 +18,7 @@ from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import Incident
 from streams.pipeline.ledger import Holdings
 from streams.pipeline.positions import Position
+from streams.pipeline.quality.books import RESULTS
 from streams.pipeline.quality.judging import Figures, Judgement
 from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.pipeline.scope import Scope
@@ -58,7 +59,7 @@ class State:
     human_decision_errors: int
     budgets: Mapping[Scope, Finding]
     quality: Judgement
-    quality_lag: int
+    quality_lag: int | None
 
     def by_llm(self, figure: Callable[[Figures], float | None]) -> Values:
         """A figure of live quality by policy and LLM, where it is known."""
@@ -254,14 +255,20 @@ TOLD = (
     ),
     Told(
         "secondlook_live_error_rate",
-        "Share of wrong verdicts among the automated, by audits alone, each weighted by its chance. As all of live quality: of the model "
-        "in force, by the one worker that keeps the books.",
+        "Share of wrong verdicts among the automated, by audits alone, each weighted by its chance, since the model came into force. As "
+        "all of live quality: by the one worker that keeps the books, and absent where nothing is known.",
         lambda it: it.by_llm(lambda one: one.error),
         _BY_LLM,
     ),
     Told(
+        "secondlook_live_error_rate_recent",
+        "The same by the last 200 audits or more.",
+        lambda it: it.by_llm(lambda one: one.recent_error),
+        _BY_LLM,
+    ),
+    Told(
         "secondlook_live_error_rate_low",
-        "Lower end of its 90 % confidence sequence, which holds however often it is looked at.",
+        "Lower end of the 90 % confidence sequence of secondlook_live_error_rate, which holds however often it is looked at.",
         lambda it: it.by_llm(lambda one: one.low),
         _BY_LLM,
     ),
@@ -270,6 +277,12 @@ TOLD = (
         "secondlook_live_error_estimated",
         "Mean P(error) of the automated: the share of wrong ones before any human has looked, if the model is calibrated.",
         lambda it: it.by_llm(lambda one: one.estimated),
+        _BY_LLM,
+    ),
+    Told(
+        "secondlook_live_audits_drawn",
+        "Automatic decisions that were drawn for an audit.",
+        lambda it: it.by_llm(lambda one: one.drawn),
         _BY_LLM,
     ),
     Told(
@@ -302,7 +315,22 @@ TOLD = (
         lambda it: {alert.names: 1 for alert in it.quality.alerts},
         ("kind", "policy", "tenant", "outcome", "llm", "subject"),
     ),
-    Told("secondlook_quality_lag_records", "Records that live quality has not read yet.", lambda it: it.quality_lag),
+    Told(
+        "secondlook_quality_lag_records",
+        "Records that live quality has not counted yet; only from the worker that keeps its books, while it can.",
+        lambda it: {} if it.quality_lag is None else it.quality_lag,
+    ),
+    Told(
+        "secondlook_quality_reviews_total",
+        "Human decisions by what became of them in live quality: " + ", ".join(RESULTS) + ".",
+        lambda it: {(result,): count for result, count in it.quality.reviews.items()},
+        ("result",),
+    ),
+    Told(
+        "secondlook_quality_records_skipped_total",
+        "Records that were gone (retention) before live quality had read them.",
+        lambda it: it.quality.skipped if it.quality.reviews else {},
+    ),
     Told("secondlook_reader_info", "What reads the answers.", lambda _: {(readers.reader.name,): 1}, ("reader",)),
     Told(
         "secondlook_control_messages_refused_total",

@@ -58,6 +58,33 @@ def test_metrics_and_labels_exist(query: str) -> None:
     assert grouped | matched <= OF_PROMETHEUS.union(*(series()[name] for name in names))
 
 
+def test_every_alert_of_live_quality_has_its_part_in_the_docs() -> None:
+    """What to look at and what to do, beside what the rule itself says."""
+    rules = re.findall(r"- alert: (\w+)\n((?:.+\n)+)", ALERTS.read_text())
+    of_quality = {name for name, rule in rules if re.search("secondlook_(quality|live)_", rule)}
+    docs = (
+        (ROOT / "docs/guarantees.md")
+        .read_text()
+        .split("### When an alert of live quality fires\n")[1]
+        .split("\n## ")[0]
+    )
+    assert of_quality == set(re.findall(r"^\| (Secondlook\w+) \|", docs, re.MULTILINE))
+    assert not [name for name, rule in rules if not re.search(r"summary: .+\n +what_to_do: ", rule)]
+
+
+def test_panels_have_a_place_each() -> None:
+    """None covers another one, and no two have an id."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    assert len(panels) == len({panel["id"] for panel in panels})
+    cells = [
+        (x, y)
+        for at in (panel["gridPos"] for panel in panels)
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(cells) == len(set(cells))
+
+
 def test_label_values_exist() -> None:
     """Every route and reason that is asked for is one that a decision can have."""
     asked = dict.fromkeys(re.findall(r'(route|reason)="([^"]+)"', "\n".join(queries())))

@@ -4,7 +4,8 @@ import uuid
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from streams.kafka.clients import base_config
 from streams.kafka.topics import load_topics
@@ -38,4 +39,28 @@ def test_only_what_is_committed_counts_and_a_restart_goes_on(kafka: str) -> None
         write(settings, HISTORY[half:])
         second = fleet.start()
         wait_until(lambda: figures(second) == KNOWN)
+        second.close()
+
+
+def test_records_that_retention_took_unread_are_counted_and_passed_by(kafka: str) -> None:
+    """What was counted before stays, and what came after is counted."""
+    settings = load_settings({"broker": kafka, "topic_prefix": f"quality-{uuid.uuid4().hex[:6]}."}, environ={})
+    name = load_topics(settings.topic_prefix)["auto_action"].name
+    with own_topics(settings):
+        fleet, automated = Fleet(settings), [("decided", (decision("", 0.1, "below_threshold"), 0))]
+        write(settings, 4 * automated)
+        first = fleet.start()
+        wait_until(lambda: first.lag == 0)
+        first.close()
+        producer = Producer(base_config(settings))
+        for _ in range(10):
+            producer.produce(name, msgspec.json.encode(automated[0][1][0]), partition=0)
+        producer.flush(10)
+        admin = AdminClient(base_config(settings))  # type: ignore[arg-type]
+        for future in admin.delete_records([TopicPartition(name, 0, -1)]).values():
+            future.result(20)
+        write(settings, 4 * automated)
+        second = fleet.start()
+        wait_until(lambda: second.lag == 0)
+        assert (8, 10) == (second.judgement.figures[0].automated, second.judgement.skipped)
         second.close()

@@ -53,11 +53,21 @@ def test_a_policy_that_is_too_rare_has_none_of_its_own() -> None:
 
 
 def test_weights_make_the_reference_that_of_the_traffic() -> None:
-    """An answer that stands for three counts thrice."""
+    """An answer that stands for three counts thrice, and all for as many as would tell as much if they were alike."""
     values = np.array([[0.0], [1.0]] * 300, dtype=np.float32)
     found = reference_of(values, ["hate"] * 600, np.full(600, 0.2), np.array([1.0, 3.0] * 300))
-    shares = np.array(found.predictors["*"])[0] / 600
-    assert [0.25, 0.75] == [round(float(share), 6) for share in shares if share]
+    assert [120.0, 360.0] == [count for count in found.predictors["*"][0] if count]
+    assert 480 == of(found, "hate")[1].sum()
+
+
+def test_a_policy_of_a_few_answers_that_stand_for_many_has_none_of_its_own() -> None:
+    """What they tell is little: their spread would be taken for that of the traffic."""
+    weights = np.array([100.0] * 5 + [1.0] * 195)
+    found = reference_of(
+        answers(400, 1), ["hate"] * 200 + ["spam"] * 200, np.full(400, 0.2), np.append(weights, np.ones(200))
+    )
+    assert found.of("hate") is None
+    assert 200 == of(found, "spam")[1].sum()
 
 
 def test_the_index_tells_a_shift_from_chance() -> None:

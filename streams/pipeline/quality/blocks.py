@@ -42,8 +42,7 @@ class Blocks:
 
     def add(self, period: int, counts: Iterable[tuple[Cell, int]]) -> None:
         """Add counts, or take them back where they are below 0."""
-        if self.first < 0:
-            self.first = period
+        self.first = period if self.first < 0 else min(self.first, period)
         if period > self.newest:
             self._advance(period)
         place = self._place(period)
@@ -58,7 +57,7 @@ class Blocks:
                 block.pop(cell, None)
 
     def by_time(self) -> list[tuple[int, Counts]]:
-        """The counts of each block, with the number of the period it begins at, counted from the very first."""
+        """The counts of each block, with the number of the period it begins at, counted from the earliest one: no two have the same."""
         found = ((max(0, (index << level) - self.first), counts) for (level, index), counts in self._blocks.items())
         return sorted(found, key=lambda one: one[0])
 

@@ -1,6 +1,7 @@
 """Whether P(error) is what it says: errors expected against those that humans found, over audits and escalated answers alike. Pure.
 
-Which answers humans see hangs on P(error) and chance alone, so among those of one P(error) the errors are a fair draw, and no weights are needed.
+Which answers humans see hangs on P(error), on whose answers they are and on chance, never on whether they are wrong. Where P(error) is what it says
+for each answer, it is so for any choice made like that, and no weights are needed.
 
 Two tests. Spiegelhalter's z (1986) is about standard normal at one look where all is well; it is a figure. The evidence may be looked at as often
 as one likes, as that of `sequence`: gamblers bet, in each bin of P(error), that errors are more frequent than its upper end says, or rarer than

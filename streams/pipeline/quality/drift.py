@@ -1,7 +1,7 @@
 """Drift: whether predictors and P(error) are still spread as in training, by LLM, over all policies and in each that training knew well. Pure.
 
-Judged are the last `WINDOW` answers to twice as many; scores are counted by whoever knows both routes. An old model's card has nothing to hold them against; then nothing is counted, and that is
-said.
+Judged are the last `WINDOW` answers or more, in whole periods, so that a burst of a few seconds is no drift however many answers it has; scores are
+counted by whoever knows both routes. An old model's card has nothing to hold them against; then nothing is counted, and nothing told.
 """
 
 from collections import defaultdict
@@ -18,6 +18,7 @@ WINDOW: Final = 2_000
 LEAST: Final = 500
 """Answers that are judged at least."""
 MOST_WINDOWS: Final = 100
+"""Of a policy and an LLM: about 7 kB each."""
 SHIFTED: Final = 0.2
 """PSI from which on a shift is commonly called large."""
 _BY_CHANCE: Final = 45.0
@@ -57,12 +58,14 @@ class Vector(msgspec.Struct):
 class _Window:
     """Two halves: the one that fills, and the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: int) -> None:
+        self.since = since
+        """The period in which the first half began."""
         self.predictors = np.zeros((2, len(SCHEMA.names), DECILES + 1))
 
-    def add(self, predictors: Counts) -> None:
-        if self.predictors[0, 0].sum() >= WINDOW:
-            self.predictors[1], self.predictors[0] = self.predictors[0], 0
+    def add(self, predictors: Counts, period: int) -> None:
+        if self.predictors[0, 0].sum() >= WINDOW and period > self.since:
+            self.predictors[1], self.predictors[0], self.since = self.predictors[0], 0, period
         self.predictors[0] += predictors
 
 
@@ -70,7 +73,7 @@ class DriftState(msgspec.Struct, array_like=True):
     """`Drift` to be stored."""
 
     model: str
-    windows: list[tuple[Stream, list[int]]]
+    windows: list[tuple[Stream, int, list[int]]]
 
 
 class Drift:
@@ -90,8 +93,8 @@ class Drift:
         self.model, self.reference = model, reference if fits else None
         self._edges = np.array([] if reference is None else reference.edges, dtype=np.float32)
 
-    def answered(self, vectors: Iterable[Vector]) -> None:
-        """Count answers by their predictors; those of another feature list are passed by."""
+    def answered(self, vectors: Iterable[Vector], period: int) -> None:
+        """Count the answers of a period by their predictors; those of another feature list are passed by."""
         if self.reference is None:
             return
         rows: defaultdict[Stream, list[Sequence[float | None]]] = defaultdict(list)
@@ -100,11 +103,9 @@ class Drift:
                 for stream in self._of(one.policy, one.llm or ""):
                     rows[stream].append(one.values)
         for stream, values in rows.items():
-            window = self._window(stream)
-            if window is not None:
-                with np.errstate(over="ignore"):  # a value that no float32 holds is as far off as can be
-                    found = np.array(values, dtype=np.float64).astype(np.float32)
-                window.add(tally(bins_of(found, self._edges)))
+            with np.errstate(over="ignore"):  # a value that no float32 holds is as far off as can be
+                found = np.array(values, dtype=np.float64).astype(np.float32)
+            self._window(stream, period).add(tally(bins_of(found, self._edges)), period)
 
     def streams(self) -> list[Stream]:
         """Those that are looked at."""
@@ -144,14 +145,16 @@ class Drift:
 
     def state(self) -> DriftState:
         """To be stored."""
-        windows = [(stream, one.predictors.astype(int).ravel().tolist()) for stream, one in self._windows.items()]
+        windows = [
+            (stream, one.since, one.predictors.astype(int).ravel().tolist()) for stream, one in self._windows.items()
+        ]
         return DriftState(self.model, windows)
 
     def restore(self, state: DriftState) -> None:
         """As it was stored; to be followed by `use`."""
         self.model, self._windows = state.model, {}
-        for stream, predictors in state.windows:
-            window = _Window()
+        for stream, since, predictors in state.windows:
+            window = _Window(since)
             if len(predictors) == window.predictors.size:
                 window.predictors[:] = np.reshape(predictors, window.predictors.shape)
                 self._windows[stream] = window
@@ -162,10 +165,13 @@ class Drift:
         every = Stream(EVERY_POLICY, llm)
         return [every, Stream(policy, llm)] if policy in self.reference.predictors else [every]
 
-    def _window(self, stream: Stream) -> _Window | None:
-        if stream not in self._windows and len(self._windows) < MOST_WINDOWS:
-            self._windows[stream] = _Window()
-        return self._windows.get(stream)
+    def _window(self, stream: Stream, period: int) -> _Window:
+        """That of a stream; the one that had no answer for longest makes room."""
+        window = self._windows.pop(stream, None) or _Window(period)
+        if len(self._windows) >= MOST_WINDOWS:
+            del self._windows[next(iter(self._windows))]
+        self._windows[stream] = window
+        return window
 
 
 def _limit(n: "Counts | float", m: "Counts | float") -> Counts:

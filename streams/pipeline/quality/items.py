@@ -13,11 +13,10 @@ from scoring.reference import PROBABILITY_EDGES
 from streams.pipeline.quality.blocks import Cell, Counts
 from streams.pipeline.quality.calibration import PARTS, terms
 from streams.pipeline.quality.sequence import Kind
-from streams.pipeline.scope import Scope
 
-BELOW, BELOW_SUM, UNAUDITED, ABOVE, HELD = "below", "below_sum", "unaudited", "above", "held"
-"""Decisions: by bin of P(error) below the threshold (automated or audited), with its sum in millionths, and those of them that no audit could
-have met; above the threshold; and those that went to humans whatever their score."""
+BELOW, BELOW_SUM, UNAUDITED, DRAWN, ABOVE, HELD = "below", "below_sum", "unaudited", "drawn", "above", "held"
+"""Decisions: by bin of P(error) below the threshold (automated or audited), with its sum in millionths, those of them that no audit could have
+met, and those that one did; above the threshold; and those that went to humans whatever their score."""
 RIGHT, WRONG = "right", "wrong"
 """Audits that humans have judged, by kind."""
 UPHELD, OVERTURNED = "upheld", "overturned"
@@ -26,17 +25,11 @@ JUDGED, JUDGED_SUM, JUDGED_WRONG, NUMERATOR, VARIANCE = "judged", "judged_sum", 
 """All that is scored and judged, by bin of P(error), for calibration."""
 UNTOLD, SPLIT = "untold", "split"
 """Answers of which humans could not tell, or disagreed by halves; and those where they were not of one mind."""
-
+NONE: Final = -1
+"""In place of a number: there is none."""
 
 _DIGEST_SIZE: Final = 8
 _EDGES: Final[list[float]] = PROBABILITY_EDGES.tolist()
-
-
-class Ruled(NamedTuple):
-    """The bound under which a decision was made: its scope, and the version that set it."""
-
-    scope: Scope
-    since: int
 
 
 class Told(IntEnum):
@@ -67,20 +60,35 @@ class Word(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return HumanDecision("", "", self.outcome, reviewer=self.reviewer, decided_at=self.at)
 
 
-class Item(msgspec.Struct, array_like=True):
-    """An answer that went to a human. `key` and `ruled` number its policy, LLM and model, and the bound it was decided under (-1: none).
+class Lot(NamedTuple):
+    """What many answers have in common, all of it whole numbers; `NONE` where there is none.
 
-    `outcome` is the LLM's verdict, `scored` P(error) in millionths (-1: none), `kind` that of an audit (None: escalated, or an audit whose
-    chance is not known: `drawn`). `words` are what counts of the human decisions.
+    `key` and `ruled` number the policy, LLM and model, and the bound that it was decided under; `outcome` is the LLM's verdict. `drawn`: below its
+    threshold, so an audit. `chance`, `weight` and `ruled_weight` are codes: of the chance of that audit, and of how much it weighs among those of its
+    policy, LLM and model, and among those of its bound.
     """
 
     key: int
     period: int
-    outcome: int | None
-    scored: int
-    drawn: bool
-    kind: Kind | None
+    outcome: int
+    drawn: int
+    chance: int
+    weight: int
     ruled: int
+    ruled_weight: int
+
+
+class Item(NamedTuple):
+    """An answer that went to a human: its lot, and its P(error) in millionths (`NONE`: not scored)."""
+
+    lot: Lot
+    scored: int
+
+
+class Heard(msgspec.Struct, array_like=True):
+    """An answer of which humans have spoken, and those of their words that count."""
+
+    item: Item
     words: tuple[Word, ...] = ()
     told: int = Told.NOTHING
     split: bool = False
@@ -96,35 +104,39 @@ class Item(msgspec.Struct, array_like=True):
         if finding.label is None:
             self.told = Told.UNTOLD
         else:
-            self.told = Told.RIGHT if finding.label == self.outcome else Told.WRONG
+            self.told = Told.RIGHT if finding.label == self.item.lot.outcome else Told.WRONG
 
     def counts(self) -> Counts:
         """What it adds to the counts of its policy, LLM and model, as it stands."""
         counts: Counts = Counter()
-        if self.told == Told.NOTHING or self.outcome not in (0, 1):
+        if self.told == Told.NOTHING:
             return counts
         counts[Cell(SPLIT)] += self.split
         if self.told == Told.UNTOLD:
             counts[Cell(UNTOLD)] += 1
             return +counts
+        lot, scored = self.item
         wrong = self.told == Told.WRONG
-        if not self.drawn:
+        if not lot.drawn:
             counts[Cell(OVERTURNED if wrong else UPHELD)] += 1
-        elif self.kind is not None:
-            counts[Cell(WRONG if wrong else RIGHT, *self.kind)] += 1
-        if self.scored >= 0:
-            where = bin_of(self.scored)
+        elif lot.chance >= 0:
+            counts[Cell(WRONG if wrong else RIGHT, *Kind(lot.chance, lot.weight))] += 1
+        if scored >= 0:
+            where = bin_of(scored)
             counts[Cell(JUDGED, where)] += 1
-            counts[Cell(JUDGED_SUM, where)] += self.scored
+            counts[Cell(JUDGED_SUM, where)] += scored
             counts[Cell(JUDGED_WRONG, where)] += wrong
-            numerator, variance = terms(self.scored / PARTS, wrong=wrong)
+            numerator, variance = terms(scored / PARTS, wrong=wrong)
             counts[Cell(NUMERATOR)] += numerator
             counts[Cell(VARIANCE)] += variance
         return counts
 
-    def audited(self) -> Counts:
-        """What it adds to the counts of its bound: its verdict, where it is an audit."""
-        return Counts({cell: count for cell, count in self.counts().items() if cell.what in (RIGHT, WRONG)})
+    def ruled(self) -> Counts:
+        """What it adds to the counts of its bound: an audit's verdict. Where humans cannot tell it counts as wrong, as when bounds are certified."""
+        lot = self.item.lot
+        if not lot.drawn or lot.chance < 0 or self.told == Told.NOTHING:
+            return Counter()
+        return Counter({Cell(RIGHT if self.told == Told.RIGHT else WRONG, *Kind(lot.chance, lot.ruled_weight)): 1})
 
 
 def bin_of(scored: int) -> int:

@@ -4,6 +4,7 @@ Nothing here changes what is decided.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -11,15 +12,16 @@ import msgspec
 import numpy as np
 
 from scoring.reference import BINS, EVERY_POLICY
-from streams.pipeline.control_content import Bound, Content
+from streams.pipeline.control_content import Bound
 from streams.pipeline.quality.blocks import Blocks, Cell, Counts
-from streams.pipeline.quality.books import Books, Key
+from streams.pipeline.quality.books import RESULTS, SKIPPED, Books, Key
 from streams.pipeline.quality.calibration import PARTS, Judged, evidence_against
-from streams.pipeline.quality.drift import WINDOW, Drift, Stream
+from streams.pipeline.quality.drift import WINDOW, Drift, Drifted, Stream
 from streams.pipeline.quality.items import (
     ABOVE,
     BELOW,
     BELOW_SUM,
+    DRAWN,
     HELD,
     JUDGED,
     JUDGED_SUM,
@@ -33,10 +35,10 @@ from streams.pipeline.quality.items import (
     UPHELD,
     VARIANCE,
     WRONG,
-    Ruled,
 )
+from streams.pipeline.quality.ruling import Ruled
 from streams.pipeline.quality.sequence import Audits, Floats, Kind, evidence_above
-from streams.pipeline.scope import EVERY, Scope, by_specificity
+from streams.pipeline.scope import EVERY
 
 MISSED: Final = 0.1
 """How often a confidence sequence may ever miss what it is about."""
@@ -45,6 +47,8 @@ FALSE_CALIBRATION: Final = 0.001
 RISK, CALIBRATION, DRIFT, MISSING = KINDS = ("risk", "calibration", "drift", "missing")
 _WORST: Final = 5
 """Predictors whose drift is told."""
+_RECENT: Final = 200
+"""Audits that the error rate of late is of, at least; periods count whole."""
 
 
 class Reliability(msgspec.Struct, frozen=True):
@@ -58,9 +62,10 @@ class Reliability(msgspec.Struct, frozen=True):
 class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
     """Live quality of one policy, LLM and model, since the first decision counted. None: not known.
 
-    `automated` decisions lay below the threshold, audits among them, `unaudited` of them without any chance of an audit; `estimated` is the
-    mean P(error) of those, known before any human has looked. Of the `audits` judged, `wrong` were: `error`, weighted, with its confidence
-    sequence. `escalated` verdicts were judged, of which `overturned`. `expected` and `observed` errors are those of `judged` answers.
+    `automated` decisions lay below the threshold, `unaudited` of them without any chance of an audit, and `drawn` for one; `estimated` is the
+    mean P(error) of all those, known before any human has looked. Of the `audits` judged, `wrong` were, counted as they are: `error`, weighted, with
+    its confidence sequence. `recent_error` is that of the last `recent_audits`. `escalated` verdicts were judged, of which `overturned`. `expected`
+    and `observed` errors are those of `judged` answers.
     `drift` has the PSI of the predictors farthest from training, `score_drift` that of P(error); of a policy that training knew too little of they
     are those of all policies.
     """
@@ -70,14 +75,17 @@ class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
     model: str
     automated: int = 0
     unaudited: int = 0
+    drawn: int = 0
     above: int = 0
     held: int = 0
     estimated: float | None = None
     audits: int = 0
     wrong: int = 0
     error: float | None = None
-    low: float = 0.0
-    high: float = 1.0
+    low: float | None = None
+    high: float | None = None
+    recent_audits: int = 0
+    recent_error: float | None = None
     escalated: int = 0
     overturned: int = 0
     untold: int = 0
@@ -91,7 +99,7 @@ class Figures(msgspec.Struct, frozen=True, omit_defaults=True):
     score_drift: float | None = None
 
 
-class Alert(NamedTuple):
+class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     """What somebody should look at. `kind` is one of `KINDS`, `subject` the predictor, if it is about one."""
 
     kind: str
@@ -105,7 +113,7 @@ class Alert(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """What tells it from others, whatever its figures are by now."""
-        return self[:-1]
+        return self.kind, self.policy, self.tenant, self.outcome, self.llm, self.subject
 
 
 class Breach(NamedTuple):
@@ -118,29 +126,16 @@ class Breach(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """All that is known at one look."""
+    """All that is known at one look. `reviews` are human decisions by what became of them; `skipped` records were gone before they were read."""
 
     figures: list[Figures]
     alerts: list[Alert]
     breaches: list[Breach]
+    reviews: Mapping[str, int]
+    skipped: int
 
 
-NOTHING: Final = Judgement([], [], [])
-
-
-def ruling_bound(content: Content, decision: Scope, version: int) -> Ruled | None:
-    """The bound under which a decision was made, if it was made under one that is still in force."""
-    for scope in by_specificity(*decision):
-        threshold = content.thresholds.get(scope)
-        if threshold is not None:
-            is_bound = threshold.bound is not None and threshold.since <= version
-            return Ruled(scope, threshold.since) if is_bound else None
-    return None
-
-
-def bounds_in_force(content: Content) -> dict[Ruled, Bound]:
-    """Every bound that is in force."""
-    return {Ruled(scope, one.since): one.bound for scope, one in content.thresholds.items() if one.bound is not None}
+NOTHING: Final = Judgement([], [], [], {}, 0)
 
 
 def judge(books: Books, drift: Drift, bounds: Mapping[Ruled, Bound], model: str, *, is_level: bool = True) -> Judgement:
@@ -167,7 +162,8 @@ def judge(books: Books, drift: Drift, bounds: Mapping[Ruled, Bound], model: str,
         if ruled in bounds and _is_left(blocks, bounds[ruled])
         for audits in [_audits(blocks.total())]
     ]
-    return Judgement(figures, [*map(_risk, breaches), *alerts], breaches)
+    reviews: dict[str, int] = {result: books.counts[result] for result in RESULTS}
+    return Judgement(figures, [*map(_risk, breaches), *alerts], breaches, reviews, books.counts[SKIPPED])
 
 
 def most_audited(figures: list[Figures]) -> list[Figures]:
@@ -178,21 +174,25 @@ def most_audited(figures: list[Figures]) -> list[Figures]:
 def _figures(key: Key, blocks: Blocks, drift: Drift, scores: Mapping[Stream, tuple[float, bool]]) -> Figures:
     total = blocks.total()
     audits, judged = _audits(total), _judged(total)
-    low, high = audits.interval(MISSED)
+    low, high = audits.interval(MISSED) if len(audits) else (None, None)
+    recent = _recent_audits(blocks)
     automated = _sum(total, BELOW)
     stream = drift.nearest(key.policy, key.llm)
     return Figures(
         *key,
         automated=automated,
         unaudited=total[Cell(UNAUDITED)],
+        drawn=total[Cell(DRAWN)],
         above=_sum(total, ABOVE),
         held=total[Cell(HELD)],
         estimated=_rounded(_sum(total, BELOW_SUM) / PARTS / automated) if automated else None,
         audits=len(audits),
         wrong=audits.errors,
         error=_rounded(audits.rate),
-        low=round(low, 6),
-        high=round(high, 6),
+        low=_rounded(low),
+        high=_rounded(high),
+        recent_audits=len(recent),
+        recent_error=_rounded(recent.rate),
         escalated=total[Cell(UPHELD)] + total[Cell(OVERTURNED)],
         overturned=total[Cell(OVERTURNED)],
         untold=total[Cell(UNTOLD)],
@@ -202,9 +202,14 @@ def _figures(key: Key, blocks: Blocks, drift: Drift, scores: Mapping[Stream, tup
         observed=int(judged.wrong.sum()),
         z=_rounded(judged.z),
         reliability=_reliability(judged),
-        drift={one.name: round(one.psi, 6) for one in drift.predictors(stream)[:_WORST]},
+        drift={one.name: round(one.psi, 6) for one in _spread(drift.predictors(stream))[:_WORST]},
         score_drift=round(scores[stream][0], 6) if stream in scores else None,
     )
+
+
+def _spread(predictors: list[Drifted]) -> list[Drifted]:
+    """Those of which there is a spread to be told, then and now."""
+    return [one for one in predictors if max(one.missing, one.was_missing) < 1]
 
 
 def _reliability(judged: Judged) -> list[Reliability]:
@@ -229,8 +234,8 @@ def _risk(breach: Breach) -> Alert:
     return Alert(
         RISK,
         *scope,
-        about=f"more than {bound.max_risk:g} of what is automated of {scope.words} is wrong, or was lately, at a confidence of "
-        f"{bound.confidence:g}: {breach.wrong} of {breach.audits} audits since the bound was set",
+        about=f"more than {bound.max_risk:g} of what is automated of {scope.words} is wrong, or was for a time since the bound was set, at a "
+        f"confidence of {bound.confidence:g}: {breach.wrong} of {breach.audits} audits since then, those where humans could not tell among the wrong",
     )
 
 
@@ -243,7 +248,7 @@ def _uncalibrated(key: Key, blocks: Blocks) -> Iterable[Alert]:
         CALIBRATION,
         key.policy,
         llm=key.llm,
-        about=f"P(error) is not what it says, or was not lately: {judged.wrong.sum():.0f} errors where {judged.expected.sum():.1f} were "
+        about=f"P(error) is not what it says, or was not for a time: {judged.wrong.sum():.0f} errors where {judged.expected.sum():.1f} were "
         f"expected, in {judged.counts.sum():.0f} answers that humans have judged",
     )
 
@@ -278,6 +283,16 @@ def _recent_scores(books: Books, model: str, stream: Stream) -> Floats:
             if cell.what in (BELOW, ABOVE):
                 found[cell.first] += count
     return found
+
+
+def _recent_audits(blocks: Blocks) -> Audits:
+    """The last `_RECENT` audits or more."""
+    found: Counts = Counter()
+    for _, counts in sorted(blocks.by_period(), key=lambda one: -one[0]):
+        found.update({cell: count for cell, count in counts.items() if cell.what in (RIGHT, WRONG)})
+        if found.total() >= _RECENT:
+            break
+    return _audits(found)
 
 
 def _audits(counts: Counts) -> Audits:

@@ -2,7 +2,9 @@
 
 Each decision below its threshold is audited with a chance p that is known before. Those audited are wrong (y = 1) or not. A gambler who holds
 that the error rate is more than m bets at each audit: K = product over the audits of 1 + b w (y / m - 1), with a bet b < 1 fixed beforehand and
-a weight w = c / p, where c was fixed before the decision too and w <= 1.
+a weight w = c / p, where c was fixed before the decision too and w <= 1. So c is one for all that is taken together, whichever decision comes
+next: the lowest audit rate that the control log has for any of them (`ruling.lowest_rate`). With c = p for each policy by itself, a bound of all
+policies would hold against itself what is audited most.
 
 Theorem. Where the mean of y, over the decisions that could have come next, is at most m at every step, K is a supermartingale: given the past,
 E(p * b c / p * (y / m - 1)) = b c E(y / m - 1) <= 0, and 0 < K. So is the mean of such K over bets, and over the times at which gamblers begin,
@@ -12,7 +14,8 @@ mean: Waudby-Smith and Ramdas 2024, doi:10.1093/jrsssb/qkad009; several beginnin
 With fixed bets K is a product over counts: of audits by chance, weight and verdict. These are all that is kept. They are exact, need no order,
 and a verdict that is taken back is subtracted.
 
-Assumed: whether a human has got to an audit by now has nothing to do with whether it is wrong. Weights are rounded to 0.6 %.
+Assumed: whether a human has got to an audit by now has nothing to do with whether it is wrong. Weights are rounded to 0.6 %. Each sequence, of a
+policy and LLM or of a bound, errs for itself: of ten that miss with a chance of a tenth each, one may be expected to.
 """
 
 import math

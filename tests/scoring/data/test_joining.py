@@ -104,7 +104,7 @@ def test_what_is_left_out_is_counted_by_reason() -> None:
     assert {
         "unreadable vectors": 1,
         "unreadable decisions": 5,
-        "vectors without a decision": 2,
+        "vectors without a decision": 1,
         "vectors of schema lpp/0": 1,
         "decisions without a label": 1,
     } == dict(join_decisions(vectors, decisions).left_out)
@@ -154,7 +154,7 @@ def test_a_label_that_was_chosen_stands_for_nothing(more: dict[str, Any]) -> Non
     assert ["a"] == [one.request_id for one in joined.data.origins]
     assert joined.traffic is not None
     assert (1, ["automated"]) == (joined.traffic.chosen, joined.traffic.unlabelled)
-    assert 1 == sum(count for reason, count in joined.left_out.items() if reason.startswith("labels "))
+    assert [1] == list(joined.left_out.values())
 
 
 def test_old_vectors_take_the_chance_from_what_the_review_tool_repeats() -> None:
@@ -186,7 +186,7 @@ def test_that_humans_differ_travels_with_the_label() -> None:
         (one.request_id, one.humans, label)
         for one, label in zip(joined.data.origins, joined.data.labels.tolist(), strict=True)
     ]
-    assert 1 == joined.left_out["answers on which humans are divided"]
+    assert {"answers on which humans are divided": 1} == dict(joined.left_out)
 
 
 def test_equal_chances_are_no_weights(recording: Dataset) -> None:

@@ -19,7 +19,7 @@ from streams.cli.control_risk_bound import certify
 from streams.cli.main import main
 from streams.errors import ControlError
 from streams.kafka.clock import BrokerClock
-from streams.kafka.control_status import AlertStatus, BudgetStatus, StatusWriter, WorkerStatus
+from streams.kafka.control_status import BudgetStatus, StatusWriter, WorkerStatus
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics, topic_names
@@ -27,7 +27,7 @@ from streams.pipeline.audits import Labels
 from streams.pipeline.budget import BudgetState, Finding
 from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
 from streams.pipeline.control_messages import ControlMessage, SetAuditRate, SetModel, SetThreshold, parse_control
-from streams.pipeline.quality.judging import Figures
+from streams.pipeline.quality.judging import Alert, Figures
 from streams.pipeline.routing import rfc3339
 from streams.pipeline.scope import EVERYTHING, Scope
 from streams.settings import Settings, load_settings
@@ -103,7 +103,7 @@ def test_how_a_budget_stands_is_what_the_leader_says(settings: Settings) -> None
 
 
 def test_what_live_quality_alerts_to_is_shown(settings: Settings) -> None:
-    """With whom it is about; the figures are in the JSON."""
+    """With whom it is about, and the figures; what is not known is no number."""
     writer = StatusWriter(settings, topic_names(TOPICS), "worker-1", BrokerClock())
     status = WorkerStatus(
         worker="",
@@ -112,13 +112,18 @@ def test_what_live_quality_alerts_to_is_shown(settings: Settings) -> None:
         control_version=0,
         position=0,
         honoured=True,
-        alerts=[AlertStatus("calibration", "hate", llm="a [model]", about="forty errors where five were expected")],
-        quality=[Figures("hate", "a [model]", "a" * 64, audits=7)],
+        alerts=[Alert("calibration", "hate", llm="a [model]", about="forty errors where five were expected")],
+        quality=[
+            Figures("hate", "a [model]", "a" * 64, audits=7, drawn=1200, error=0.05, low=0.01, high=0.2, escalated=9),
+            Figures("spam", "another", "a" * 64, estimated=0.1),
+        ],
     )
     writer.write(status)
     writer.flush(5)
     said = " ".join(control(settings, "show").output.split())
     assert "calibration (hate, LLM a [model]): forty errors where five were expected" in said
+    assert "hate a [model] 5.0% [1.0%, 20.0%] not known not known 7 of 1,200 0 of 9 escalated" in said
+    assert "spam another not known not known 10.0% 0 of 0 0 of 0 escalated" in said
     assert 7 == orjson.loads(control(settings, "show", "--json").stdout)["quality"][0]["audits"]
 
 

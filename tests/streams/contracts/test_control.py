@@ -17,7 +17,7 @@ from streams.contracts import load_schema
 from streams.errors import ControlError
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
-from streams.kafka.control_status import AlertStatus, BudgetStatus, StatusWriter, WorkerStatus, encode_status
+from streams.kafka.control_status import BudgetStatus, StatusWriter, WorkerStatus, encode_status
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
@@ -45,7 +45,7 @@ from streams.pipeline.control_messages import (
 )
 from streams.pipeline.control_snapshot import encode_content
 from streams.pipeline.controls import Baseline
-from streams.pipeline.quality.judging import KINDS, Figures, Reliability
+from streams.pipeline.quality.judging import KINDS, Alert, Figures, Reliability
 from streams.pipeline.scope import Scope
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
@@ -274,19 +274,19 @@ def test_what_a_worker_says_of_live_quality_keeps_the_contract() -> None:
     }
     least = Figures("hate", "", "a" * 64)
     fitting = dict.fromkeys(
-        ("automated", "unaudited", "above", "held", "audits", "wrong", "escalated", "overturned"), 3
+        ("automated", "unaudited", "drawn", "above", "held", "audits", "wrong", "escalated", "overturned"), 3
     )
     most = Figures(
         "hate",
         "llm",
         "a" * 64,
         **fitting,
-        **dict.fromkeys(("estimated", "error", "low", "high", "expected", "z", "score_drift"), 0.5),
-        **dict.fromkeys(("untold", "split", "judged", "observed"), 1),
+        **dict.fromkeys(("estimated", "error", "low", "high", "recent_error", "expected", "z", "score_drift"), 0.5),
+        **dict.fromkeys(("recent_audits", "untold", "split", "judged", "observed"), 1),
         reliability=[Reliability(1, 0.5, 1.0)],
         drift={"token_count": 0.3},
     )
-    alerts = [AlertStatus(kind, "*", subject="token_count", llm="llm", about="it is") for kind in KINDS]
+    alerts = [Alert(kind, "*", subject="token_count", llm="llm", about="it is") for kind in KINDS]
     said = check("control-status", encode_status(WorkerStatus(**about, alerts=alerts, quality=[least, most])))
     properties = load_schema("control-status")["properties"]
     assert set(said["quality"][1]) == set(properties["quality"]["items"]["properties"])

@@ -14,10 +14,12 @@ from streams.errors import BrokerError
 from streams.kafka.clients import base_config
 from streams.kafka.control_history import read_history
 from streams.kafka.quality_keeper import QualityKeeper, Timing
+from streams.kafka.quality_reading import QualityReading
 from streams.kafka.quality_store import CHUNK, QualityStore
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import Bound, Content, Threshold
 from streams.pipeline.control_messages import StopAutomation
+from streams.pipeline.quality import books, memory
 from streams.pipeline.quality.judging import Figures
 from streams.pipeline.scope import EVERYTHING, Scoped
 from streams.settings import Settings, load_settings
@@ -36,16 +38,17 @@ def settings() -> Iterator[Settings]:
 
 
 def write(settings: Settings, events: Iterable[tuple[str, Any]]) -> None:
-    """A history into its topics, each record to any partition."""
+    """A history into its topics, each record to any partition; humans speak later than decisions are made."""
     names = topic_names(load_topics(settings.topic_prefix))
     producer = Producer(base_config(settings))
+    stamp = int(time.time() * 1000) - 60_000
     for number, (kind, event) in enumerate(events):
         if kind == "said":
             topic, value = "human_decisions", event
         else:
             topic = WRITTEN.get(event[0].reasons[0], "human_review")
             value = msgspec.json.encode(event[0])
-        producer.produce(names[topic], value, str(number))
+        producer.produce(names[topic], value, str(number), timestamp=stamp + (30_000 if kind == "said" else 0))
     producer.flush(10)
 
 
@@ -55,7 +58,7 @@ class Fleet:
     def __init__(self, settings: Settings, content: Content | None = None) -> None:
         self.settings = settings
         model = SimpleNamespace(sha256=MODEL, card={})
-        log = SimpleNamespace(content=content or Content(), version=9)
+        log = SimpleNamespace(content=content or Content(), version=9, versions=[(9, content or Content())])
         self.controls: Any = SimpleNamespace(log=log, current=SimpleNamespace(model=model))
 
     def start(self) -> QualityKeeper:
@@ -64,6 +67,9 @@ class Fleet:
         )
         keeper.start()
         return keeper
+
+    def start_not_leading(self) -> QualityKeeper:
+        return QualityKeeper(self.settings, "other", self.controls, lambda: False, lambda: 0, timing=OFTEN)
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 60.0) -> None:
@@ -129,27 +135,107 @@ def test_who_does_not_lead_says_nothing(settings: Settings) -> None:
     keeper.close()
 
 
+def test_human_decisions_wait_until_their_decisions_are_read(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Books that are begun anew read years of both, and have no room for human decisions whose decision stands further on."""
+    monkeypatch.setattr(books, "MOST_EARLY", 0)
+    monkeypatch.setattr("streams.kafka.quality_reading._MOST_WAITING", 10)
+    monkeypatch.setattr("streams.kafka.quality_reading._AT_ONCE", 20)
+    words = [event for event in HISTORY if event[0] == "said"]
+    decisions = [event for event in HISTORY if event[0] == "decided"]
+    write(settings, [*words, *decisions])
+    keeper = Fleet(settings).start()
+    wait_until(lambda: figures(keeper) == KNOWN)
+    wait_until(lambda: keeper.lag == 0)
+    reviews = keeper.judgement.reviews
+    assert (len(words), len(words)) == (reviews["counted"], sum(reviews.values()))
+    keeper.close()
+
+
+def test_pages_are_stored_once_and_read_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small ones, so that there are many: a restart in the middle knows every answer."""
+    monkeypatch.setattr(memory, "PAGE", 8)
+    fleet, half = Fleet(settings), len(HISTORY) // 2
+    write(settings, HISTORY[:half])
+    first = fleet.start()
+    wait_until(lambda: figures(first) is not None and first.lag == 0)
+    first.close()
+    before = QualityStore(settings).load()
+    assert len(before.pages) > 5
+    write(settings, HISTORY[half:])
+    second = fleet.start()
+    wait_until(lambda: figures(second) == KNOWN)
+    second.close()
+    assert before.pages.items() <= QualityStore(settings).load().pages.items()
+
+
+def test_what_is_not_known_is_no_number(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lag of one that does not lead, or cannot keep the books, is not known; nor while the client does not know the ends."""
+    keeper = Fleet(settings).start()
+    wait_until(lambda: keeper.lag == 0)
+    monkeypatch.setattr(QualityReading, "lag", lambda _: None)
+    wait_until(lambda: keeper.lag is None)
+    keeper.close()
+    assert Fleet(settings).start_not_leading().lag is None
+
+
+def test_a_position_beyond_the_end_is_begun_anew_and_said(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a topic was made anew, say: what it holds now is read, and what was counted stays."""
+    write(settings, HISTORY)
+    first = Fleet(settings).start()
+    wait_until(lambda: figures(first) == KNOWN)
+    first.close()
+    reading = QualityReading(settings, lambda _: 0)
+    name = TOPICS["vectors"].name
+    reading._next[name] = {0: 10**6}
+    reading.save()
+    reading.close()
+    second = Fleet(settings).start()
+    wait_until(lambda: second.lag == 0)
+    assert KNOWN == figures(second)
+    second.close()
+    assert f"live quality goes on at offset 0, not 1000000, of {name} 0: the topic was cut or made anew" in caplog.text
+
+
 def test_a_state_that_was_cut_short_leaves_the_one_before(settings: Settings) -> None:
     """Of the chunks of two writers none is made one."""
-    QualityStore(settings).save([b"a" * (2 * CHUNK + 5), b"b"])
+    QualityStore(settings).save([b"a" * (2 * CHUNK + 5), b"b"], {})
     producer = Producer(base_config(settings))
     whole = QualityStore(settings)
     whole.load()
-    whole.save([b"c" * (2 * CHUNK)])
-    assert [b"c" * (2 * CHUNK)] == QualityStore(settings).load()
-    cut = msgspec.msgpack.encode([1, 3, "another", 0, 2, b"half of it"])
-    producer.produce(TOPICS["quality"].name, cut, "1/0")
+    whole.save([b"c" * (2 * CHUNK)], {})
+    assert [b"c" * (2 * CHUNK)] == QualityStore(settings).load().pieces
+    for version, generation, value in ((2, 3, b"half of it"), (2, 1 << 60, b"of none"), (1, 9, b"of another version")):
+        cut = msgspec.msgpack.encode([version, generation, "another", 0, 2, value])
+        producer.produce(TOPICS["quality"].name, cut, "1/0")
     producer.produce(TOPICS["quality"].name, b"not ours", "1/1")
+    producer.produce(TOPICS["quality"].name, msgspec.msgpack.encode([2, 3, "third", 0, 1, b"no pieces"]), "1/0")
     producer.flush(10)
     reader = QualityStore(settings)
-    assert [b"c" * (2 * CHUNK)] == reader.load()
-    reader.save([b"next"])
-    assert [b"next"] == QualityStore(settings).load()
+    assert [b"c" * (2 * CHUNK)] == reader.load().pieces
+    reader.save([b"next"], {})
+    assert [b"next"] == QualityStore(settings).load().pieces
+
+
+def test_pages_that_no_state_names_any_more_are_deleted_in_time(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at once: another worker may be about to name one."""
+    store = QualityStore(settings)
+    store.save([b"first"], {"one": lambda: b"1", "two": lambda: b"2"})
+    store.save([b"second"], {"two": lambda: b"2"})
+    assert {"one": b"1", "two": b"2"} == QualityStore(settings).load().pages
+    monkeypatch.setattr("streams.kafka.quality_store._UNNAMED_FOR", -60.0)
+    later = QualityStore(settings)
+    later.load()
+    later.save([b"third"], {"two": lambda: b"2"})
+    assert {"two": b"2"} == QualityStore(settings).load().pages
 
 
 def test_a_state_of_another_version_is_begun_anew(settings: Settings) -> None:
     """From the topics' beginning."""
-    QualityStore(settings).save([b"of another shape"])
+    QualityStore(settings).save([b"of another shape"], {})
     write(settings, HISTORY)
     keeper = Fleet(settings).start()
     wait_until(lambda: figures(keeper) == KNOWN)

@@ -139,12 +139,18 @@ def test_live_quality_is_told_where_it_is_known() -> None:
     """By policy and LLM; what nobody knows has no number, and there is nothing where another worker keeps the books."""
     known = Figures("hate", "llm", "m", audits=20, wrong=1, error=0.05, low=0.01, high=0.2, drift={"token_count": 0.3})
     alert = Alert("drift", "hate", llm="llm", subject="token_count", about="it is")
-    lines = page(Metrics(), quality=Judgement([known, Figures("spam", "llm", "m")], [alert], []), quality_lag=7)
+    reviews = {"counted": 5, "unmatched": 0}
+    quality = Judgement([known, Figures("spam", "llm", "m")], [alert], [], reviews, 0)
+    lines = page(Metrics(), quality=quality, quality_lag=7)
     assert 'secondlook_live_error_rate{llm="llm",policy="hate"} 0.05' in lines
-    assert 'secondlook_live_error_rate_high{llm="llm",policy="spam"} 1.0' in lines
-    assert not any(line.startswith('secondlook_live_error_rate{llm="llm",policy="spam"') for line in lines)
+    assert 'secondlook_live_error_rate_high{llm="llm",policy="hate"} 0.2' in lines
+    assert not any(line.startswith("secondlook_live_error_rate") and "spam" in line for line in lines)
+    assert 'secondlook_live_audits_judged{llm="llm",policy="spam"} 0.0' in lines
     assert 'secondlook_live_drift{llm="llm",policy="hate",predictor="token_count"} 0.3' in lines
     names = 'kind="drift",llm="llm",outcome="*",policy="hate",subject="token_count",tenant="*"'
     assert f"secondlook_quality_alert{{{names}}} 1.0" in lines
     assert "secondlook_quality_lag_records 7.0" in lines
-    assert not any("secondlook_live_error_rate{" in line for line in page(Metrics()))
+    assert 'secondlook_quality_reviews_total{result="unmatched"} 0.0' in lines
+    assert "secondlook_quality_records_skipped_total 0.0" in lines
+    silent = ("secondlook_live_", "secondlook_quality_")
+    assert not [line for line in page(Metrics(), quality_lag=None) if line.startswith(silent)]

@@ -9,6 +9,7 @@ import pytest
 
 from featurizers import SCHEMA
 from scoring.reference import BINS, Reference, reference_of, score_bins
+from streams.pipeline.quality import drift as module
 from streams.pipeline.quality.drift import LEAST, WINDOW, Drift, DriftState, Stream, Vector
 
 WIDTH = len(SCHEMA.names)
@@ -36,11 +37,13 @@ def vectors(values: np.ndarray, **more: Any) -> list[Vector]:
 
 
 def watching(reference: Reference, *batches: np.ndarray) -> Drift:
-    drift = Drift()
+    """Each hundred answers in a period of their own."""
+    drift, period = Drift(), 0
     drift.use("a", reference)
     for values in batches:
         for start in range(0, len(values), 100):
-            drift.answered(vectors(values[start : start + 100]))
+            drift.answered(vectors(values[start : start + 100]), period)
+            period += 1
     return drift
 
 
@@ -80,10 +83,31 @@ def test_what_was_long_ago_is_forgotten(reference: Reference) -> None:
     assert not watching(reference, shifted, well).predictors(STREAM)[0].shifted
 
 
+def test_a_burst_within_a_period_does_not_stand_for_it(reference: Reference) -> None:
+    """However many answers it has: whole periods are judged, so what a few seconds bring is weighed by the rest of theirs."""
+    drift = Drift()
+    drift.use("a", reference)
+    for period, shift, count in ((0, 0.0, 2 * WINDOW), (1, 0.0, 5 * WINDOW), (1, 3.0, WINDOW), (1, 0.0, 100)):
+        drift.answered(vectors(answers(count, 10 + period, shift=shift)), period)
+    assert not [one for one in drift.predictors(STREAM) if one.shifted]
+    drift.answered(vectors(answers(4 * WINDOW, 20, shift=3.0)), 2)
+    assert [SCHEMA.names[0]] == [one.name for one in drift.predictors(STREAM) if one.shifted]
+
+
+def test_a_stream_that_is_over_makes_room(reference: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new LLM is looked at, however many there were before it."""
+    monkeypatch.setattr(module, "MOST_WINDOWS", 2)
+    drift = Drift()
+    drift.use("a", reference)
+    for llm in ("first", "second", "first", "third"):
+        drift.answered(vectors(answers(10, 1), policy="rare", llm=llm), 0)
+    assert [Stream("*", "first"), Stream("*", "third")] == drift.streams()
+
+
 def test_too_little_is_not_judged(reference: Reference) -> None:
     """Nor is what is of another feature list, or of another width."""
     drift = watching(reference, answers(LEAST - 1, 2))
-    drift.answered(vectors(answers(500, 2), schema="lpp/0") + vectors(answers(500, 2)[:, 1:]))
+    drift.answered(vectors(answers(500, 2), schema="lpp/0") + vectors(answers(500, 2)[:, 1:]), 9)
     assert [] == drift.predictors(STREAM)
 
 
@@ -105,7 +129,7 @@ def test_scores_are_held_against_those_of_training(reference: Reference) -> None
 def test_a_policy_that_training_knew_too_little_is_looked_at_with_all(reference: Reference) -> None:
     """It may differ from the others as it always did."""
     drift = watching(reference)
-    drift.answered(vectors(answers(LEAST, 2, shift=1.0), policy="rare"))
+    drift.answered(vectors(answers(LEAST, 2, shift=1.0), policy="rare"), 0)
     assert [Stream("*", "llm")] == drift.streams()
     assert Stream("*", "llm") == drift.nearest("rare", "llm")
     assert STREAM == drift.nearest("hate", "llm")
@@ -116,7 +140,7 @@ def test_an_old_card_gives_no_figures() -> None:
     """Nothing is counted, and nothing is made up."""
     drift = Drift()
     drift.use("a", None)
-    drift.answered(vectors(answers(1000, 1)))
+    drift.answered(vectors(answers(1000, 1)), 0)
     assert [] == drift.streams()
 
 
@@ -128,7 +152,7 @@ def test_it_is_stored_and_goes_on(reference: Reference) -> None:
     after.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(before.state()), type=DriftState))
     after.use("a", reference)
     for start in range(0, 700, 100):
-        after.answered(vectors(answers(700, 6, shift=1.0)[start : start + 100]))
+        after.answered(vectors(answers(700, 6, shift=1.0)[start : start + 100]), 7 + start // 100)
     assert straight.predictors(STREAM) == after.predictors(STREAM)
     after.use("b", reference)
     assert [] == after.streams()
@@ -138,5 +162,5 @@ def test_numbers_that_no_float_holds_do_no_harm(reference: Reference) -> None:
     """They lie in the outermost bin."""
     drift = Drift()
     drift.use("a", reference)
-    drift.answered([Vector(SCHEMA.id, [1e300] * WIDTH, "hate", "llm")] * LEAST)
+    drift.answered([Vector(SCHEMA.id, [1e300] * WIDTH, "hate", "llm")] * LEAST, 0)
     assert all(one.shifted for one in drift.predictors(STREAM))
