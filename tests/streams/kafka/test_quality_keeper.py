@@ -156,6 +156,7 @@ def test_human_decisions_wait_until_their_decisions_are_read(
 def test_pages_are_stored_once_and_read_back(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ones, so that there are many: a restart in the middle knows every answer."""
     monkeypatch.setattr(memory, "PAGE", 8)
+    monkeypatch.setattr("streams.kafka.quality_reading._AT_ONCE", 20)
     fleet, half = Fleet(settings), len(HISTORY) // 2
     write(settings, HISTORY[:half])
     first = fleet.start()
