@@ -41,7 +41,7 @@ MOST_ESCALATED: Final = 2_000_000
 MOST_WITHOUT: Final = 500_000
 """Answers that went to humans and are remembered: audits, what was escalated with a verdict, and without one. 14 bytes each."""
 MOST_WORDS: Final = 100_000
-"""Words of humans that can be taken back: about 350 bytes each."""
+"""Words of humans that can be taken back: about 500 bytes each."""
 MOST_EARLY: Final = 10_000
 """Human decisions whose decision has not been read."""
 MOST_KEYS: Final = 100

@@ -34,6 +34,8 @@ class Page:
     ) -> None:
         self.abouts, self.scored, self.lots, self.table = abouts, scored, lots, table
         self.spoken = np.zeros(len(abouts), dtype=bool)
+        self._lots: dict[int, Lot] = {}
+        """Those that were asked for: one for all answers that have it in common."""
 
     @classmethod
     def of(cls, items: Mapping[int, Item], spoken: Collection[int]) -> Self:
@@ -82,7 +84,11 @@ class Page:
 
     def item(self, row: int) -> Item:
         """The answer of a row."""
-        return Item(Lot(*self.table[self.lots[row]].tolist()), int(self.scored[row]))
+        number = int(self.lots[row])
+        lot = self._lots.get(number)
+        if lot is None:
+            lot = self._lots[number] = Lot(*self.table[number].tolist())
+        return Item(lot, int(self.scored[row]))
 
 
 class Found(NamedTuple):
