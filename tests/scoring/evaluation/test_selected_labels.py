@@ -101,7 +101,7 @@ def test_the_report_says_which_labels_there_are_and_what_nobody_knows(
     ):
         assert part in said
     assert "390 of 400 escalated" in html_report(result)
-    assert "Rows and wrong ones are counts of labels, each as one." in html_report(result)
+    assert "each counted once, whatever it stands for" in html_report(result)
 
 
 def test_labels_of_one_stratum_train_nothing_and_are_told_apart(
