@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 
 from streams.cli.main import main
 from streams.trials.worker_process import WorkerProcess
-from tests.driving import IDS, ITEMS, await_waiting, decisions, ids, read, send
+from tests.driving import IDS, ITEMS, await_waiting, decisions, ids, read, send, wait_until
 
 FAULTY = Path(__file__).parents[1] / "streams" / "worker" / "faulty_worker.py"
 SESSION = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}
@@ -109,10 +108,3 @@ def test_what_waited_in_a_killed_worker_is_answered_in_the_next_one(
 def told(worker: WorkerProcess) -> set[str]:
     """What the lines of its log begin with, up to a colon."""
     return {str(line.get("message")).split(":", maxsplit=1)[0] for line in worker.lines()}
-
-
-def wait_until(reached: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not reached():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.05)

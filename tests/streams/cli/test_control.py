@@ -18,6 +18,7 @@ from streams.pipeline.scope import EVERY
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
 
+pytestmark = pytest.mark.usefixtures("_no_worker_to_hear")
 TOPICS = load_topics()
 MODEL = "a" * 64
 

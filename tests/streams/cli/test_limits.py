@@ -33,6 +33,7 @@ from streams.pipeline.scope import EVERYTHING, Scope
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
 
+pytestmark = pytest.mark.usefixtures("_no_worker_to_hear")
 TOPICS = load_topics()
 ROLES = ("control", "control_status", "models", "human_review", "human_decisions")
 DATA = load([RECORDING])

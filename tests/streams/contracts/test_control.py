@@ -1,7 +1,5 @@
 """What is written to the control topics, and what workers take from there, is what the schemas say."""
 
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -49,6 +47,7 @@ from streams.pipeline.quality.judging import KINDS, Figures, Reliability
 from streams.pipeline.scope import Scope
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
+from tests.driving import wait_until
 from tests.streams.contracts.checking import NAMES_ALMOST, check, is_valid
 from tests.streams.pipeline.test_controls import Shelf
 
@@ -225,14 +224,6 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
     assert 2 * [f"no model {'a' * 64}"] == [
         one["problem"] for one in said if one["event"] in {"not_honoured", "stopped"}
     ]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for what a thread is about to do."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_what_a_worker_says_of_budgets_keeps_the_contract() -> None:
