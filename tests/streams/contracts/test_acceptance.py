@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from featurizers import PROVIDERS, ResponseError, decode
@@ -97,6 +97,7 @@ HUMAN_FIELDS = {
 
 @settings(max_examples=300)
 @given(st.fixed_dictionaries({}, optional=HUMAN_FIELDS))
+@example({"request_id": "a", "policy": "hate", "outcome": 0, "decided_at": "2026-11-26"})
 def test_the_human_decision_schema_is_what_the_quality_figures_count(value: dict[str, Any]) -> None:
     """A human decision is valid, or counted as unreadable."""
     ((_, verdict),) = agreement([orjson.dumps(value)])
