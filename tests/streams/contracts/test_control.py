@@ -22,7 +22,7 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.budget import BudgetState, Finding
 from streams.pipeline.control_content import NOTHING_SAID
 from streams.pipeline.control_fields import Past
-from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
+from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import (
     ClearShadow,
@@ -49,7 +49,7 @@ from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
 from tests.driving import wait_until
 from tests.streams.contracts.checking import NAMES_ALMOST, check, is_valid
-from tests.streams.pipeline.test_controls import Shelf
+from tests.streams.pipeline.test_controls import BOUND, Shelf
 
 NAMES = {key: topic.name for key, topic in load_topics().items()}
 NUMBERS_ALMOST = st.one_of(
@@ -127,18 +127,7 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
         SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),
         SetReviewBudget(policy="hate", outcome="remove", share=0.2, lowest=0.05, highest=0.5),
         AdjustThreshold(policy="hate", threshold=0.25, expected_version=7),
-        SetRiskBound(
-            policy="*",
-            max_risk=0.1,
-            confidence=0.95,
-            threshold=0.2,
-            labels=500,
-            automated=200,
-            errors=8,
-            labels_sha256="b" * 64,
-            sample="audits",
-            model="a" * 64,
-        ),
+        msgspec.structs.replace(BOUND, policy="*", model="a" * 64),
         SetAuditRate(policy="hate", rate=0),
         PrepareModel(sha256="a" * 64, keep_thresholds=True),
         SetModel(sha256="a" * 64),
