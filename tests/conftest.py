@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -21,8 +21,18 @@ settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests that wait longest first: what runs beside them fills their time."""
-    items.sort(key=lambda item: "tests/kafka/" not in item.nodeid and "tests/streams/worker/" not in item.nodeid)
+    """The tests that wait longest first: what runs beside them fills their time. Small ones last, so that no process ends late.
+
+    The very first file has the model trained; what needs none comes next, and so does not wait for it.
+    """
+    in_need = {item.path for item in items if "models" in getattr(item, "fixturenames", ())}
+
+    def place(item: pytest.Item) -> tuple[bool, ...]:
+        waits = "tests/kafka/" in item.nodeid or "tests/streams/worker/" in item.nodeid
+        reckons = "tests/scoring/" in item.nodeid or "tests/test_" in item.nodeid
+        return "kafka/test_delivery" not in item.nodeid, not waits, waits and item.path in in_need, not reckons
+
+    items.sort(key=place)
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -46,29 +56,43 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory, trained by the command that a user runs, on the shipped recording."""
     from click.testing import CliRunner
 
-    from scoring import RECORDING
+    from scoring import RECORDING, training
     from streams.cli.main import main
 
     def train(folder: Path) -> None:
-        arguments = ["train", "--data", str(RECORDING), "--out", str(folder)]
-        result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+        def kept(*given: Any, **options: Any) -> "Trained":
+            made = by_the_library(*given, **options)
+            _beside(folder).write_bytes(pickle.dumps(made))
+            return made
+
+        by_the_library = training.train
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "train", kept)
+            arguments = ["train", "--data", str(RECORDING), "--out", str(folder)]
+            result = CliRunner().invoke(main, arguments, catch_exceptions=False)
         assert 0 == result.exit_code, result.output
 
     return once(tmp_path_factory, "models", train)
 
 
+def _beside(models: Path) -> Path:
+    return models.with_suffix(".pickle")
+
+
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> "Trained":
-    """The default model, trained by the library."""
-    from scoring import RECORDING, read_recording
-    from scoring.data import from_items
-    from scoring.training import train
-
-    def write(path: Path) -> None:
-        path.write_bytes(pickle.dumps(train(from_items(read_recording(RECORDING)))))
-
-    model: Trained = pickle.loads(once(tmp_path_factory, "trained", write).read_bytes())
+def trained(models: Path) -> "Trained":
+    """The same default model as the library gave it to the command: one training for both."""
+    model: Trained = pickle.loads(_beside(models).read_bytes())
     return model
+
+
+@pytest.fixture
+def _no_worker_to_hear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands listen for a word of the workers as long as a live one may be silent: not where a test has none."""
+    from streams.cli import control_compact, control_issue, control_prepare, control_show
+
+    for command in (control_compact, control_issue, control_prepare, control_show):
+        monkeypatch.setattr(command, "LISTEN", 0.2)
 
 
 @pytest.fixture

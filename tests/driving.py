@@ -1,7 +1,7 @@
 """What a user's producers and consumers do to a stream, for the tests that run workers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -14,6 +14,14 @@ from streams.pipeline.pending import PartitionStore
 ITEMS = read_recording(RECORDING)[:40]
 IDS = sorted(item.request_id for item in ITEMS)
 TRACE = [("traceparent", b"00-ab")]
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for what somebody else is about to do."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.01)
 
 
 def send(

@@ -294,7 +294,7 @@ def test_the_parameters_that_peers_get_give_the_models_own_scores(tmp_path: Path
     """P(error) and every push, for a known policy and another, from the file alone."""
     from parameters import write_parameters
 
-    trained = train(from_items(read_recording(RECORDING)), families=("interactions",))
+    trained = train(from_items(read_recording(RECORDING)), families=("interactions",), replicates=10)
     models = tmp_path / "models"
     write_model(models, trained.onnx, trained.card)
     write_parameters(models, tmp_path / "model.txt")

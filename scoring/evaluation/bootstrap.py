@@ -20,8 +20,8 @@ Rows = NDArray[np.int64] | NDArray[np.bool_]
 Known = dict[Callable[[Floats], Floats], Floats]
 """What has been computed of one block."""
 
-CELLS = 2**21
-"""Weights in a block, 16 MiB; what a figure computes on the way is a few times as much."""
+CELLS = 2**18
+"""Weights in a block, 2 MiB, so that it stays near the processor; what a figure computes on the way is a few times as much."""
 
 
 @dataclass(frozen=True)

@@ -90,13 +90,14 @@ def train(
     cost_ratio: float = COST_RATIO,
     families: Sequence[str] = tuple(FAMILIES),
     traffic: Traffic | None = None,
+    replicates: int = REPLICATES,
 ) -> Trained:
     """Choose by cross-validation (see `choose`), fit on the items of `data` that are not held out, export.
 
     `cost_ratio` is c_rev / c_mis; `families` are names of `FAMILIES`. Where rows came to be labelled with unequal chances, each counts
-    by the inverse of its own, clipped (see `clip`). Raises TrainingError when there are too few wrong or right answers, when labels
-    stand for a part of `traffic` alone, when a predictor gives the label away, or for an unknown family; ThresholdError for a ratio
-    that makes no sense.
+    by the inverse of its own, clipped (see `clip`). The card's intervals are of so many `replicates`. Raises TrainingError
+    when there are too few wrong or right answers, when labels stand for a part of `traffic` alone, when a predictor gives the label away,
+    or for an unknown family; ThresholdError for a ratio that makes no sense.
     """
     wanted = _named(families)
     bayes = {name: cost_threshold(name, review=cost_ratio, mistake=1.0) for name in ACCOUNTINGS}
@@ -114,7 +115,7 @@ def train(
         chosen = choose(trials.predictions, sample.errors, accounting, cost_ratio, weights)
         model = fit_candidate(sample, wanted, trials, chosen, SEED)
         found = nested(sample, wanted, accounting, cost_ratio)
-        sampling = draws(decided, traffic, REPLICATES, SEED)
+        sampling = draws(decided, traffic, replicates, SEED)
         judged = _judged("-".join(chosen), rule_at(found, bayes), trials, bayes, sample, decided, cost_ratio, sampling)
     family, method = chosen
     card = {

@@ -23,12 +23,12 @@ from streams.kafka.fleet import LISTEN, Fleet, Standing
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.control_content import Content
-from streams.pipeline.control_limits import SetReviewBudget, SetRiskBound
+from streams.pipeline.control_fields import ScopedMessage
+from streams.pipeline.control_limits import SetReviewBudget
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import (
     ControlMessage,
     Rollback,
-    SetAuditRate,
     SetCosts,
     SetModel,
     SetShadow,
@@ -306,12 +306,9 @@ def _tell_what_is_not_kept(content: Content) -> None:
 
 def _kind(message: ControlMessage, content: Content) -> tuple[str, Mapping[Scope, object]]:
     """What it sets, or takes away, and what is set of that."""
-    match message:
-        case SetThreshold() | SetCosts() | SetReviewBudget() | SetRiskBound() | SetModel(keep_thresholds=False):
-            return "thresholds", content.thresholds
-        case SetAuditRate():
-            return "audit rates", content.audit_rates
-    return "", {}
+    if not message.replaces or (isinstance(message, SetModel) and message.keep_thresholds):
+        return "", {}
+    return message.replaces.replace("_", " "), getattr(content, message.replaces)
 
 
 def _reach(message: ControlMessage) -> str:
@@ -319,10 +316,8 @@ def _reach(message: ControlMessage) -> str:
     if message.without_effect:
         return "what is in force stays"
     scope = _scope(message)
-    replaces = isinstance(message, SetThreshold | SetCosts | SetReviewBudget | SetRiskBound | SetAuditRate)
-    return f"for {printable(scope.words)}" + (
-        ", in place of their own settings" if replaces and scope == EVERYTHING else ""
-    )
+    replaces = message.replaces and isinstance(message, ScopedMessage) and scope == EVERYTHING
+    return f"for {printable(scope.words)}" + (", in place of their own settings" if replaces else "")
 
 
 def _scope(message: ControlMessage) -> Scope:

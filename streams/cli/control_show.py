@@ -2,9 +2,8 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import click
 import msgspec
@@ -19,21 +18,25 @@ from streams.kafka.control_history import History, read_history
 from streams.kafka.control_status import WorkerStatus
 from streams.kafka.fleet import LISTEN, Fleet, is_split
 from streams.pipeline.budget import STATES, UNMET
-from streams.pipeline.control_content import AuditRate, Content, Shadow, Threshold
+from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Threshold
+from streams.pipeline.control_fields import Message
 from streams.pipeline.control_log import Taken
 from streams.pipeline.control_messages import Snapshot, encode_control
 from streams.pipeline.routing import rfc3339
 from streams.pipeline.scope import EVERY, EVERYTHING, Scope, by_specificity
 from streams.settings import Settings
 
-_T = TypeVar("_T")
-
 _STATES: Final[Mapping[str, str]] = {state.value: text for state, text in STATES.items()}
 _WIDE = 240
 """Columns of a table that is written to no terminal."""
 _MANY = 10_000
 """Messages that are a second's reading where they are signed."""
-_FOR_THE_RECORD = frozenset({"type", "issued_by", "reason", "expected_version", "expires_at", "issued_at", "version"})
+_FOR_THE_RECORD = frozenset({"type", *Message.__struct_fields__})
+_WHERE_AND_WHO = frozenset({*Scope._fields, "since", "issued_by", "reason", "at"})
+_KINDS = tuple(name for name in Content.__struct_fields__ if name not in ("model", "model_since"))
+"""Of settings; what is said here of any of them is said of a new one too."""
+_DRAWN = frozenset({"thresholds", "audit_rates", "stops"})
+"""Kinds that are not just a line each."""
 
 
 def show_in_force(settings: Settings, *, as_json: bool) -> None:
@@ -65,10 +68,7 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
         "messages": len(history.taken),
         "refused": sum(one.refusal is not None for one in history.taken.values()),
         "model": None if content.model is None else {"sha256": content.model, **_origin(history, content.model_since)},
-        "thresholds": _by_name(content.thresholds, partial(_threshold, history=history)),
-        "audit_rates": _by_name(content.audit_rates, partial(_audit_rate, history=history)),
-        "stops": _by_name(content.stops, partial(_origin, history)),
-        "shadow": None if content.shadow is None else _shadow(content.shadow, history),
+        **{name: _settings(getattr(content, name), history) for name in _KINDS},
         "budgets": [msgspec.to_builtins(budget) for one in live.values() for budget in one.budgets],
         "alerts": [msgspec.to_builtins(alert) for one in live.values() for alert in one.alerts],
         "quality": [msgspec.to_builtins(figures) for one in live.values() for figures in one.quality],
@@ -79,8 +79,21 @@ def in_force(history: History, fleet: Fleet) -> dict[str, Any]:
     }
 
 
-def _by_name(settings: Mapping[Scope, _T], told: Callable[[_T], Mapping[str, Any]]) -> dict[str, Any]:
-    return {str(scope): {**scope._asdict(), **told(one)} for scope, one in sorted(settings.items())}
+def _settings(one: Any, history: History) -> Any:
+    """What is set of a kind, by scope where it is, with who set it."""
+    match one:
+        case Mapping():
+            return {str(scope): {**scope._asdict(), **_settings(one[scope], history)} for scope in sorted(one)}
+        case msgspec.Struct():
+            return _with_origin(msgspec.to_builtins(one), history)
+        case int():  # of a stop there is but the version
+            return _origin(history, one)
+    return one
+
+
+def _with_origin(told: Mapping[str, Any], history: History) -> dict[str, Any]:
+    inside = {name: _with_origin(one, history) if isinstance(one, dict) else one for name, one in told.items()}
+    return {**inside, **_origin(history, told["since"])} if "since" in told else inside
 
 
 def _worker(one: WorkerStatus, fleet: Fleet) -> dict[str, Any]:
@@ -125,21 +138,34 @@ def show_diff(settings: Settings, before: int, after: int) -> None:
     old, new = (dict(_lines(history.at_version[version])) for version in (before, after))
     names = [name for name in (*old, *(name for name in new if name not in old)) if old.get(name) != new.get(name)]
     for name in names:
-        click.echo(f"{printable(name)}: {old.get(name, 'none')} -> {new.get(name, 'none')}")
+        click.echo(printable(f"{name}: {old.get(name, 'none')} -> {new.get(name, 'none')}"))
     if not names:
         click.echo("no difference")
 
 
 def _lines(content: Content) -> Iterator[tuple[str, str]]:
     yield "model", content.model or "that of each worker's settings"
-    for scope, one in sorted(content.thresholds.items()):
-        yield f"threshold of {scope}", _value(one)
-    for scope, rate in sorted(content.audit_rates.items()):
-        yield f"audit rate of {scope}", f"{rate.rate:g}" + (f", at least {rate.floor:g}" if rate.floor else "")
-    for scope in sorted(content.stops):
-        yield f"automation of {scope}", "stopped"
-    if content.shadow is not None:
-        yield "shadow", _in_words(content.shadow)
+    for kind in _KINDS:
+        yield from ((name, _in_words(one)) for name, one in _named(kind, getattr(content, kind)).items())
+
+
+def _named(kind: str, settings: Any) -> dict[str, Any]:
+    """What is set of a kind, each by its name in words: `audit rate of hate`; one that there is once by its kind's."""
+    if isinstance(getattr(NOTHING_SAID, kind), Mapping):
+        one = kind.removesuffix("s").replace("_", " ")
+        return {f"{one} of {scope}": settings[scope] for scope in sorted(settings)}
+    return {} if settings is None else {kind.replace("_", " "): settings}
+
+
+def _in_words(one: Any) -> str:
+    match one:
+        case Threshold():
+            return _value(one)
+        case AuditRate():
+            return f"{one.rate:g}" + (f", at least {one.floor:g}" if one.floor else "")
+        case int():
+            return "in force"
+    return _fields(msgspec.to_builtins(one), _WHERE_AND_WHO)
 
 
 def _value(one: Threshold) -> str:
@@ -152,40 +178,18 @@ def _value(one: Threshold) -> str:
     return origin if one.value is None else f"{one.value:g} ({origin})"
 
 
-def _shadow(one: Shadow, history: History) -> dict[str, Any]:
-    changes = [msgspec.to_builtins(change) for change in one.changes]
-    return {
-        "model": one.model,
-        "keep_thresholds": one.keep_thresholds,
-        "changes": changes,
-        "in_words": _in_words(one),
-        **_origin(history, one.since),
-    }
-
-
-def _in_words(one: Shadow) -> str:
-    model = "the model in force" if one.model is None else f"model {one.model[:12]}"
-    kept = " with the thresholds in force" if one.keep_thresholds and one.model else ""
-    return "; ".join([model + kept, *(printable(_told(msgspec.to_builtins(change))) for change in one.changes)])
-
-
 def _told(message: Mapping[str, Any]) -> str:
     """A message in one line, without what is for the record."""
-    fields = " ".join(f"{name}={_brief(value)}" for name, value in message.items() if name not in _FOR_THE_RECORD)
-    return f"{message['type']} {fields}"
+    return f"{message['type']} {_fields(message, _FOR_THE_RECORD)}"
 
 
-def _threshold(one: Threshold, history: History) -> dict[str, Any]:
-    more: dict[str, Any] = {"kept_from": list(one.kept_from)} if one.kept_from else {}
-    if one.budget is not None:
-        more["budget"] = {**msgspec.to_builtins(one.budget), **_origin(history, one.budget.since)}
-    if one.bound is not None:
-        more["bound"] = msgspec.to_builtins(one.bound)
-    return {"value": one.value, "origin": one.origin, "model": one.model, **more, **_origin(history, one.since)}
+def _fields(told: Mapping[str, Any], without: frozenset[str]) -> str:
+    said = {name: value for name, value in told.items() if name not in without and _says_something(value)}
+    return " ".join(f"{name}={_brief(value)}" for name, value in said.items())
 
 
-def _audit_rate(one: AuditRate, history: History) -> dict[str, Any]:
-    return {"rate": one.rate, "floor": one.floor, **_origin(history, one.since)}
+def _says_something(value: object) -> bool:
+    return bool(value) or (isinstance(value, int | float) and value is not False)
 
 
 def _origin(history: History, version: int) -> dict[str, Any]:
@@ -237,11 +241,12 @@ def render_controls(document: Mapping[str, Any], console: Console) -> None:
     _render_log(document, console)
     for scope, stop in _by_scope(document["stops"]).items():
         say(console, f"AUTOMATION STOPPED for {scope.words}: {_who(stop)}", "bold red")
-    model, shadow = document["model"], document["shadow"]
+    model = document["model"]
     own = "model: that of each worker's settings"
     say(console, own if model is None else f"model: {model['sha256'][:12]}, {_who(model)}")
-    if shadow is not None:
-        say(console, f"shadow, without effect: {shadow['in_words']}, {_who(shadow)}", "cyan")
+    for kind in (kind for kind in _KINDS if kind not in _DRAWN):
+        for name, one in _named(kind, document[kind]).items():
+            say(console, f"{name}: {_fields(one, _WHERE_AND_WHO)}, {_who(one)}", "cyan")
     if not document["thresholds"]:
         say(console, "no threshold: everything goes to humans until one is set for this model", "bold red")
     settings = table("policy", "threshold", "audit", "by", "when", "why")
@@ -307,7 +312,7 @@ def _render_budgets(document: Mapping[str, Any], console: Console) -> None:
     """How review budgets stand, by the worker that moves their thresholds."""
     found = {Scope(*(one[name] for name in Scope._fields)): one for one in document["budgets"]}
     for scope, one in sorted(_by_scope(document["thresholds"]).items()):
-        if "budget" not in one:
+        if one["budget"] is None:
             continue
         budget, state = one["budget"], found.get(scope)
         told = f"budget of {scope}: {budget['share']:.1%} to humans, threshold from {budget['lowest']:g} to {budget['highest']:g} ("

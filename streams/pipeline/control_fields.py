@@ -54,9 +54,13 @@ Restore: TypeAlias = Callable[[int], Content]
 
 # A misspelt field must not turn into a default. What is left out is not written: older workers would not know the field.
 class Message(msgspec.Struct, tag_field="type", kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What any control message may have. One `without_effect` leaves what is in force as it is."""
+    """What any control message may have. One `without_effect` leaves what is in force as it is.
+
+    One that `replaces` a field of `Content` takes away what that has for narrower scopes than its own.
+    """
 
     without_effect: ClassVar[bool] = False
+    replaces: ClassVar[str] = ""
 
     issued_by: Annotated[str | None, msgspec.Meta(description="Who issued it, for the record.")] = None
     reason: Annotated[

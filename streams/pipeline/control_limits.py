@@ -1,7 +1,7 @@
 """Control messages that say what a threshold is to achieve: a share of the traffic to humans, or a bound on the error among the automated."""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
@@ -23,6 +23,7 @@ class SetReviewBudget(ScopedMessage, tag="set_review_budget"):
     It begins at the threshold that is in force, or at the limit next to it; at `lowest` where none is known.
     """
 
+    replaces: ClassVar[str] = "thresholds"
     share: Annotated[float, msgspec.Meta(gt=0, lt=1, description="Share of the decisions that is to go to humans.")]
     lowest: Annotated[float, msgspec.Meta(ge=0, le=1, description="Limit: P(error) below which it never goes.")]
     highest: Annotated[float, msgspec.Meta(ge=0, le=1, description="Limit: P(error) above which it never goes.")]
@@ -76,6 +77,7 @@ class SetRiskBound(ScopedMessage, tag="set_risk_bound"):
     `secondlook control set-risk-bound` certifies it; a worker takes its word, unless its own counts speak against it.
     """
 
+    replaces: ClassVar[str] = "thresholds"
     max_risk: Annotated[
         float, msgspec.Meta(gt=0, lt=1, description="Most wrong verdicts among the automated, a share.")
     ]

@@ -34,6 +34,7 @@ _Cost = Annotated[float, msgspec.Meta(gt=0)]
 class SetThreshold(ScopedMessage, tag="set_threshold"):
     """Escalate where P(error) is at or above `threshold`."""
 
+    replaces: ClassVar[str] = "thresholds"
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1, description="P(error), 0 to 1, from which a human decides.")]
     model: MadeFor = None
 
@@ -49,6 +50,7 @@ class SetCosts(ScopedMessage, tag="set_costs"):
     Either `mistake` is given, or what it costs by outcome: `missed_violation` and `wrong_removal`.
     """
 
+    replaces: ClassVar[str] = "thresholds"
     accounting: CostAccounting
     review: Annotated[
         _Cost,
@@ -94,6 +96,7 @@ class SetCosts(ScopedMessage, tag="set_costs"):
 class SetAuditRate(ScopedMessage, tag="set_audit_rate"):
     """The share of automatic decisions that go to a human all the same, as a check on the model."""
 
+    replaces: ClassVar[str] = "audit_rates"
     rate: Annotated[float, msgspec.Meta(ge=0, le=1, description="Share of the automatic decisions, 0 to 1.")]
     floor: Annotated[
         float,
@@ -120,6 +123,7 @@ class SetModel(Message, tag="set_model"):
     until now.
     """
 
+    replaces: ClassVar[str] = "thresholds"
     sha256: Annotated[
         Sha256,
         msgspec.Meta(description="The model: a directory of this name must be in every worker's model directory."),

@@ -3,7 +3,7 @@
 What happens is counted by `Metrics`. What is known elsewhere stands in `TOLD`, and is read off the worker when Prometheus asks.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import nan
@@ -12,67 +12,19 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from featurizers import readers
-from streams.pipeline.assignment import Place
-from streams.pipeline.budget import STATES, UNMET, Finding
+from streams.pipeline.budget import STATES, UNMET
 from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import Incident
-from streams.pipeline.ledger import Holdings
-from streams.pipeline.positions import Position
 from streams.pipeline.quality.books import RESULTS
-from streams.pipeline.quality.judging import Figures, Judgement
 from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.pipeline.scope import Scope
 from streams.pipeline.stages import Outbox
+from streams.worker.state import State, Values
 
 OTHER_POLICY = "other"
 """Label of policies that neither the model nor a threshold knows: their names come from outside and are not bounded."""
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-
-Values = Mapping[tuple[str, ...], float]
-"""Of one metric, by the values of its labels."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What `TOLD` is read off. Times are in seconds, except `now` (ms of the broker's clock)."""
-
-    controls: Controls
-    controls_hash: str
-    settings_hash: str
-    controls_age: float
-    refused: Mapping[str, int]
-    holdings: Holdings
-    positions: Mapping[Place, Position]
-    held: Collection[Place]
-    now: int
-    rebalances: int
-    restoring: bool
-    restore_seconds: float
-    foreign: int
-    skipped: Mapping[str, int]
-    broker_silent: float
-    clock_skew: float | None
-    changelog_records: int
-    remembered_reach: float
-    producers_replaced: int
-    human_decision_errors: int
-    budgets: Mapping[Scope, Finding]
-    quality: Judgement
-    quality_lag: int | None
-
-    def by_llm(self, figure: Callable[[Figures], float | None]) -> Values:
-        """A figure of live quality by policy and LLM, where it is known."""
-        known = {(one.policy, one.llm): figure(one) for one in self.quality.figures}
-        return {labels: value for labels, value in known.items() if value is not None}
-
-    def by_source(self, figure: Callable[[list[Position]], float]) -> Values:
-        """A figure of the partitions of each input topic."""
-        places = list(self.positions.items())
-        return {
-            (source,): figure([position for (role, _), position in places if role == source])
-            for source in (REQUESTS, RESPONSES)
-        }
 
 
 @dataclass(frozen=True, slots=True)

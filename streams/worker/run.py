@@ -41,9 +41,10 @@ from streams.pipeline.stages import Pipeline
 from streams.settings import Settings
 from streams.worker.agents import App, connect_agents, make_app
 from streams.worker.logs import LIBRARY_LOG, set_up_logging
-from streams.worker.metrics import Metrics, State
+from streams.worker.metrics import Metrics
 from streams.worker.models import ModelShelf, baseline
 from streams.worker.sink import Sink
+from streams.worker.state import State
 from streams.worker.web import add_pages
 
 log = logging.getLogger(__name__)

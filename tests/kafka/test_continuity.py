@@ -14,7 +14,7 @@ from streams.kafka.clients import base_config
 from streams.kafka.topics import Topic, create_topics
 from streams.settings import Settings
 from streams.trials.worker_process import WorkerProcess
-from tests.driving import IDS, ITEMS, await_waiting, decisions, ids, read, send
+from tests.driving import IDS, ITEMS, await_waiting, decisions, ids, read, send, wait_until
 
 SESSION = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "1000"}
 Start = Callable[..., WorkerProcess]
@@ -52,10 +52,8 @@ def first_half_decided(start: Start, kafka: str, prefix: str) -> None:
 
 def deserted(kafka: str, group: str) -> str:
     """The group, once the broker knows that nobody is in it: a named member that stops is missed after its session only."""
-    deadline = time.monotonic() + 60
-    while group_members(AdminClient({"bootstrap.servers": kafka}), group):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    wait_until(lambda: not group_members(admin, group))
     return group
 
 
@@ -213,8 +211,5 @@ def test_answers_behind_an_open_transaction_are_waited_for(
 def recreate(kafka: str, admin: AdminClient, topic: Topic) -> None:
     """Delete a topic and make it anew, as large as it was."""
     settled(admin.delete_topics([topic.name]))
-    deadline = time.monotonic() + 30
-    while topic.name in admin.list_topics(timeout=10).topics:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: topic.name not in admin.list_topics(timeout=10).topics)
     create_topics(base_config(Settings(broker=kafka)), {topic.key: topic})

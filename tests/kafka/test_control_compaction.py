@@ -26,10 +26,10 @@ from streams.pipeline.controls import Baseline
 from streams.pipeline.routing import rfc3339
 from streams.pipeline.scope import Scope
 from streams.settings import Settings, load_settings
-from tests.kafka.test_controls import wait_until
+from tests.driving import wait_until
 from tests.streams.pipeline.test_controls import Model, Shelf
 
-pytestmark = pytest.mark.kafka
+pytestmark = pytest.mark.usefixtures("_no_worker_to_hear")
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_whoever_starts_after_it_finds_what_was_in_force(
     told = [orjson.loads(line) for line in control("history", "--json").stdout.splitlines()]
     assert [1, 2, 4, 5] == [one["version"] for one in told]
     assert ("ana", "ana", "wrong removals") == (told[0]["issued_by"], told[0]["signed_by"], told[0]["reason"])
-    assert "automation of hate: stopped -> none" in control("diff", "2", "5").output
+    assert "stop of hate: in force -> none" in control("diff", "2", "5").output
     assert 5 == control("rollback", "1").exit_code
 
 

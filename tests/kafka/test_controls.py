@@ -1,7 +1,7 @@
 """The control log on a real broker: what transactions hide, and what they leave behind."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
@@ -17,9 +17,9 @@ from streams.pipeline.controls import Baseline
 from streams.pipeline.reasons import Reason
 from streams.pipeline.scope import EVERYTHING
 from streams.settings import Settings, load_settings
+from tests.driving import wait_until
 from tests.streams.pipeline.test_controls import Model, Shelf
 
-pytestmark = pytest.mark.kafka
 TIMEOUT = 2.0
 
 
@@ -37,13 +37,6 @@ def reader(settings: Settings, topics: dict[str, Topic], monkeypatch: pytest.Mon
     reader.start()
     yield reader
     reader.close()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_what_an_open_transaction_hides_closes_automation(

@@ -5,8 +5,6 @@ from click.testing import CliRunner
 
 from streams.cli.main import main
 
-pytestmark = pytest.mark.kafka
-
 
 @pytest.mark.parametrize("command", [["show"], ["stop"], ["set-threshold", "0.2"], ["set-model", "abcdef"], ["wait"]])
 def test_missing_topics_are_one_line_with_the_command_that_makes_them(

@@ -21,8 +21,7 @@ from streams.pipeline.routing import rfc3339
 from streams.settings import Settings, load_settings
 from streams.trials.outputs import OutputReader, Unread
 from streams.trials.worker_process import WorkerProcess
-from tests.driving import decisions, everything, send
-from tests.kafka.test_delivery import wait_until
+from tests.driving import decisions, everything, send, wait_until
 
 NEVER = 600
 """Seconds: no test waits until the broker itself aborts a transaction of this timeout."""

@@ -3,7 +3,6 @@
 import uuid
 
 import msgspec
-import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -11,10 +10,9 @@ from streams.kafka.clients import base_config
 from streams.kafka.topics import load_topics
 from streams.settings import load_settings
 from streams.trials.topics import own_topics
-from tests.streams.kafka.test_quality_keeper import Fleet, figures, wait_until, write
+from tests.driving import wait_until
+from tests.streams.kafka.test_quality_keeper import Fleet, figures, write
 from tests.streams.pipeline.quality.test_books import HISTORY, KNOWN, decision
-
-pytestmark = pytest.mark.kafka
 
 
 def test_only_what_is_committed_counts_and_a_restart_goes_on(kafka: str) -> None:

@@ -1,7 +1,6 @@
 """Topics on a real broker: created, found again, and refused when they don't fit."""
 
 import dataclasses
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,6 +8,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from streams.errors import TopicError
 from streams.kafka.topics import ConfigFindings, Topic, check_configs, check_topics, create_topics, load_topics
+from tests.driving import wait_until
 
 
 def grow(bootstrap: str, topic: Topic, partitions: int) -> None:
@@ -16,10 +16,7 @@ def grow(bootstrap: str, topic: Topic, partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for answer in admin.create_partitions([NewPartitions(topic.name, partitions)]).values():
         answer.result()
-    deadline = time.monotonic() + 60
-    while len(admin.list_topics(topic.name, timeout=10).topics[topic.name].partitions) != partitions:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(admin.list_topics(topic.name, timeout=10).topics[topic.name].partitions) == partitions)
 
 
 def test_created_topics_pass_the_checks(kafka: str, topics: dict[str, Topic]) -> None:

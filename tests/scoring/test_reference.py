@@ -94,7 +94,7 @@ def test_equal_values_lie_in_one_bin_whatever_wrote_them() -> None:
 
 def test_train_writes_the_reference(synthetic: Synthetic) -> None:
     """Every labelled answer is in it once, and the card can be read back."""
-    trained = train(synthetic(700, 3, 1.5), families=("ridge",))
+    trained = train(synthetic(700, 3, 1.5), families=("ridge",), replicates=10)
     found = read_reference(trained.card)
     assert found is not None
     counts, scores = of(found, "*")

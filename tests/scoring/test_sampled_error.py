@@ -15,7 +15,7 @@ from scoring.sampled_error import (
     measure,
 )
 
-DRAWS = 1_000
+DRAWS = 400
 
 
 def population(*groups: tuple[int, float, float]) -> tuple[Floats, Bools]:
@@ -35,7 +35,7 @@ def population(*groups: tuple[int, float, float]) -> tuple[Floats, Bools]:
     ],
 )
 def test_the_interval_holds_as_often_as_it_says(groups: list[tuple[int, float, float]]) -> None:
-    """In 1,000 draws: with one rate and with several, few errors and many, audits alone and beside what was escalated."""
+    """In 400 draws: with one rate and with several, few errors and many, audits alone and beside what was escalated."""
     chance, wrong = population(*groups)
     source = np.random.default_rng(20_260_107)
     found = [measure(chance, source.random(len(chance)) < chance, wrong) for _ in range(DRAWS)]
@@ -120,7 +120,7 @@ def test_it_says_of_how_many_it_speaks() -> None:
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_answers_drawn_together_count_as_one_draw(grouped: bool) -> None:
-    """Audits are drawn by request: five policies of one are seen together, and are right or wrong together. In 1,000 draws."""
+    """Audits are drawn by request: five policies of one are seen together, and are right or wrong together. In 400 draws."""
     requests, each = 300, 5
     source = np.random.default_rng(3)
     chance = np.repeat(source.choice([0.05, 0.2], requests), each)

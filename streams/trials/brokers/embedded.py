@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from streams.errors import BrokerError
 from streams.kafka.topics import Topic, load_topics
 
 ALL_BROKERS = -1
+_PROGRAM = Path(__file__).with_name("mock_cluster.py")
 _STOP_TIMEOUT = 5.0
 
 
@@ -27,8 +29,8 @@ class EmbeddedBroker:
 
     def __init__(self, topics: Iterable[Topic] | None = None, *, brokers: int = 1) -> None:
         wanted = load_topics().values() if topics is None else topics
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "streams.trials.brokers.mock_cluster"],
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", str(_PROGRAM)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

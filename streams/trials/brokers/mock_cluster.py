@@ -1,4 +1,7 @@
-"""`python -m streams.trials.brokers.mock_cluster`: the embedded broker's process, librdkafka's mock cluster reached through ctypes."""
+"""The embedded broker's process, run by its path: librdkafka's mock cluster reached through ctypes.
+
+It imports nothing of ours: that would take longer than everything else at its start.
+"""
 
 import ctypes
 import json
@@ -7,8 +10,6 @@ import time
 from typing import Any
 
 from confluent_kafka import cimpl
-
-from streams.errors import BrokerError
 
 _PAUSE = 0.002
 
@@ -39,6 +40,10 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
 }
 
 
+class MockClusterError(Exception):
+    """What the library refuses, or lacks; for the program that started the broker it is a BrokerError."""
+
+
 class _MockCluster:
     """librdkafka's mock cluster in this process; it lives until the process ends."""
 
@@ -52,7 +57,7 @@ class _MockCluster:
         owner = self._library.rd_kafka_new(0, conf, reason, len(reason))
         self._cluster = owner and self._library.rd_kafka_mock_cluster_new(owner, brokers)
         if not self._cluster:
-            raise BrokerError(f"librdkafka could not start its mock cluster: {reason.value.decode()}")
+            raise MockClusterError(f"librdkafka could not start its mock cluster: {reason.value.decode()}")
         # Otherwise the first member of a group waits three seconds for others to join.
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
         for name, partitions in topics:
@@ -90,7 +95,7 @@ class _MockCluster:
         # after another would be noticed only a second later.
         time.sleep(_PAUSE)
         if code:
-            raise BrokerError(f"{subject}: {self._library.rd_kafka_err2str(code).decode()}")
+            raise MockClusterError(f"{subject}: {self._library.rd_kafka_err2str(code).decode()}")
 
 
 def _library() -> ctypes.CDLL:
@@ -100,7 +105,7 @@ def _library() -> ctypes.CDLL:
         try:
             function = getattr(library, name)
         except AttributeError as error:
-            raise BrokerError(
+            raise MockClusterError(
                 f"this build of confluent-kafka lacks {name}, so it has no embedded broker: install a wheel of the "
                 "version that secondlook pins (on Linux or macOS), or give the address of a real Kafka with --broker"
             ) from error
@@ -120,7 +125,7 @@ def _serve() -> None:
                 answer["bootstrap"] = cluster.bootstrap
             else:
                 getattr(cluster, message.pop("command"))(**message)
-        except BrokerError as error:
+        except MockClusterError as error:
             answer["error"] = str(error)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()

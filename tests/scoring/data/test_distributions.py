@@ -99,7 +99,7 @@ def test_a_strong_llm_is_judged_with_its_ties_and_its_tiny_stratum(strong: Path)
     """The report is made, says nothing of a slice of five rows but its count, and certifies what its labels allow."""
     data = load([strong])
     assert 0.03 < data.errors.mean() < 0.07
-    result = evaluate(ErrorModel(single_estimator_model("max-softmax")[0]), data, replicates=100)
+    result = evaluate(ErrorModel(single_estimator_model("max-softmax")[0]), data, replicates=50)
     assert {"rows", "errors"} == set(result["slices"]["policy"]["rare"])
     certified = {row["max_risk"]: row for row in result["risk_bounds"]}
     assert certified[0.05]["automated_share"] > 0.5
@@ -132,7 +132,7 @@ def test_a_bound_needs_a_minimum_count(strong: Path) -> None:
 def test_a_model_can_be_trained_on_distributions(strong: Path) -> None:
     """On the same file, without the held-out items, and judged on those."""
     data = load([strong])
-    model = ErrorModel(train(data, families=("max-softmax",)).onnx)
+    model = ErrorModel(train(data, families=("max-softmax",), replicates=10).onnx)
     result = evaluate(model, data, replicates=50)
     assert result["model"]["auroc"]["low"] > 0.5
     assert {"value", "low", "high"} == set(result["model"]["cost"][ACCOUNTINGS[0]])

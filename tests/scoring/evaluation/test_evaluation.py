@@ -42,7 +42,7 @@ NAMED = [
 @pytest.fixture(scope="module")
 def result(recording: Dataset, trained: Trained) -> dict[str, Any]:
     """The default model judged on the recording."""
-    return evaluate(ErrorModel(trained.onnx), recording, replicates=300)
+    return evaluate(ErrorModel(trained.onnx), recording, replicates=100)
 
 
 def test_the_json_has_every_baseline_and_figure(result: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ def test_training_labels_do_not_touch_the_models_figures(
     labels = np.where(recording.held_out, recording.labels, recording.outcomes == 1).astype(np.int8)
     labels[np.flatnonzero(~recording.held_out)[:5]] ^= 1
     changed = Dataset(recording.origins, recording.values, recording.outcomes, labels)
-    other = evaluate(ErrorModel(trained.onnx), changed, replicates=300)
+    other = evaluate(ErrorModel(trained.onnx), changed, replicates=100)
     assert result["model"]["auroc"] == other["model"]["auroc"]
     assert result["model"]["cost"] == other["model"]["cost"]
 
@@ -149,7 +149,7 @@ def test_an_uncalibrated_model_gets_its_threshold_from_the_training_part(recordi
 def of_noise(synthetic: Synthetic) -> dict[str, Any]:
     """The evaluation of a model that learned from labels that depend on nothing."""
     data = synthetic(1500, 11, 0.0)
-    return evaluate(ErrorModel(train(data, families=("ridge",)).onnx), data, replicates=300)
+    return evaluate(ErrorModel(train(data, families=("ridge",), replicates=10).onnx), data, replicates=100)
 
 
 def test_labels_that_depend_on_nothing_are_reported_as_nothing_learned(of_noise: dict[str, Any]) -> None:

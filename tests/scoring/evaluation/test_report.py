@@ -21,7 +21,7 @@ VOID = {"br", "meta"}
 @pytest.fixture(scope="module")
 def result(recording: Dataset, trained: Trained) -> dict[str, Any]:
     """The default model judged on the recording."""
-    return evaluate(ErrorModel(trained.onnx), recording, replicates=100)
+    return evaluate(ErrorModel(trained.onnx), recording, replicates=20)
 
 
 @pytest.fixture(scope="module")

@@ -30,14 +30,14 @@ def at(data: Dataset, days: list[int]) -> Dataset:
 def good(synthetic: Synthetic) -> ErrorModel:
     """Of errors that follow a predictor, on the first ten days."""
     data = synthetic(900, 21, 2.5)
-    return ErrorModel(train(at(data, [1 + i % 10 for i in range(900)]), families=("ridge",)).onnx)
+    return ErrorModel(train(at(data, [1 + i % 10 for i in range(900)]), families=("ridge",), replicates=10).onnx)
 
 
 @pytest.fixture(scope="module")
 def useless(synthetic: Synthetic) -> ErrorModel:
     """Of errors that follow nothing, on the first five days."""
     data = synthetic(900, 22, 0.0)
-    return ErrorModel(train(at(data, [1 + i % 5 for i in range(900)]), families=("ridge",)).onnx)
+    return ErrorModel(train(at(data, [1 + i % 5 for i in range(900)]), families=("ridge",), replicates=10).onnx)
 
 
 def test_a_card_says_from_when_to_when_its_answers_are(good: ErrorModel, trained: Trained) -> None:

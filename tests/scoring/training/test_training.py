@@ -12,25 +12,26 @@ from featurizers import SCHEMA
 from scoring import TrainingError
 from scoring.data.dataset import Dataset, Origin
 from scoring.evaluation.baselines import SINGLE_ESTIMATORS
+from scoring.inputs import Inputs
 from scoring.model import ErrorModel
 from scoring.training import FAMILIES, Trained, train
 from scoring.training.checks import languages_of_their_own, policies_of_their_own
-from scoring.training.cross_validation import Candidate, Sample, folds
+from scoring.training.cross_validation import Candidate, Sample, fit_scorer, folds
 from scoring.training.learners import fit_learner
 from scoring.training.meta_model import fit_expansion
 from scoring.training.trainer import choose
 
 Synthetic = Callable[[int, int, float], Dataset]
 
-FAST = ("ridge",)
+FAST, FEW = ("ridge",), 100
 COLUMN = {name: i for i, name in enumerate(SCHEMA.names)}
 
 
 def test_neither_order_nor_held_out_items_change_the_bytes(recording: Dataset) -> None:
     """The same training answers in another order, without the held-out ones, give the same file."""
     shuffled = recording.take(np.random.default_rng(0).permutation(len(recording)))
-    expected = train(recording, families=FAST).onnx
-    assert expected == train(shuffled.take(~shuffled.held_out), families=FAST).onnx
+    expected = train(recording, families=FAST, replicates=FEW).onnx
+    assert expected == train(shuffled.take(~shuffled.held_out), families=FAST, replicates=FEW).onnx
 
 
 def test_the_chosen_model_beats_the_best_single_estimator_in_nested_cv(trained: Trained) -> None:
@@ -42,7 +43,7 @@ def test_the_chosen_model_beats_the_best_single_estimator_in_nested_cv(trained: 
 
 def test_a_signal_is_found(synthetic: Synthetic) -> None:
     """Errors that follow a predictor are ranked better than chance and by base rates, and no better than by that predictor."""
-    card = train(synthetic(1200, 1, 1.5), families=FAST).card
+    card = train(synthetic(1200, 1, 1.5), families=FAST, replicates=FEW).card
     assert card["nested_cv"]["ridge-platt"]["auroc"]["low"] > 0.7
     assert card["verdict"].startswith("The model is not shown to be better than entropy, ")
     assert card["verdict"].endswith("`secondlook train --only entropy` gives the simpler one.")
@@ -51,7 +52,7 @@ def test_a_signal_is_found(synthetic: Synthetic) -> None:
 
 def test_labels_that_depend_on_nothing_teach_nothing(synthetic: Synthetic) -> None:
     """Random errors: AUROC about 0.5, and the verdict says that nothing was learned."""
-    card = train(synthetic(1200, 2, 0.0), families=FAST).card
+    card = train(synthetic(1200, 2, 0.0), families=FAST, replicates=FEW).card
     assert 0.5 == pytest.approx(card["nested_cv"][card["name"]]["auroc"]["value"], abs=0.06)
     assert card["verdict"].startswith("Nothing was learned: AUROC")
 
@@ -62,7 +63,7 @@ def test_errors_that_follow_the_outcome_alone_are_told_apart_from_learning(synth
     rng = np.random.default_rng(0)
     errors = rng.random(len(data)) < np.where(data.outcomes == 1, 0.6, 0.1)
     labels = np.where(errors, 1 - data.outcomes, data.outcomes).astype(np.int8)
-    card = train(Dataset(data.origins, data.values, data.outcomes, labels), families=FAST).card
+    card = train(Dataset(data.origins, data.values, data.outcomes, labels), families=FAST, replicates=FEW).card
     assert "label-and-policy" in card["verdict"].partition(": AUROC")[0]
     assert "label-policy-language" == card["simpler"]
 
@@ -75,7 +76,7 @@ def test_a_label_in_a_feature_is_caught(synthetic: Synthetic, written_as: Callab
     data = synthetic(600, 4, 0.5)
     data.values[:, COLUMN["token_count"]] = written_as(data.labels.astype(float), data.outcomes)
     with pytest.raises(TrainingError, match="'token_count' alone tells wrong from right"):
-        train(data, families=FAST)
+        train(data, families=FAST, replicates=FEW)
 
 
 def test_a_leak_through_missingness_is_caught(synthetic: Synthetic) -> None:
@@ -83,7 +84,7 @@ def test_a_leak_through_missingness_is_caught(synthetic: Synthetic) -> None:
     data = synthetic(600, 4, 0.5)
     data.values[data.errors, COLUMN["token_count"]] = np.nan
     with pytest.raises(TrainingError, match="'token_count' alone"):
-        train(data, families=FAST)
+        train(data, families=FAST, replicates=FEW)
 
 
 def test_too_few_errors_are_refused_with_the_number_it_takes(synthetic: Synthetic) -> None:
@@ -93,7 +94,7 @@ def test_too_few_errors_are_refused_with_the_number_it_takes(synthetic: Syntheti
     labels[:20] = 1 - labels[:20]
     few = Dataset(data.origins, data.values, data.outcomes, labels)
     with pytest.raises(TrainingError, match=r"\d+ wrong answers among \d+ .* at least 40 wrong and 40 right"):
-        train(few, families=FAST)
+        train(few, families=FAST, replicates=FEW)
 
 
 def test_a_policy_with_few_labels_uses_the_pooled_model(synthetic: Synthetic) -> None:
@@ -163,14 +164,14 @@ def test_an_unknown_family_is_refused_with_the_list(synthetic: Synthetic) -> Non
 @pytest.mark.parametrize("family", [*SINGLE_ESTIMATORS, "label-policy-language"])
 def test_what_a_rule_learns_is_its_calibration(family: str, synthetic: Synthetic) -> None:
     """A single estimator's model ranks as the estimator does; base rates look at no predictor."""
-    data = synthetic(600, 8, 1.0)
-    trained = train(data, families=(family,))
-    terms = trained.meta_model.scorer.expansion.terms
-    coefficients = trained.meta_model.scorer.learner.coefficients  # type: ignore[union-attr]
-    used = {terms[term] for term in trained.meta_model.scorer.expansion.term_of_column[coefficients != 0]}
-    allowed = FAMILIES[family].terms
-    assert allowed is not None
-    assert set() < used <= set(allowed)
+    data, made = synthetic(600, 8, 1.0), FAMILIES[family]
+    inputs = Inputs(policies_of_their_own(data)).encode(data.values, data.policies, data.languages)
+    sample = Sample(inputs, data.errors, data.groups, data.policies, SCHEMA.names)
+    scorer = fit_scorer(sample, made, made.settings[0], 0)
+    coefficients = scorer.learner.coefficients  # type: ignore[union-attr]
+    used = {scorer.expansion.terms[term] for term in scorer.expansion.term_of_column[coefficients != 0]}
+    assert made.terms is not None
+    assert set() < used <= set(made.terms)
 
 
 def _speaking(data: Dataset, languages: list[str]) -> Dataset:
@@ -192,7 +193,7 @@ def test_errors_of_one_language_are_learned_and_reach_the_scores(synthetic: Synt
     data = _speaking(data, ["de", "fr", "nl"] * 300)
     errors = np.random.default_rng(0).random(900) < np.where(np.array(data.languages) == "de", 0.7, 0.15)
     data = replace(data, labels=np.where(errors, 1 - data.outcomes, data.outcomes).astype(np.int8))
-    model = ErrorModel(train(data, families=("interactions",)).onnx)
+    model = ErrorModel(train(data, families=("interactions",), replicates=FEW).onnx)
     same, hate = np.repeat(data.values[:1], 4, axis=0), ["hate"] * 4
     german, austrian, french, unseen = model.score(same, hate, ["de", "de-AT", "fr", "pl"]).error_probability
     assert german == austrian > unseen > french

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
+from scoring.evaluation import evaluate
+from scoring.training import train
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
 from streams.pipeline.dead_letters import dead_letter
@@ -28,6 +30,14 @@ def cluster() -> Iterator[EmbeddedBroker]:
     """A broker for all tests: each has topics of its own by a prefix of its own."""
     with EmbeddedBroker([]) as broker:
         yield broker
+
+
+@pytest.fixture
+def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command does with its figures does not hang on how many draws their intervals are of."""
+    for reckons in (evaluate, train):
+        assert reckons.__kwdefaults__ is not None
+        monkeypatch.setitem(reckons.__kwdefaults__, "replicates", 20)
 
 
 class Desk:

@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 from streams.cli import control_issue, control_show
 from streams.cli.main import main
 from streams.errors import BrokerError
+from streams.kafka import reading
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import ControlMessage, parse_control
@@ -18,6 +19,7 @@ from streams.pipeline.scope import EVERY
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
 
+pytestmark = pytest.mark.usefixtures("_no_worker_to_hear")
 TOPICS = load_topics()
 MODEL = "a" * 64
 
@@ -222,13 +224,14 @@ def test_history_in_a_pipe_keeps_words_whole_and_says_where_the_log_ends(broker:
     assert f"the log ends at offset {len(messages(broker))}" == lines[-1]
 
 
-def test_a_broker_that_is_away_is_named_by_whatever_asks_it() -> None:
-    """Where it was looked for, and what to look at."""
+def test_a_broker_that_is_away_is_named_by_whatever_asks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it was looked for, for how long, and what to look at."""
+    monkeypatch.setattr(reading, "_CALL_TIMEOUT", 1.0)
     for command in ("show", "history", "rollback"):
         result = CliRunner().invoke(main, ["control", command, "--broker", "127.0.0.1:1"])
         assert (1, True) == (
             result.exit_code,
-            "no Kafka broker answered at 127.0.0.1:1 within 10 s" in result.output,
+            "no Kafka broker answered at 127.0.0.1:1 within 1 s" in result.output,
         ), result.output
 
 

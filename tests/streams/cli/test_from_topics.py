@@ -68,6 +68,7 @@ def run(command: str, broker: EmbeddedBroker, prefix: str, *arguments: str) -> R
     return CliRunner().invoke(main, [command, *from_topics, *arguments])
 
 
+@pytest.mark.usefixtures("_few_draws")
 def test_topics_train_a_model_and_say_what_was_read(
     broker: EmbeddedBroker, content: dict[str, list[bytes]], tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_topics_train_a_model_and_say_what_was_read(
     ] == result.stderr.splitlines()
 
 
+@pytest.mark.usefixtures("_few_draws")
 def test_topics_are_judged_on_as_their_exports_are(
     broker: EmbeddedBroker, content: dict[str, list[bytes]], models: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
 from scoring import RECORDING, load_model
 from scoring.data import load
@@ -32,7 +33,9 @@ from streams.pipeline.routing import rfc3339
 from streams.pipeline.scope import EVERYTHING, Scope
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
+from tests.streams.pipeline.test_controls import BOUND
 
+pytestmark = pytest.mark.usefixtures("_no_worker_to_hear")
 TOPICS = load_topics()
 ROLES = ("control", "control_status", "models", "human_review", "human_decisions")
 DATA = load([RECORDING])
@@ -245,18 +248,7 @@ def test_keeping_thresholds_says_what_it_does_not_keep(settings: Settings) -> No
     assert (0, True) == (result.exit_code, "the review budget of * begins anew" in result.output), result.output
     publish_control(
         settings,
-        SetRiskBound(
-            policy="*",
-            max_risk=0.1,
-            confidence=0.95,
-            threshold=0.2,
-            labels=100,
-            automated=100,
-            errors=0,
-            labels_sha256="c" * 64,
-            sample="audits",
-            model="b" * 64,
-        ),
+        replace(BOUND, policy="*", model="b" * 64),
     )
     result = control(settings, "set-model", "d" * 64, "--keep-thresholds", "--wait", "0")
     assert "a risk bound is of one model: * goes to humans" in result.output

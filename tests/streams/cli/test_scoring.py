@@ -26,6 +26,7 @@ def test_training_twice_gives_the_same_bytes(models: Path, trained: Trained) -> 
     assert trained.onnx == model_file(models).read_bytes()
 
 
+@pytest.mark.usefixtures("_few_draws")
 def test_evaluate_writes_json_and_html_and_prints_the_table(models: Path, tmp_path: Path) -> None:
     """Both files are written, and the terminal shows model, baselines and conclusions."""
     figures, page = tmp_path / "out.json", tmp_path / "out.html"

@@ -24,6 +24,7 @@ from streams.pipeline.control_messages import (
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
 
+pytestmark = pytest.mark.usefixtures("_no_worker_to_hear")
 TOPICS = load_topics()
 ROLES = ("control", "control_status", "models", "auto_action", "human_review")
 MODEL = "a" * 64
@@ -109,8 +110,8 @@ def test_it_is_shown_and_told(broker: EmbeddedBroker) -> None:
     """What it is and who set it, in words and as JSON; what two versions differ in; and that it has ended."""
     who = ["--wait", "0", "--issued-by", "ana"]
     done(broker, "set-shadow", "--sha256", MODEL, "--threshold", "0.2", "--policy", "hate", *who)
-    words = f"model {MODEL[:12]}; set_threshold threshold=0.2 policy=hate"
-    assert f"shadow, without effect: {words}, version 1, by ana" in " ".join(done(broker, "show").split())
+    words = f"model={MODEL[:12]} changes=(set_threshold threshold=0.2 policy=hate)"
+    assert f"shadow: {words}, version 1, by ana" in " ".join(done(broker, "show").split())
     shown = orjson.loads(done(broker, "show", "--json"))["shadow"]
     change = {"type": "set_threshold", "policy": "hate", "threshold": 0.2}
     assert (MODEL, [change], "ana") == (shown["model"], shown["changes"], shown["issued_by"])

@@ -35,6 +35,7 @@ from streams.pipeline.control_messages import (
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
 
+pytestmark = pytest.mark.usefixtures("_no_worker_to_hear")
 TOPICS = load_topics()
 ROLES = ("control", "control_status", "models", "vectors", "human_decisions", "auto_action", "human_review")
 DATA = load([RECORDING])

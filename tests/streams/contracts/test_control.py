@@ -1,7 +1,5 @@
 """What is written to the control topics, and what workers take from there, is what the schemas say."""
 
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +22,7 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.budget import BudgetState, Finding
 from streams.pipeline.control_content import NOTHING_SAID
 from streams.pipeline.control_fields import Past
-from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
+from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget
 from streams.pipeline.control_log import ControlLog
 from streams.pipeline.control_messages import (
     ClearShadow,
@@ -49,8 +47,9 @@ from streams.pipeline.quality.judging import KINDS, Alert, Figures, Reliability
 from streams.pipeline.scope import Scope
 from streams.settings import load_settings
 from streams.trials.brokers import EmbeddedBroker
+from tests.driving import wait_until
 from tests.streams.contracts.checking import NAMES_ALMOST, check, is_valid
-from tests.streams.pipeline.test_controls import Shelf
+from tests.streams.pipeline.test_controls import BOUND, Shelf
 
 NAMES = {key: topic.name for key, topic in load_topics().items()}
 NUMBERS_ALMOST = st.one_of(
@@ -128,18 +127,7 @@ def test_the_control_schema_is_what_workers_accept(message: dict[str, Any]) -> N
         SetCosts(policy="*", accounting="review-charged", review=0.64, mistake=1),
         SetReviewBudget(policy="hate", outcome="remove", share=0.2, lowest=0.05, highest=0.5),
         AdjustThreshold(policy="hate", threshold=0.25, expected_version=7),
-        SetRiskBound(
-            policy="*",
-            max_risk=0.1,
-            confidence=0.95,
-            threshold=0.2,
-            labels=500,
-            automated=200,
-            errors=8,
-            labels_sha256="b" * 64,
-            sample="audits",
-            model="a" * 64,
-        ),
+        msgspec.structs.replace(BOUND, policy="*", model="a" * 64),
         SetAuditRate(policy="hate", rate=0),
         PrepareModel(sha256="a" * 64, keep_thresholds=True),
         SetModel(sha256="a" * 64),
@@ -225,14 +213,6 @@ def test_control_status_keeps_the_contract(model: ErrorModel) -> None:
     assert 2 * [f"no model {'a' * 64}"] == [
         one["problem"] for one in said if one["event"] in {"not_honoured", "stopped"}
     ]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for what a thread is about to do."""
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_what_a_worker_says_of_budgets_keeps_the_contract() -> None:

@@ -1,8 +1,7 @@
 """Review budgets held by a simulated fleet on the embedded broker: real control messages, a clock that the test moves."""
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from streams.pipeline.routing import HUMAN_REVIEW, Verdict, decide
 from streams.pipeline.scope import EVERYTHING, Scope
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
+from tests.driving import wait_until
 from tests.rig import request
 from tests.streams.pipeline.test_controls import OTHER, Model, Shelf
 
@@ -129,13 +129,6 @@ def fleet(settings: Settings) -> Iterator[SimulatedFleet]:
     fleet = SimulatedFleet(settings)
     yield fleet
     fleet.close()
-
-
-def wait_until(holds: Callable[[], bool], timeout: float = 20) -> None:
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def near(shares: list[float], wanted: float = 0.2) -> bool:

@@ -1,7 +1,7 @@
 """The control reader on the embedded broker: what it does when the log cannot be read, was cut, or comes in parts."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Self
 
@@ -23,6 +23,7 @@ from streams.pipeline.reasons import Refusal
 from streams.pipeline.scope import EVERYTHING
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
+from tests.driving import wait_until
 from tests.streams.pipeline.test_controls import OTHER, Model, Shelf
 
 TOPICS = load_topics()
@@ -56,13 +57,6 @@ class Reader(ControlReader):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def wait_until(holds: Callable[[], bool], timeout: float = 20) -> None:
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def said(settings: Settings) -> list[WorkerStatus]:

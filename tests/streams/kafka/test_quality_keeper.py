@@ -1,7 +1,7 @@
 """Live quality kept by a worker on the embedded broker: a known history, restarts in the middle of it, and what comes of a breach."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +24,7 @@ from streams.pipeline.quality.judging import Figures
 from streams.pipeline.scope import EVERYTHING, Scoped
 from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
+from tests.driving import wait_until
 from tests.streams.pipeline.quality.test_books import HISTORY, KNOWN, MODEL, decision, said
 
 TOPICS = load_topics()
@@ -70,13 +71,6 @@ class Fleet:
 
     def start_not_leading(self) -> QualityKeeper:
         return QualityKeeper(self.settings, "other", self.controls, lambda: False, lambda: 0, timing=OFTEN)
-
-
-def wait_until(holds: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.02)
 
 
 def figures(keeper: QualityKeeper) -> Figures | None:

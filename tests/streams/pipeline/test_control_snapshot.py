@@ -15,7 +15,7 @@ from streams.errors import ControlError
 from streams.pipeline import control_snapshot
 from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Bound, Budget, Content, Shadow, Threshold
 from streams.pipeline.control_fields import Past
-from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget, SetRiskBound
+from streams.pipeline.control_limits import AdjustThreshold, SetReviewBudget
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.control_messages import (
     ResumeAutomation,
@@ -31,6 +31,7 @@ from streams.pipeline.control_messages import (
 from streams.pipeline.control_signing import Trust, new_keys, sign
 from streams.pipeline.control_snapshot import encode_content
 from streams.pipeline.scope import EVERYTHING, Scope, Scoped
+from tests.streams.pipeline.test_controls import BOUND
 from tests.streams.pipeline.test_controls_model import ANA, EVE, POLICY, VALUES
 
 Record = tuple[int, bytes, bytes | None]
@@ -360,21 +361,7 @@ def test_budgets_bounds_and_shadows_are_in_it() -> None:
     topic.write_message(SetModel(sha256="a" * 64))
     topic.write_message(SetReviewBudget(policy="hate", share=0.3, lowest=0.1, highest=0.6))
     topic.write_message(AdjustThreshold(policy="hate", threshold=0.2, expected_version=topic.all[True].version))
-    topic.write_message(
-        SetRiskBound(
-            policy="spam",
-            tenant="acme",
-            max_risk=0.2,
-            confidence=0.95,
-            threshold=0.3,
-            labels=300,
-            automated=200,
-            errors=10,
-            labels_sha256="b" * 64,
-            sample="audits",
-            model="a" * 64,
-        )
-    )
+    topic.write_message(replace(BOUND, policy="spam", tenant="acme", model="a" * 64))
     topic.write_message(SetShadow(changes=(SetThreshold(policy="*", threshold=0.5),)))
     assert topic.all[True].version == 5
     topic.compact(trusting=True)

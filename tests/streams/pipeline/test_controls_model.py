@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from scoring import ModelError
 from streams.pipeline.control_content import Threshold
 from streams.pipeline.control_log import ControlLog
-from streams.pipeline.control_messages import encode_control
+from streams.pipeline.control_messages import Rollback, encode_control
 from streams.pipeline.control_signing import Trust, new_keys, sign
 from streams.pipeline.controls import Baseline, Controls, honour, is_calibrated
 from streams.pipeline.matching import Case
@@ -310,3 +310,19 @@ def first_of(settings: Mapping[Scope, Threshold], decision: tuple[str, str, str]
 
 TestOneLogManyWorkers = OneLogManyWorkers.TestCase
 TestOneLogManyWorkers.settings = settings(max_examples=150, stateful_step_count=40)
+
+
+@given(st.lists(MESSAGES, max_size=12))
+def test_a_message_says_of_which_settings_it_takes_away_the_narrower_ones(messages: list[dict[str, Any]]) -> None:
+    """Or the command would not ask before it does; a rollback takes away what came since."""
+    log = ControlLog()
+    for message in messages:
+        before = log.content
+        taken = log.take(log.position, 0, encode_control(message))  # type: ignore[arg-type]
+        if taken.message is not None and not isinstance(taken.message, Rollback):
+            gone = {
+                kind
+                for kind in ("thresholds", "audit_rates")
+                if set(getattr(before, kind)) - set(getattr(log.content, kind))
+            }
+            assert gone <= {taken.message.replaces}

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from scoring.training.cold_start import single_estimator_model
 from streams.cli.main import main
 from streams.trials.brokers import EmbeddedBroker
 from streams.trials.worker_process import WorkerProcess
-from tests.driving import IDS, ITEMS, decisions, ids, send
+from tests.driving import IDS, ITEMS, decisions, ids, send, wait_until
 
 
 @pytest.fixture
@@ -90,11 +89,8 @@ def test_a_worker_without_the_model_automates_nothing_until_it_has_it(
         assert {"controls_not_honoured"} <= {one["reasons"][0] for one in found}
         assert {None} == {one["model"]["sha256"] for one in found}
         missing = f"No model at {own_models / sha256}; secondlook.models has no whole model"
-        deadline = time.monotonic() + 20  # until then, it is being looked for there
-        while missing not in (said := readiness(free_port))[1]["reason"]:
-            assert time.monotonic() < deadline, said
-            time.sleep(0.1)
-        assert 503 == said[0]
+        wait_until(lambda: missing in readiness(free_port)[1]["reason"])  # until then, it is being looked for there
+        assert 503 == readiness(free_port)[0]
         waited = control(broker, "wait", "--wait", "1")
         assert 3 == waited.exit_code
         assert "lacking: everything goes to humans, it cannot do that: No model" in waited.output
@@ -293,10 +289,8 @@ def test_a_worker_counts_and_says_how_its_budgets_stand(broker: EmbeddedBroker, 
         assert 0 == control(broker, "set-review-budget", "0.3", *limits).exit_code
         send(broker.bootstrap)
         found = decisions(broker.bootstrap)
-        deadline = time.monotonic() + 40
-        while not (said := shown(broker)["budgets"]) or said[0]["decisions"] < len(ITEMS):
-            assert time.monotonic() < deadline, said
-            time.sleep(0.5)
+        wait_until(lambda: [len(ITEMS)] == [one["decisions"] for one in shown(broker)["budgets"]])
+        said = shown(broker)["budgets"]
         humans = (len(found) - len(automated(found))) / len(found)
         assert ("*", "gathering", 0.3, len(ITEMS)) == tuple(
             said[0][name] for name in ("policy", "state", "wanted", "decisions")

@@ -12,7 +12,8 @@ from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Holdings
 from streams.pipeline.quality.judging import NOTHING, Alert, Figures, Judgement
 from streams.pipeline.scope import EVERYTHING, Scope
-from streams.worker.metrics import Metrics, State
+from streams.worker.metrics import Metrics
+from streams.worker.state import State
 
 STATE = State(
     controls=Controls(

@@ -1,7 +1,6 @@
 """A shadow on a real worker: nothing hangs on it, it comes with its model, and what it says is stamped, counted and shown."""
 
 import re
-import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -15,7 +14,7 @@ from scoring.store import write_model
 from scoring.training.cold_start import single_estimator_model
 from streams.cli.main import main
 from streams.trials.brokers import EmbeddedBroker
-from tests.driving import IDS, ITEMS, decisions, ids, send
+from tests.driving import IDS, ITEMS, decisions, ids, send, wait_until
 from tests.streams.worker.test_controls import broker, control, own_models, readiness, shown, worker
 
 __all__ = ["broker", "own_models"]
@@ -76,9 +75,7 @@ def test_a_shadow_is_left_out_until_its_model_comes_and_changes_nothing(
 
         pushed = CliRunner().invoke(main, ["models", "push", "--model", str(elsewhere), "--broker", broker.bootstrap])
         assert 0 == pushed.exit_code, pushed.output
-        deadline = time.monotonic() + 20
-        while {"model": sha256} != shown(broker)["workers"]["w"]["shadow"]:
-            assert time.monotonic() < deadline, shown(broker)
+        wait_until(lambda: {"model": sha256} == shown(broker)["workers"]["w"]["shadow"])
         assert {"": 1.0} == metrics(free_port, "secondlook_shadow_honoured")
         send(broker.bootstrap, renamed("with-"))
         found = [one for one in decisions(broker.bootstrap, 3 * len(ITEMS)) if one["request_id"].startswith("with-")]

@@ -10,7 +10,7 @@ from scipy import stats
 
 from streams.pipeline.quality.sequence import BETS, Audits, Kind, coded, decoded, evidence_above, log_share
 
-DRAWS = 1000
+DRAWS = 300
 MISSED = 0.1
 
 
@@ -110,9 +110,9 @@ def test_codes_give_back_what_they_stand_for(chance: float) -> None:
 
 
 def alarms(rng: np.random.Generator, before: float, after: float, bound: float, periods: int, change: int) -> list[int]:
-    """The period, if any, in which each of 200 streams of 20 audits a period first has the evidence of 90 %."""
+    """The period, if any, in which each of 100 streams of 20 audits a period first has the evidence of 90 %."""
     first = []
-    for _ in range(200):
+    for _ in range(100):
         blocks: list[tuple[int, Audits]] = []
         for number in range(periods):
             wrong = int(rng.binomial(20, before if number < change else after))
@@ -125,13 +125,13 @@ def alarms(rng: np.random.Generator, before: float, after: float, bound: float, 
 
 def test_evidence_is_seldom_false() -> None:
     """With as many errors as the bound allows, it is ever reached in a tenth of the streams at most."""
-    assert len(alarms(np.random.default_rng(5), 0.1, 0.1, 0.1, 60, 60)) <= 0.1 * 200
+    assert len(alarms(np.random.default_rng(5), 0.1, 0.1, 0.1, 60, 60)) <= 0.1 * 100
 
 
 def test_evidence_finds_a_change() -> None:
     """Half of the bound for forty periods, then three times the bound: all are found, within ten periods."""
     found = alarms(np.random.default_rng(6), 0.05, 0.3, 0.1, 60, 40)
-    assert 200 == len(found)
+    assert 100 == len(found)
     assert 40 <= min(found)
     assert np.quantile(found, 0.9) < 50
 
