@@ -148,7 +148,11 @@ ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
     ),
     "reviewers' tool": (
         _topics("Read", "human_review", why="what humans decide, besides `Read` on its own group"),
-        _topics("Write", "human_decisions", why="what they decided"),
+        _topics(
+            "Write",
+            "human_decisions",
+            why="what they decided: live quality, `set-risk-bound` and training believe it, so it is this tool's alone",
+        ),
     ),
 }
 """By what a user runs, what it takes."""
