@@ -142,6 +142,8 @@ class Ear:
     def __call__(self, error: KafkaError) -> None:
         """Hear an error."""
         self.hear(error.str())
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self.trouble is not None:  # noqa: SLF001 - its public name
+            return  # it has said why already
         client_log.warning("kafka: %s", told(error), extra={"code": error.name()})
 
     def log(self, level: int, message: str, *args: object) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -82,6 +83,16 @@ class Secured:
         admin = AdminClient(self.client())
         for done in (admin.create_acls([_binding(name, right) for right in {*given}]) if given else {}).values():
             done.result(30)
+
+    def take(self, name: str, right: Right) -> None:
+        """Take one back."""
+        one = _binding(name, right)
+        wanted = AclBindingFilter(
+            one.restype, one.name, one.resource_pattern_type, one.principal, "*", one.operation, one.permission_type
+        )
+        admin = AdminClient(self.client())  # it must outlive the answer
+        (done,) = admin.delete_acls([wanted]).values()
+        assert 1 == len(done.result(30))
 
 
 def _binding(name: str, right: Right) -> AclBinding:

@@ -5,7 +5,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,19 @@ from confluent_kafka import Consumer, Producer
 
 from streams.cli.main import main
 from streams.errors import DeniedError
+from streams.kafka import control_reader
+from streams.kafka.clock import BrokerClock
+from streams.kafka.control_reader import ControlReader
+from streams.kafka.control_status import StatusWriter
 from streams.kafka.rights import ROLES, WORSE, Right, rights
-from streams.kafka.topics import create_topics, load_topics
+from streams.kafka.topics import create_topics, load_topics, topic_names
+from streams.pipeline.controls import Baseline
 from streams.settings import Settings, load_settings
 from streams.trials.worker_process import WorkerProcess
 from streams.worker.run import check_for_worker
 from tests.driving import IDS, ITEMS, TRACE
 from tests.kafka.secured import Secured, write_certificates
+from tests.streams.pipeline.test_controls import Model, Shelf
 
 PREFIX = "sec."
 SETTINGS = Settings(topic_prefix=PREFIX)
@@ -226,6 +233,37 @@ def test_what_no_topic_tells_is_named_when_it_is_met(
         assert 1 == running.wait(60)
         (last,) = [line["message"] for line in running.lines() if line.get("level") == "critical"]
     assert f"this user lacks the right to {named}" in last
+
+
+def test_a_control_topic_that_may_not_be_read_any_more_closes_automation_until_it_may(
+    cluster: Secured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in force is not known then; the reason names the right."""
+    monkeypatch.setattr(control_reader, "_CHECK_EVERY", 0.2)
+    monkeypatch.setattr(control_reader, "_CHECK_UNREADABLE_EVERY", 0.5)
+    right = Right("Read", "topic", TOPICS["control"].name)
+    user = cluster.user("follower", *DESCRIBED, *NEEDED)
+    for name, value in cluster.environment(user).items():
+        monkeypatch.setenv(name, value)
+    settings, names, clock = load_settings({"topic_prefix": PREFIX}), topic_names(TOPICS), BrokerClock()
+    status = StatusWriter(settings, names, "follower", clock)
+    reader = ControlReader(settings, names, Baseline(Model(), 0.4), Shelf(), status, clock)  # type: ignore[arg-type]
+    reader.start()
+    try:
+        assert reader.current.problem is None
+        cluster.take(user, right)
+        wait_until(lambda: "lacks the right to Read sec.moderation.control" in str(reader.current.problem))
+        cluster.grant(user, right)
+        wait_until(lambda: reader.current.problem is None)
+    finally:
+        reader.close()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def said(*arguments: str) -> str:
