@@ -128,6 +128,15 @@ test-lowest: $(BIN)/uv ## Tests of featurizers and scoring with the lowest versi
 lock: $(BIN)/uv ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
 	echo 'maturin==1.16.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o $(NATIVE)/requirements.lock
+	echo 'cyclonedx-bom==7.5.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o deploy/sbom.lock
+
+SBOM_VENV := build/sbom
+.PHONY: sbom
+sbom: ## What is installed by requirements.lock, as CycloneDX, into dist/secondlook.cdx.json
+	$(PYTHON) -m venv $(SBOM_VENV)
+	$(SBOM_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r deploy/sbom.lock
+	@mkdir -p dist
+	$(SBOM_VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/secondlook.cdx.json requirements.lock
 
 BENCH_VENV := benchmarks/.venv
 $(BENCH_VENV)/.installed: benchmarks/requirements.lock

@@ -1,6 +1,6 @@
 """`python -m docs.generate` writes what the docs say of the code, from the code.
 
-That is docs/reference.md, docs/asyncapi.json, the tables of docs/predictors.md, and one schema.
+That is docs/reference.md, docs/asyncapi.json, the tables of docs/predictors.md and docs/brokers.md, and one schema.
 
 The control messages' schema comes from their structs; the other schemas are written by hand and checked by the tests.
 """
@@ -22,6 +22,7 @@ from featurizers.schema import INF, LN_LABELS
 from streams.cli.main import main as cli
 from streams.contracts import SCHEMAS, load_schema
 from streams.contracts.headers import ERROR_CODE
+from streams.kafka.rights import rights_markdown
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import ControlMessage
 from streams.pipeline.reasons import DEAD_LETTERS, REASONS, REFUSALS
@@ -33,6 +34,7 @@ COMMAND: Final = "make docs"
 _ROOT: Final = Path(__file__).parents[1]
 _HELP_WIDTH: Final = 100
 _PREDICTORS: Final = Path("docs/predictors.md")
+_BROKERS: Final = Path("docs/brokers.md")
 
 
 def generate() -> dict[Path, str]:
@@ -42,6 +44,7 @@ def generate() -> dict[Path, str]:
         Path("docs/asyncapi.json"): _json(asyncapi()),
         Path("docs/reference.md"): reference_markdown(),
         _PREDICTORS: _predictors_page(),
+        _BROKERS: renewed((_ROOT / _BROKERS).read_text(encoding="utf-8"), "rights", rights_markdown()),
     }
 
 

@@ -5,6 +5,7 @@ SecondlookError              (featurizers.errors)
     ├── SettingsError        a setting that is unknown, missing or malformed
     ├── TopicError           topics that are missing or do not fit together
     ├── BrokerError          a broker that cannot be reached or refuses
+    │   ├── DeniedError      this user lacks a right
     │   └── MembershipError  the group has shut this client out for good: another one may join
     ├── ControlError         a control message that cannot be applied (the last good one stays in force)
     ├── ChangelogError       a changelog record of ours that this version cannot read
@@ -32,6 +33,10 @@ class TopicError(StreamError):
 
 class BrokerError(StreamError):
     """A broker cannot be reached or refuses what was asked."""
+
+
+class DeniedError(BrokerError):
+    """This user lacks a right; the message names it. Asking again does not mend it."""
 
 
 class MembershipError(BrokerError):

@@ -49,6 +49,10 @@ _SECRET_PARTS: Final = (
 )
 
 
+_FILES: Final = frozenset(f"sasl.oauthbearer.assertion.{name}.file" for name in ("private.key", "jwt.template"))
+"""Options of the client's own that end like ours for secrets in files."""
+
+
 def _positive(text: str) -> float:
     try:
         value = float(text)
@@ -304,7 +308,8 @@ def load_settings(
     for name, value in (flags or {}).items():
         if value is not None:
             values[name] = _parse(name, value, flag(_BY_NAME[name]) if name in _BY_NAME else name)
-    kafka.update(kafka_flags or {})
+    for option, text in (kafka_flags or {}).items():
+        _put_kafka(kafka, option, text, f"-X {option}")
     return Settings(**values, kafka=kafka)
 
 
@@ -349,7 +354,7 @@ def _advice(name: str, value: Any, where: str) -> str:
 
 def _put_kafka(kafka: dict[str, str], option: str, text: str, where: str) -> None:
     """`<option>.file` reads the value from a file, as mounted secrets are."""
-    if not option.endswith(".file"):
+    if not option.endswith(".file") or option in _FILES:
         kafka[option] = text
         return
     try:

@@ -1,6 +1,7 @@
 """The generated docs: current, complete, and the same wherever they are generated."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,13 @@ def test_asyncapi_channels_are_the_topics() -> None:
     """One channel a topic, at its name."""
     channels = asyncapi()["channels"].values()
     assert [topic.name for topic in load_topics().values()] == [channel["address"] for channel in channels]
+
+
+def test_the_tests_that_the_threats_cite_are_there() -> None:
+    """Each statement that is shown by a test is shown by one that exists."""
+    cited = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", (ROOT / "docs/threats.md").read_text())
+    assert 20 < len(cited)
+    assert [] == [(file, name) for file, name in cited if f"def {name}(" not in (ROOT / file).read_text()]
 
 
 def references(node: Any) -> Iterator[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import click
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.cli.control_issue import EXIT_NOT_EVERYWHERE, Issue, write
@@ -16,6 +16,7 @@ from streams.kafka.clients import admin_config, base_config
 from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import LISTEN, Fleet
 from streams.kafka.topics import load_topics, topic_names
+from streams.kafka.troubles import told
 from streams.pipeline.control_messages import Snapshot
 from streams.pipeline.reasons import Refusal
 from streams.settings import Settings
@@ -57,16 +58,10 @@ def compact_log(asked: Issue, settings: Settings) -> None:
     problems = records_kept(admin, {TopicPartition(topic, 0): offset})
     for problem in problems.values():
         raise BrokerError(
-            f"the records of {topic} before offset {offset} could not be deleted: {_why(problem)}. What was in force still is, and the "
+            f"the records of {topic} before offset {offset} could not be deleted: {told(problem, f'Delete in {topic}')}. What was in force still is, and the "
             "next control compact tries again"
         )
     click.echo(f"deleted what stood before offset {offset}")
-
-
-def _why(problem: KafkaError) -> str:
-    if problem.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        return "this user lacks the right to Delete in it"
-    return problem.str()
 
 
 def _check(history: History, asked: Issue, topic: str) -> None:

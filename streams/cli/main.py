@@ -1,5 +1,6 @@
 """The command line. Each command validates, does one thing through the package, and says in one line what went wrong."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -11,7 +12,16 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from featurizers import SecondlookError, readers
-from streams.settings import KAFKA_PREFIX, SETTINGS, Settings, default_text, flag, load_settings, settings_markdown
+from streams.settings import (
+    KAFKA_PREFIX,
+    SETTINGS,
+    Settings,
+    default_text,
+    flag,
+    is_secret,
+    load_settings,
+    settings_markdown,
+)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -22,6 +32,7 @@ _COMMANDS = {
     "control": "streams.cli.control",
     "dead-letters": "streams.cli.dead_letters",
     "demo": "streams.cli.demo",
+    "doctor": "streams.cli.doctor",
     "evaluate": "streams.cli.scoring",
     "explain": "streams.cli.explain",
     "features": "streams.cli.features",
@@ -57,8 +68,10 @@ class _Group(click.Group):
             client = sys.modules.get("confluent_kafka")  # loaded, if it is the client's error
             if client is None or not isinstance(problem, client.KafkaException):
                 raise
+            from streams.kafka.troubles import told
+
             _fail(
-                f"{problem.args[0].str().strip()}; look at what is given to the Kafka client: -X, {KAFKA_PREFIX}..., [kafka] "
+                f"{told(problem.args[0]).strip()}; look at what is given to the Kafka client: -X, {KAFKA_PREFIX}..., [kafka] "
                 "in the file"
             )
 
@@ -122,7 +135,14 @@ def settings_from(options: dict[str, Any]) -> Settings:
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator:
-            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint="-X")
+            raise click.BadParameter(f"{name!r} is not NAME=VALUE", param_hint="-X")
+        if is_secret(name) and not name.endswith((".file", ".url")):
+            variable = KAFKA_PREFIX + name.upper().replace(".", "_")
+            raise click.BadParameter(
+                f"{name} is a secret, and arguments are for every user of this machine to see: -X {name}.file=FILE, {variable}_FILE "
+                f"(or {variable}), or [kafka] in the file of --config",
+                param_hint="-X",
+            )
         kafka[name] = value
     names = {setting.name for setting in SETTINGS} & set(options)
     return load_settings({name: options.pop(name) for name in names}, file=file, kafka_flags=kafka)
@@ -130,8 +150,12 @@ def settings_from(options: dict[str, Any]) -> Settings:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="secondlook", message=f"secondlook, version %(version)s, {readers.reader}")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Decide, in a Kafka stream, which verdicts of an LLM moderator can be acted on and which need a second look."""
+    if context.invoked_subcommand != "worker":
+        # A command that fails says why in one line; what the client says on the way there is dozens, and less.
+        logging.getLogger("streams.kafka.client").addHandler(logging.NullHandler())
 
 
 @main.command()

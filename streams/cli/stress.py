@@ -1,6 +1,5 @@
 """`secondlook stress`: prove the guarantee against a real cluster, through kills, rebalances and poison."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import orjson
 from rich.console import Console
 
 from streams.cli.main import ResultFile, setting_options, settings_from
-from streams.kafka.client_log import client_log
 
 _SHARE = click.FloatRange(0, 0.3)
 
@@ -97,7 +95,6 @@ def stress(
     if nodes != "1" and not local_kafka:
         raise click.UsageError("--nodes goes with --local-kafka: it says how many to start.")
     settings = settings_from(options)
-    client_log.addHandler(logging.NullHandler())  # brokers go away on purpose here
     console = Console()
     wanted = Options(shares=Shares(poison, duplicates, unanswered, late, hostile), nodes=int(nodes), **options)
     result = figures(run_stress(settings, wanted, local_kafka=local_kafka, console=console), delivery=settings.delivery)

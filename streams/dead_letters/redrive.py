@@ -17,11 +17,12 @@ from typing import TypeAlias
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from streams.dead_letters.reading import Spot, below, dead_letter_topic, letter_ends, letters_at
-from streams.errors import BrokerError, DeliveryError
+from streams.errors import DeliveryError
 from streams.kafka.clients import Consumed, group_name, kafka_error, reader_config
 from streams.kafka.delivery import AtLeastOnce, BatchAborted, ExactlyOnce
 from streams.kafka.reading import read_to_end
 from streams.kafka.topics import load_topics, topic_names
+from streams.kafka.troubles import failed
 from streams.pipeline.dead_letters import (
     Progress,
     Refusal,
@@ -162,22 +163,24 @@ class _Walk:
 
 def _walk(settings: Settings, consumer: Consumer, until: dict[int, int], walk: _Walk) -> Tally:
     topic = dead_letter_topic(settings).name
-    walk.progress = _committed(consumer, topic, until)
+    walk.progress = _committed(consumer, topic, until, redrive_group(settings))
     for message in below(until, read_to_end(consumer, topic, until, walk.start())):
         walk.take(message)
     walk.finish(until)
     return walk.tally
 
 
-def _committed(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, Progress]:
+def _committed(consumer: Consumer, topic: str, partitions: Iterable[int], group: str) -> dict[int, Progress]:
     asked = [TopicPartition(topic, partition) for partition in partitions]
     try:
         answers = consumer.committed(asked, timeout=_CALL_TIMEOUT)
     except KafkaException as problem:
-        raise BrokerError(f"cannot read how far {topic} was redriven: {kafka_error(problem).str()}") from problem
-    failed = next((one.error for one in answers if one.error is not None), None)
-    if failed is not None:
-        raise BrokerError(f"cannot read how far {topic} was redriven: {failed.str()}")
+        raise failed(
+            f"cannot read how far {topic} was redriven", kafka_error(problem), f"Read the group {group}"
+        ) from problem
+    error = next((one.error for one in answers if one.error is not None), None)
+    if error is not None:
+        raise failed(f"cannot read how far {topic} was redriven", error, f"Read the group {group}")
     return {one.partition: read_progress(max(one.offset, 0), one.metadata) for one in answers}
 
 

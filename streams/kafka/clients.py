@@ -1,6 +1,5 @@
 """Configurations of the Kafka clients: ours where a guarantee hangs on them, the user's everywhere else."""
 
-import re
 import uuid
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,7 +9,7 @@ from typing import Final, Protocol, TypeAlias, cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from streams.errors import SettingsError
-from streams.kafka.client_log import client_log
+from streams.kafka.troubles import Aside, Ear
 from streams.pipeline.records import Headers
 from streams.settings import KAFKA_PREFIX, Settings
 
@@ -84,9 +83,6 @@ def legible(message: Consumed) -> Consumed:
     return message
 
 
-_QUOTED_SECRET: Final = re.compile(r"(sasl\.oauthbearer\.config)\b.*", re.DOTALL)
-"""The one secret that the client quotes in what it says: the part of it that it does not understand."""
-
 _OURS: Final = {
     "auto.offset.reset": "a position that is gone must be said, not passed by: see on_data_loss and new_group_from",
     "enable.auto.commit": "offsets are committed with the batch that they belong to",
@@ -114,21 +110,21 @@ def base_config(settings: Settings) -> ClientConfig:
         if option in settings.kafka:
             raise SettingsError(f"kafka option {option} cannot be set: {why}")
     _try_options(tuple(sorted(settings.kafka.items())))
+    ear = Ear(has_login="sasl" in settings.kafka.get("security.protocol", "").lower())
     return {
         "bootstrap.servers": settings.broker,
         "client.id": "secondlook",
-        "error_cb": _log_error,
-        "logger": client_log,
+        "error_cb": ear,
+        "logger": ear,
         **settings.kafka,
     }
 
 
 def admin_config(config: ClientConfig) -> dict[str, str | int | float | bool]:
-    """The same for an admin client, whose type hints know no callbacks.
-
-    Its own log lines would only repeat, less clearly, what the errors raised here say.
-    """
-    return cast("dict[str, str | int | float | bool]", {"log_level": 0, **config})
+    """The same for an admin client, whose type hints know no callbacks; its own log lines are only listened to."""
+    ear = config.get("error_cb")
+    quiet: ClientConfig = {"logger": Aside(ear)} if isinstance(ear, Ear) else {"log_level": 0}
+    return cast("dict[str, str | int | float | bool]", {**config, **quiet})
 
 
 @lru_cache
@@ -232,8 +228,3 @@ def kafka_error(problem: KafkaException) -> KafkaError:
     """The KafkaError inside an exception."""
     error: KafkaError = problem.args[0]
     return error
-
-
-def _log_error(error: KafkaError) -> None:
-    """Connection troubles: librdkafka mends them itself or fails the call that needs the broker."""
-    client_log.warning("kafka: %s", _QUOTED_SECRET.sub(r"\1 ***", error.str()), extra={"code": error.name()})

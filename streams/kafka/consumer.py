@@ -12,10 +12,11 @@ from typing import Protocol
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, TopicPartition
 
-from streams.errors import BrokerError, MembershipError, TopicError
+from streams.errors import MembershipError, TopicError
 from streams.kafka.client_log import client_log
-from streams.kafka.clients import ClientConfig, Consumed, consume, consumer_config, headers_of
+from streams.kafka.clients import ClientConfig, Consumed, consume, consumer_config, group_name, headers_of
 from streams.kafka.cut_off import CutOff, discard
+from streams.kafka.troubles import failed, told
 from streams.pipeline.assignment import Place
 from streams.pipeline.records import REQUESTS, Record
 from streams.settings import Settings
@@ -177,10 +178,12 @@ class GroupConsumer:
             raise TopicError(f"{error.str()}: secondlook topics create --broker {self._settings.broker}")
         elif code == KafkaError._FATAL:  # noqa: SLF001 - likewise; `fatal()` is not set on it
             raise MembershipError(_fatal_text(error))
-        elif code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            raise BrokerError(f"cannot consume: {error.str()}")
+        elif code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise failed("cannot consume", error, f"Read {message.topic()}")
+        elif code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            raise failed("cannot consume", error, f"Read the group {group_name(self._settings)}")
         else:
-            client_log.warning("kafka: %s", error.str(), extra={"code": error.name()})
+            client_log.warning("kafka: %s", told(error), extra={"code": error.name()})
 
     def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         # Where it goes on is known when the stores are restored. Any place given until then could win in the end: the client

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from scoring import ErrorModel
 from streams.errors import ControlError
+from streams.kafka.client_log import client_log
 from streams.kafka.clients import Consumed, consume, control_reader_config, kafka_error, reader_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_keys import load_trust
@@ -34,7 +35,8 @@ from streams.kafka.control_status import (
     short,
 )
 from streams.kafka.cut_off import discard
-from streams.kafka.reading import broker_stamp, read_to_end, signature, watermarks
+from streams.kafka.reading import broker_stamp, read_to_end, signature, unreadable, watermarks
+from streams.kafka.troubles import told
 from streams.pipeline.control_log import ControlLog, Taken
 from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, SetShadow, Snapshot
 from streams.pipeline.controls import Baseline, Controls, honour, try_out, with_shadow
@@ -107,6 +109,7 @@ class ControlReader:
         self._status, self._clock = status, clock
         self._failure: Exception | None = None
         self._unknown_before: str | None = None
+        self._denied: str | None = None
         self._read_at = self._checked_at = time.monotonic()
         self._shorter = 0
         self._stopping = threading.Event()
@@ -203,12 +206,16 @@ class ControlReader:
             error = message.error()
             if error is None:
                 taken.append(self._take(message))
+                self._denied = None
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 self.log.position = max(self.log.position, message.offset())
+                self._denied = None
+            elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                self._denied = str(unreadable(self._topic, error))
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - its public name
                 raise ControlError(self._made_anew("elsewhere"))
             else:
-                log.warning("controls: %s", error.str(), extra={"code": error.name()})
+                client_log.warning("controls: %s", told(error), extra={"code": error.name()})
         if not taken:
             return
         self._settle()
@@ -244,6 +251,8 @@ class ControlReader:
 
     def _check_end(self) -> None:
         """Ask for the end of the log: that nothing comes may also mean that nothing can be read."""
+        if self._denied is not None:  # only what is asked for anew is told of a right that was given since
+            self._consumer.assign([TopicPartition(self._topic, 0, self.log.position)])
         try:
             _, end = self._asking.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=_CHECK_TIMEOUT)
         except KafkaException as problem:
@@ -332,6 +341,8 @@ class ControlReader:
                 self._say("prepared")
 
     def _unreadable(self) -> str | None:
+        if self._denied is not None:
+            return f"{self._denied}: what is in force is not known"
         limit = self._settings.control_timeout
         if self.age <= limit:
             return None

@@ -11,8 +11,10 @@ from typing import Annotated, Final, Self, TypeAlias
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
 
+from streams.kafka.client_log import client_log
 from streams.kafka.clients import base_config
 from streams.kafka.clock import BrokerClock
+from streams.kafka.troubles import DENIED, told
 from streams.pipeline.budget import Finding
 from streams.pipeline.control_fields import MOST_EXACT
 from streams.pipeline.quality.judging import Alert, Figures
@@ -142,6 +144,8 @@ class StatusWriter:
         sent_at = time.time()
 
         def stored(error: KafkaError | None, message: Message) -> None:
+            if error is not None and error.code() in DENIED:
+                client_log.warning("control-status: %s", told(error, f"Write {self._topic}"))
             if error is None:
                 self._stored_at = time.monotonic()
                 kind, stamp = message.timestamp()

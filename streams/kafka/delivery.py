@@ -13,12 +13,13 @@ from contextlib import suppress
 from itertools import chain
 from typing import NoReturn, Protocol, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka.calls import LeftBehind
-from streams.kafka.clients import ClientConfig, kafka_error, producer_config, transactional_id
+from streams.kafka.clients import ClientConfig, group_name, kafka_error, producer_config, transactional_id
 from streams.kafka.cut_off import CUT_OFF, CutOff
+from streams.kafka.troubles import DENIED, told
 from streams.pipeline.records import Output
 from streams.pipeline.stages import Outbox
 from streams.settings import Settings
@@ -35,10 +36,7 @@ _PATIENCE = 5.0
 
 _PERMANENT = frozenset(
     {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        *DENIED,
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - its public name
@@ -101,9 +99,11 @@ class _Producing:
     def __init__(self, settings: Settings, config: ClientConfig, names: Mapping[str, str]) -> None:
         self._config = {**config, "delivery.report.only.error": True}
         self._names = names
+        self._group = group_name(settings)
         self._cut_off = CutOff(settings, next(iter(names.values())))
         self._stopping = threading.Event()
         self._failed: KafkaError | None = None
+        self._failed_topic = ""
         self._replaced: list[float] = []
         self._replacements = 0
         self._left_behind = 0
@@ -151,13 +151,13 @@ class _Producing:
         """A producer that tells of records it could not write, as long as no other one has taken its place."""
         number = self._replacements
 
-        def on_failure(error: KafkaError | None, _message: object) -> None:
+        def on_failure(error: KafkaError | None, message: Message) -> None:
             if (
                 error is not None
                 and number == self._replacements
                 and (self._failed is None or self._failed.code() in _PURGED)
             ):
-                self._failed = error
+                self._failed, self._failed_topic = error, message.topic() or ""
 
         return Producer({**self._config, "on_delivery": on_failure})
 
@@ -183,6 +183,16 @@ class _Producing:
         with suppress(KafkaException):  # raised once the producer is dead, which the error says already
             self._producer.poll(0)
         return self._failed or error
+
+    def _refused_text(self, error: KafkaError) -> str:
+        right = f"Write {self._failed_topic}" if self._failed_topic and error is self._failed else ""
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            right = f"Read the group {self._group}"
+        if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            right = f"Write the transactional ids of group {self._group}"
+        return (
+            f"the broker refuses the batch: {told(error, right)}; it is not committed and comes again after the restart"
+        )
 
     def _produce(self, outputs: Iterable[Output]) -> None:
         produce, names = self._producer.produce, self._names
@@ -232,7 +242,7 @@ class _Producing:
                 self._refuse_when_stopping()
                 if time.monotonic() - warned > _WARN_EVERY:
                     warned = time.monotonic()
-                    log.warning("waiting for the broker: %s", kafka_error(problem).str())
+                    log.warning("waiting for the broker: %s", told(kafka_error(problem)))
                 self._refuse_cut_off()
                 time.sleep(0.05)
             else:
@@ -262,8 +272,9 @@ class ExactlyOnce(_Producing):
             error = kafka_error(problem)
             if error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT:
                 hint = "transaction_timeout is above what the broker allows (its transaction.max.timeout.ms)"
-            elif error.code() in _PERMANENT:
-                hint = "the worker needs the rights that docs/brokers.md lists"
+            elif error.code() in DENIED:
+                text = told(error, f"Write the transactional id {self._id}")
+                raise DeliveryError(f"cannot open transactions: {text}") from problem
             elif error.code() in _FENCED:
                 hint = "give each worker an instance_id of its own"
             else:
@@ -292,7 +303,7 @@ class ExactlyOnce(_Producing):
             cause = self._cause(kafka_error(problem))
             self._take_back(kafka_error(problem), cause)
             if cause.code() in _PERMANENT:
-                raise DeliveryError(_refused_text(cause)) from problem
+                raise DeliveryError(self._refused_text(cause)) from problem
             raise BatchAborted(cause.str()) from problem
 
     def _take_back(self, error: KafkaError, cause: KafkaError) -> None:
@@ -353,7 +364,7 @@ class AtLeastOnce(_Producing):
     def _judge(self, error: KafkaError) -> NoReturn:
         """What could not be written is written again, unless the broker would refuse it again."""
         if error.code() in _PERMANENT:
-            raise DeliveryError(_refused_text(error))
+            raise DeliveryError(self._refused_text(error))
         if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - its public name
             self._replace(error)
         raise BatchAborted(error.str())
@@ -367,10 +378,6 @@ def _offsets(batches: Sequence[Outbox], names: Mapping[str, str]) -> list[TopicP
         TopicPartition(names[source], partition, offset, last.assignment.notes[partition])
         for (source, partition), offset in (reached or last.standing).items()
     ]
-
-
-def _refused_text(error: KafkaError) -> str:
-    return f"the broker refuses the batch: {error.str()}; it is not committed and comes again after the restart"
 
 
 def _fatal_text(error: KafkaError) -> str:

@@ -11,6 +11,7 @@ from streams.errors import BrokerError
 from streams.kafka.clients import producer_config
 from streams.kafka.reading import read_once, watermarks
 from streams.kafka.topics import BATCH_FRAMING, load_topics, topic_names
+from streams.kafka.troubles import told
 from streams.pipeline.model_chunks import CHUNK, LARGEST, Chunks, split
 from streams.settings import Settings
 
@@ -43,7 +44,7 @@ def push_model(settings: Settings, onnx: bytes) -> None:
 
     def stored(error: KafkaError | None, _: Message) -> None:
         if error is not None:
-            problems.append(error.str())
+            problems.append(told(error, f"Write {topic}"))
 
     producer = Producer(producer_config(settings))
     for key, value in split(onnx, max(1, min(CHUNK, settings.max_record_bytes - BATCH_FRAMING))):

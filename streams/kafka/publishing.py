@@ -5,6 +5,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from streams.errors import BrokerError
 from streams.kafka.clients import base_config
 from streams.kafka.topics import existing_partitions, load_topics, topic_names
+from streams.kafka.troubles import failed
 from streams.pipeline.control_messages import ControlMessage, encode_control, parse_control
 from streams.pipeline.control_signing import HEADER, sign
 from streams.settings import Settings
@@ -35,17 +36,14 @@ def publish_control(settings: Settings, message: ControlMessage, private_key: by
     answer = delivered[0] if delivered else None
     if isinstance(answer, int):
         return answer
-    raise BrokerError(
-        f"the control message could not be written to {topic} on {settings.broker}: {_why(answer, settings)}"
-    )
+    raise _unwritten(topic, answer, settings)
 
 
-def _why(error: KafkaError | None, settings: Settings) -> str:
+def _unwritten(topic: str, error: KafkaError | None, settings: Settings) -> BrokerError:
+    doing = f"the control message could not be written to {topic} on {settings.broker}"
     if error is None:  # the client waits for a topic that is not there as for a broker
         existing_partitions(base_config(settings), {"control": load_topics(settings.topic_prefix)["control"]})
-        return f"no answer within {_TIMEOUT:g} s"
-    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        return "this user lacks the right to Write to it (docs/brokers.md: give it to few)"
+        return BrokerError(f"{doing}: no answer within {_TIMEOUT:g} s")
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-        return "it is larger than the topic takes: raise its max.message.bytes"
-    return error.str()
+        return BrokerError(f"{doing}: it is larger than the topic takes: raise its max.message.bytes")
+    return failed(doing, error, f"Write {topic}")

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, KafkaError
 
 from scoring.human import HumanDecision
 from streams.kafka.client_log import client_log
-from streams.kafka.clients import base_config, consume
+from streams.kafka.clients import base_config, consume, group_name
 from streams.kafka.cut_off import CutOff, discard
+from streams.kafka.troubles import told
 from streams.settings import Settings
 
 AGREES, DISAGREES, UNKNOWN, UNREADABLE = "agrees", "disagrees", "unknown", "unreadable"
@@ -43,6 +44,11 @@ def _verdict(human: HumanDecision) -> str:
     return AGREES if human.label == human.llm.outcome else DISAGREES
 
 
+def quality_group(settings: Settings) -> str:
+    """The group by which the workers share the human decisions."""
+    return f"{group_name(settings)}-quality"
+
+
 class HumanDecisions:
     """Reads the human-decisions topic as part of a group of its own; `errors` counts what the client met instead of records."""
 
@@ -57,7 +63,7 @@ class HumanDecisions:
         consumer = Consumer(
             {
                 **base_config(self._settings),
-                "group.id": f"{self._settings.topic_prefix}{self._settings.group}-quality",
+                "group.id": quality_group(self._settings),
                 "auto.offset.reset": "earliest",
             }
         )
@@ -76,11 +82,15 @@ class HumanDecisions:
                 values.append(message.value() or b"")
             else:
                 self.errors += 1
-                client_log.warning("human decisions: %s", error.str(), extra={"code": error.name()})
+                client_log.warning("human decisions: %s", told(error, self._right(error)), extra={"code": error.name()})
         if not values and self._cut_off.look(self._consumer):
             discard(self._consumer.close)
             self._consumer = self._joined()
         return values
+
+    def _right(self, error: KafkaError) -> str:
+        is_group = error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+        return f"Read the group {quality_group(self._settings)}" if is_group else f"Read {self._topic}"
 
     async def close(self) -> None:
         """Leave the group."""

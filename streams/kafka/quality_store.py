@@ -19,6 +19,7 @@ from streams.errors import BrokerError
 from streams.kafka.clients import Consumed, producer_config
 from streams.kafka.reading import broker_stamp, read_once, watermarks
 from streams.kafka.topics import load_topics, topic_names
+from streams.kafka.troubles import told
 from streams.settings import Settings
 
 CHUNK: Final = 500_000
@@ -125,7 +126,7 @@ class QualityStore:
 
         def stored(error: KafkaError | None, _: Message) -> None:
             if error is not None:
-                problems.append(error.str())
+                problems.append(told(error, f"Write {self._topic}"))
 
         for key, value in records:
             producer.produce(self._topic, value, key, on_delivery=stored)

@@ -16,14 +16,18 @@ from confluent_kafka import (
 )
 
 from streams.errors import BrokerError
+from streams.kafka.admin import metadata
 from streams.kafka.clients import Consumed, base_config, consume, kafka_error, reader_config
-from streams.kafka.topics import create_command, existing_partitions, load_topics, no_answer
+from streams.kafka.topics import create_command, denied_topics, existing_partitions, load_topics
+from streams.kafka.troubles import SILENT, failed
 from streams.pipeline.control_signing import HEADER
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _CALL_TIMEOUT = 10.0
+_FIRST_TIMEOUT = 2.0
+"""Seconds after which it is asked whether anybody answers at all."""
 _AT_ONCE = 100
 """Records taken from the client in one call: those of the changelog may be large."""
 _SAY_EVERY = 5.0
@@ -32,7 +36,6 @@ _MOVING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_
 _MISSING = frozenset(
     {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001 - public names
 )
-_AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})  # noqa: SLF001
 _FROM_THE_BEGINNING: Mapping[int, int] = MappingProxyType({})
 
 
@@ -59,21 +62,46 @@ def watermarks(
     settings: Settings, topic: str, partitions: Iterable[int], *, isolation: str = "read_uncommitted"
 ) -> dict[int, tuple[int, int]]:
     """The first offset that each partition still holds, and its end for readers of this isolation. Raises BrokerError."""
-    with closing(Consumer(reader_config(settings, isolation=isolation))) as consumer:
+    wanted = [TopicPartition(topic, partition) for partition in partitions]
+    config = reader_config(settings, isolation=isolation)
+    with closing(Consumer(config)) as consumer:
         try:
-            return {partition: _watermarks(consumer, TopicPartition(topic, partition)) for partition in partitions}
+            return _all_watermarks(consumer, wanted, _FIRST_TIMEOUT)
         except KafkaException as problem:
-            error = kafka_error(problem)
-            if error.code() in _AWAY:
-                raise no_answer(settings.broker, _CALL_TIMEOUT, error.str()) from problem
-            raise BrokerError(f"cannot find the end of {topic}: {refusal(error, settings)}") from problem
+            if kafka_error(problem).code() not in SILENT:
+                raise _no_watermarks(settings, topic, kafka_error(problem)) from problem
+        metadata(base_config(settings), _CALL_TIMEOUT)  # says why nobody answers, if nobody does
+        try:
+            return _all_watermarks(consumer, wanted, _CALL_TIMEOUT)
+        except KafkaException as problem:
+            raise _no_watermarks(settings, topic, kafka_error(problem)) from problem
 
 
-def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+def _all_watermarks(
+    consumer: Consumer, partitions: Iterable[TopicPartition], timeout: float
+) -> dict[int, tuple[int, int]]:
+    return {one.partition: _watermarks(consumer, one, timeout) for one in partitions}
+
+
+def _no_watermarks(settings: Settings, topic: str, error: KafkaError) -> BrokerError:
+    if error.code() in _MISSING:
+        error = _missing_or_denied(settings, topic)
+    return failed(f"cannot find the end of {topic}", error, f"Describe {topic}")
+
+
+def _missing_or_denied(settings: Settings, topic: str) -> KafkaError:
+    """The client says the same of a topic that is missing and of one that this user may not describe."""
+    if denied_topics(base_config(settings), [topic], _CALL_TIMEOUT):
+        return KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    command = create_command(settings.broker, settings.topic_prefix)
+    return KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"it is missing on {settings.broker}. Mend it: {command}")
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition, timeout: float) -> tuple[int, int]:
     deadline = time.monotonic() + _CALL_TIMEOUT
     while True:
         try:
-            low, high = consumer.get_watermark_offsets(partition, timeout=_CALL_TIMEOUT)
+            low, high = consumer.get_watermark_offsets(partition, timeout=timeout)
         except KafkaException as problem:
             if kafka_error(problem).code() not in _MOVING or time.monotonic() > deadline:
                 raise
@@ -125,9 +153,11 @@ def read_to_end(
                 progress.read()
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 reached[partition] = message.offset()
+            elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue  # the client asks after the coordinator of its group's name, to which it never belongs
             elif not mends_itself(error):
                 raise unreadable(topic, error)
-            if reached[partition] >= until[partition]:
+            if partition in until and reached[partition] >= until[partition]:
                 missing.discard(partition)
         progress.check({partition: (reached[partition], until[partition]) for partition in missing})
 
@@ -164,18 +194,7 @@ def mends_itself(error: KafkaError) -> bool:
 
 def unreadable(topic: str, error: KafkaError) -> BrokerError:
     """An error that waiting does not mend, and what to do."""
-    right = error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
-    return BrokerError(f"cannot read {topic}: {'this user lacks the right to Read it' if right else error.str()}")
-
-
-def refusal(error: KafkaError, settings: Settings) -> str:
-    """Why a topic cannot be used, and what to do; what is missing looks the same as what may not be described."""
-    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-        return "this user lacks the right to do that"
-    if error.code() in _MISSING:
-        command = create_command(settings.broker, settings.topic_prefix)
-        return f"it is missing on {settings.broker}, or this user lacks the right to Describe it. Mend it: {command}, or give that right"
-    return error.str()
+    return failed(f"cannot read {topic}", error, f"Read {topic}")
 
 
 class _Progress:

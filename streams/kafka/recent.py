@@ -7,9 +7,9 @@ from operator import itemgetter
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streams.errors import BrokerError
 from streams.kafka.clients import kafka_error, reader_config
 from streams.kafka.reading import broker_stamp, read_to_end, watermarks
+from streams.kafka.troubles import failed
 from streams.settings import Settings
 
 _TIMEOUT = 10.0
@@ -56,5 +56,7 @@ def _offsets_at(consumer: Consumer, topic: str, partitions: Iterable[int], stamp
     try:
         found = consumer.offsets_for_times(wanted, timeout=_TIMEOUT)
     except KafkaException as problem:
-        raise BrokerError(f"cannot find where {topic} was at that time: {kafka_error(problem).str()}") from problem
+        raise failed(
+            f"cannot find where {topic} was at that time", kafka_error(problem), f"Describe {topic}"
+        ) from problem
     return {one.partition: one.offset for one in found}

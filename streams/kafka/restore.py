@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.errors import BrokerError, ChangelogError, DataLossError, OwnerError
+from streams.errors import BrokerError, ChangelogError, DataLossError, DeniedError, OwnerError
 from streams.kafka.admin import group_members, topic_ids
 from streams.kafka.clients import admin_config, base_config, group_name, kafka_error, reader_config
 from streams.kafka.delivery import BatchAborted
 from streams.kafka.reading import read_to_end, watermarks
+from streams.kafka.troubles import DENIED, failed, told
 from streams.pipeline.assignment import Assignment, Place
 from streams.pipeline.continuity import Found, Input, Note, Plan, plan, read_note, write_note
 from streams.pipeline.ledger import Limits, closed_sides, forget_surplus
@@ -104,8 +105,10 @@ class Restorer:
             self._admin = self._new_admin()  # the last one's may have been cut off since
             try:
                 self._restore(assignment, kept)
+            except DeniedError:
+                raise  # waiting does not mend that
             except (KafkaException, BrokerError, BatchAborted) as problem:
-                text = kafka_error(problem).str() if isinstance(problem, KafkaException) else str(problem)
+                text = told(kafka_error(problem)) if isinstance(problem, KafkaException) else str(problem)
                 if time.monotonic() - self._quiet_since > self._settings.restore_timeout:
                     raise BrokerError(f"the partitions cannot be taken over: {text}") from problem
                 log.warning("taking over is begun again: %s", text)
@@ -179,8 +182,10 @@ class Restorer:
                     found, problem = [], kafka_error(exception)
                 if problem is None or assignment.over:
                     break
-                if time.monotonic() > deadline:
-                    raise BrokerError(f"cannot read the offsets of group {self._group}: {problem.str()}")
+                if time.monotonic() > deadline or problem.code() in DENIED:
+                    raise failed(
+                        f"cannot read the offsets of group {self._group}", problem, f"Read the group {self._group}"
+                    )
                 time.sleep(0.2)
         committed: dict[Place, tuple[int | None, Note | None]] = {}
         for one in found:

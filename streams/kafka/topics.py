@@ -1,21 +1,23 @@
 """The topics: their one definition (`topics.toml`), creating them, and checking the ones that exist."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 # These are its documented names; its type hints only forget to re-export them.
-from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
-from streams.errors import BrokerError, TopicError
-from streams.kafka.admin import has_controller
-from streams.kafka.clients import ClientConfig, admin_config
+from streams.errors import DeniedError, TopicError
+from streams.kafka.admin import has_controller, metadata
+from streams.kafka.clients import ClientConfig, admin_config, kafka_error
+from streams.kafka.troubles import DOCTOR, told
 from streams.pipeline.model_chunks import CHUNK
 
 # Matching needs both halves of a pair, and their changelog, under the same partition number.
@@ -87,6 +89,7 @@ def create_topics(
     """
     existing = _partition_counts(conf, timeout)
     missing = [topic for topic in topics.values() if topic.name not in existing]
+    _refuse_denied(conf, missing, timeout)
     created = _create(_admin(conf), missing, replication_factor, timeout) if missing else []
     _await_visible(conf, [topic.name for topic in missing], timeout)
     problems = check_topics(conf, topics, timeout=timeout)
@@ -99,12 +102,17 @@ def check_topics(conf: ClientConfig, topics: Mapping[str, Topic], *, timeout: fl
     """Return what is wrong with the topics on the broker, each with its mending; empty if nothing is.
 
     Only names and partition counts are looked at: plain metadata, which every broker gives. Raises BrokerError if none
-    answers within `timeout` seconds.
+    answers within `timeout` seconds, DeniedError for topics that this user may not see.
     """
     bootstrap = _address(conf)
     counts = _partition_counts(conf, timeout)
-    missing = [topic for topic in topics.values() if topic.name not in counts]
-    problems = _missing(missing, bootstrap)
+    _refuse_denied(conf, [topic for topic in topics.values() if topic.name not in counts], timeout)
+    return judge_counts(topics, counts, bootstrap)
+
+
+def judge_counts(topics: Mapping[str, Topic], counts: Mapping[str, int], bootstrap: str) -> list[str]:
+    """What is wrong with topics that have so many partitions each (by name; one that is not there is missing), with its mending."""
+    problems = _missing([topic for topic in topics.values() if topic.name not in counts], bootstrap)
     co_partitioned = [topics[key].name for key in CO_PARTITIONED if key in topics and topics[key].name in counts]
     problems += _unequal(co_partitioned, counts, bootstrap)
     for key in SINGLE_PARTITION:
@@ -116,9 +124,10 @@ def check_topics(conf: ClientConfig, topics: Mapping[str, Topic], *, timeout: fl
 def existing_partitions(conf: ClientConfig, topics: Mapping[str, Topic], *, timeout: float = 10.0) -> dict[str, range]:
     """The partition numbers of each topic on the broker, by its key. Raises TopicError if one is missing."""
     counts = _partition_counts(conf, timeout)
-    missing = _missing([topic for topic in topics.values() if topic.name not in counts], _address(conf))
+    missing = [topic for topic in topics.values() if topic.name not in counts]
+    _refuse_denied(conf, missing, timeout)
     if missing:
-        raise TopicError("\n".join(missing))
+        raise TopicError("\n".join(_missing(missing, _address(conf))))
     return {key: range(counts[topic.name]) for key, topic in topics.items()}
 
 
@@ -171,26 +180,38 @@ def check_configs(
     problems = check_topics(conf, topics, timeout=timeout)
     if problems:
         return ConfigFindings(tuple(problems))
-    errors, warnings = [], []
-    for topic, actual in _told_configs(conf, topics, timeout):
-        errors += [
-            f"topic {topic.name} has {name}={actual.get(name)}, but needs {wanted}. Mend it: "
-            + _alter(conf, topic, name, wanted)
-            for name, wanted in _needed(topic).items()
-            if actual.get(name) != wanted
-        ]
-        largest, why = _largest_record(topic, max_record_bytes)
-        if largest and int(actual.get("max.message.bytes") or 0) < largest + BATCH_FRAMING:
-            wanted = max(largest + BATCH_FRAMING, int(topic.config.get("max.message.bytes", 0)))
-            errors.append(
-                f"topic {topic.name} takes records of {actual.get('max.message.bytes')} bytes, but {why}. Mend it: "
-                + _alter(conf, topic, "max.message.bytes", str(wanted))
-            )
-        if topic.key in STAMPED and actual.get("message.timestamp.type") != "LogAppendTime":
-            warnings.append(
-                f"topic {topic.name} has message.timestamp.type={actual.get('message.timestamp.type')}: "
-                f"{STAMPED[topic.key]}. Mend it: " + _alter(conf, topic, "message.timestamp.type", "LogAppendTime")
-            )
+    found = [
+        judge_settings(topic, actual, _address(conf), max_record_bytes)
+        for topic, actual in _told_configs(conf, topics, timeout)
+    ]
+    return ConfigFindings(
+        tuple(text for one in found for text in one.errors), tuple(text for one in found for text in one.warnings)
+    )
+
+
+def judge_settings(
+    topic: Topic, actual: Mapping[str, str | None], bootstrap: str, max_record_bytes: int
+) -> ConfigFindings:
+    """What is not as it should be with one topic that has these settings."""
+    errors = [
+        f"topic {topic.name} has {name}={actual.get(name)}, but needs {wanted}. Mend it: "
+        + _alter(bootstrap, topic, name, wanted)
+        for name, wanted in _needed(topic).items()
+        if actual.get(name) != wanted
+    ]
+    warnings = []
+    largest, why = _largest_record(topic, max_record_bytes)
+    if largest and int(actual.get("max.message.bytes") or 0) < largest + BATCH_FRAMING:
+        wanted = max(largest + BATCH_FRAMING, int(topic.config.get("max.message.bytes", 0)))
+        errors.append(
+            f"topic {topic.name} takes records of {actual.get('max.message.bytes')} bytes, but {why}. Mend it: "
+            + _alter(bootstrap, topic, "max.message.bytes", str(wanted))
+        )
+    if topic.key in STAMPED and actual.get("message.timestamp.type") != "LogAppendTime":
+        warnings.append(
+            f"topic {topic.name} has message.timestamp.type={actual.get('message.timestamp.type')}: "
+            f"{STAMPED[topic.key]}. Mend it: " + _alter(bootstrap, topic, "message.timestamp.type", "LogAppendTime")
+        )
     return ConfigFindings(tuple(errors), tuple(warnings))
 
 
@@ -208,7 +229,8 @@ def _told_configs(
             yield topic, {name: entry.value for name, entry in answer.result(timeout=timeout + 1).items()}
         except KafkaException as error:
             raise TopicError(
-                f"the broker {_address(conf)} did not tell the settings of topic {topic.name}: {_text(error)}"
+                f"the broker {_address(conf)} did not tell the settings of topic {topic.name}: "
+                + told(kafka_error(error), f"DescribeConfigs {topic.name}")
             ) from error
 
 
@@ -232,9 +254,9 @@ def _needed(topic: Topic) -> dict[str, str]:
     }
 
 
-def _alter(conf: ClientConfig, topic: Topic, name: str, wanted: str) -> str:
+def _alter(bootstrap: str, topic: Topic, name: str, wanted: str) -> str:
     return (
-        f"kafka-configs.sh --bootstrap-server {_address(conf)} --alter --entity-type topics "
+        f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics "
         f"--entity-name {topic.name} --add-config {name}={wanted}"
     )
 
@@ -247,24 +269,31 @@ def _admin(conf: ClientConfig) -> AdminClient:
     return AdminClient(admin_config(conf))
 
 
-def _metadata(conf: ClientConfig, timeout: float) -> ClusterMetadata:
-    try:
-        return _admin(conf).list_topics(timeout=timeout)
-    except KafkaException as error:
-        raise no_answer(_address(conf), timeout, _text(error)) from error
-
-
 def _partition_counts(conf: ClientConfig, timeout: float) -> dict[str, int]:
-    topics = _metadata(conf, timeout).topics
+    topics = metadata(conf, timeout).topics
     return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
 
-def no_answer(address: str, timeout: float, problem: str) -> BrokerError:
-    """The error of a broker that is away, and what to look at."""
-    return BrokerError(
-        f"no Kafka broker answered at {address} within {timeout:g} s ({problem}): "
-        "is the address right, is the broker running, do the security settings match?"
-    )
+def denied_topics(conf: ClientConfig, names: Iterable[str], timeout: float) -> list[str]:
+    """Those of the names that this user may not Describe: brokers leave them out where nobody asks for them by name."""
+    wanted = list(names)
+    if not wanted or not has_controller(_admin(conf)):  # the embedded broker would make what it is asked for
+        return []
+    # A consumer, because brokers may make what an admin client asks for.
+    with closing(Consumer({**conf, "group.id": "secondlook-topics"})) as client:
+        errors = {name: client.list_topics(name, timeout=timeout).topics[name].error for name in wanted}
+    return [
+        name
+        for name, error in errors.items()
+        if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    ]
+
+
+def _refuse_denied(conf: ClientConfig, missing: list[Topic], timeout: float) -> None:
+    """Raise DeniedError where topics only seem to be missing."""
+    denied = denied_topics(conf, (topic.name for topic in missing), timeout)
+    if denied:
+        raise DeniedError(f"this user lacks the right to Describe {', '.join(denied)} {DOCTOR}")
 
 
 def _create(admin: AdminClient, topics: list[Topic], replication_factor: int, timeout: float) -> list[str]:
@@ -275,8 +304,8 @@ def _create(admin: AdminClient, topics: list[Topic], replication_factor: int, ti
             answer.result(timeout=timeout + 1)
         except KafkaException as error:
             # Another worker or operator was quicker: its topic is checked like any that existed.
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                problems.append(f"topic {name} could not be created: {_text(error)}")
+            if kafka_error(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                problems.append(f"topic {name} could not be created: {told(kafka_error(error), f'Create {name}')}")
         else:
             created.append(name)
     if problems:
@@ -301,7 +330,7 @@ def _await_visible(conf: ClientConfig, names: list[str], timeout: float) -> None
 
 def _brokers(conf: ClientConfig, timeout: float) -> list[str]:
     """The address of each broker, as they tell it."""
-    return [f"{broker.host}:{broker.port}" for broker in _metadata(conf, timeout).brokers.values()]
+    return [f"{broker.host}:{broker.port}" for broker in metadata(conf, timeout).brokers.values()]
 
 
 def _missing(topics: list[Topic], bootstrap: str) -> list[str]:
@@ -338,7 +367,3 @@ def _too_many(name: str, count: int, bootstrap: str) -> str:
         f"partitions away. Mend it: kafka-topics.sh --bootstrap-server {bootstrap} --delete --topic {name}, then "
         f"secondlook topics create --broker {bootstrap}, then send its messages again"
     )
-
-
-def _text(error: KafkaException) -> str:
-    return str(error.args[0].str())

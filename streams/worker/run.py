@@ -15,12 +15,14 @@ from typing import Any
 import faust
 import mode
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 from mode.types import ServiceT
 
 from featurizers import OutcomeSpec, SpecBook, load_spec, load_specs, readers
-from streams.errors import SettingsError, TopicError
+from streams.errors import DeniedError, SettingsError, TopicError
+from streams.kafka.admin import allowed_operations, metadata
 from streams.kafka.budget_keeper import BudgetKeeper
-from streams.kafka.clients import base_config
+from streams.kafka.clients import admin_config, base_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.control_status import StatusWriter
@@ -31,8 +33,10 @@ from streams.kafka.prober import Prober
 from streams.kafka.quality import HumanDecisions, agreement
 from streams.kafka.quality_keeper import QualityKeeper
 from streams.kafka.restore import Restorer
+from streams.kafka.rights import WHEN, WORSE, lacking
 from streams.kafka.source import Source
 from streams.kafka.topics import Topic, check_configs, load_topics, topic_names
+from streams.kafka.troubles import DOCTOR
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Limits, holdings
 from streams.pipeline.matching import Matcher
@@ -50,6 +54,8 @@ from streams.worker.web import add_pages
 log = logging.getLogger(__name__)
 
 _PORT_ADVICE = "give each worker of a machine a port of its own (--web-port) or none (0), and an address of this machine (--web-host)"
+_CONTACT = 10.0
+"""Seconds for a broker to answer at the start."""
 _LOOK_EVERY = 0.5
 """Seconds between two looks at whether a call into the client hangs."""
 _COLLECT_AT = (100_000, 50, 100)
@@ -246,9 +252,12 @@ def _delivery(settings: Settings, names: Mapping[str, str], source: Source) -> D
 
 
 def check_for_worker(settings: Settings, topics: Mapping[str, Topic]) -> None:
-    """Refuse topics on which the guarantees can't hold. Raises TopicError."""
+    """Refuse topics on which the guarantees can't hold. Raises TopicError, DeniedError, BrokerError."""
+    config = base_config(settings)
+    metadata(config, _CONTACT)
+    _check_rights(settings, topics)
     try:
-        found = check_configs(base_config(settings), topics, max_record_bytes=settings.max_record_bytes)
+        found = check_configs(config, topics, max_record_bytes=settings.max_record_bytes)
     except TopicError as problem:
         log.warning("not checked: %s", problem)
         return
@@ -256,6 +265,18 @@ def check_for_worker(settings: Settings, topics: Mapping[str, Topic]) -> None:
         log.warning("%s", warning)
     if found.errors:
         raise TopicError("\n".join(found.errors))
+
+
+def _check_rights(settings: Settings, topics: Mapping[str, Topic]) -> None:
+    """At the start, rather than at the first record that cannot be written."""
+    admin = AdminClient(admin_config(base_config(settings)))
+    lacks = lacking(settings, allowed_operations(admin, [topic.name for topic in topics.values()]))
+    for right, need in lacks.items():
+        if need.when in WORSE:
+            log.warning("this user lacks the right to %s (%s, %s)", right.text, need.why, WHEN[need.when])
+    refused = [right.text for right, need in lacks.items() if need.when == "always"]
+    if refused:
+        raise DeniedError(f"this user lacks the right to {'; '.join(refused)} {DOCTOR}")
 
 
 def outcome_specs(settings: Settings) -> OutcomeSpec | SpecBook:

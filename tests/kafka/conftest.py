@@ -18,8 +18,9 @@ from confluent_kafka.admin import AdminClient
 
 from streams.errors import BrokerError
 from streams.kafka.topics import Topic, create_topics, load_topics
-from streams.trials.brokers import LocalKafka, free_ports
+from streams.trials.brokers import LocalKafka, Security, free_ports
 from streams.trials.brokers.distribution import fetch_libraries, find_java
+from tests.kafka.secured import ADMIN, Secured, demanding
 
 IMAGE = "apache/kafka:4.1.1"
 USED = pytest.StashKey[str]()
@@ -77,6 +78,15 @@ def own_kafka(pytestconfig: pytest.Config) -> Iterator[LocalKafka]:
     """Give a local Kafka of a file's own, which its tests may stop and kill, and leave running."""
     with local_kafka_or_skip(pytestconfig) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def secured(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Give a local Kafka of a file's own that lets nobody in without TLS, a login and rights."""
+    folder = tmp_path_factory.mktemp("secured")
+    security = demanding(folder)
+    with local_kafka_or_skip(pytestconfig, security) as cluster:
+        yield Secured(cluster.bootstrap, folder, {ADMIN: security.users[ADMIN]})
 
 
 @pytest.fixture
@@ -139,11 +149,11 @@ def local_kafka(config: pytest.Config) -> Iterator[str]:
 
 
 @contextmanager
-def local_kafka_or_skip(config: pytest.Config) -> Iterator[LocalKafka]:
+def local_kafka_or_skip(config: pytest.Config, security: Security | None = None) -> Iterator[LocalKafka]:
     """Run a local Kafka; where that is impossible, skip the test, or fail it if a real broker is required."""
     with ExitStack() as running:
         try:
-            cluster = running.enter_context(LocalKafka())
+            cluster = running.enter_context(LocalKafka(security=security))
         except BrokerError as error:
             no_kafka(config, str(error))
         yield cluster

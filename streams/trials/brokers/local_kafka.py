@@ -12,8 +12,8 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -57,6 +57,18 @@ class _Node:
         return self.folder / "server.log"
 
 
+@dataclass(frozen=True)
+class Security:
+    """Access control of a local Kafka: settings of its nodes that go before its own, and what its own clients need.
+
+    `users` are made with their SCRAM passwords when the nodes' folders are.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, str] = field(default_factory=dict)
+    client: Mapping[str, str] = field(default_factory=dict)
+
+
 class LocalKafka:
     """A Kafka cluster with its records under `data`; a context manager that starts and stops it.
 
@@ -65,7 +77,10 @@ class LocalKafka:
     `start` raises BrokerError if Java, Maven or a port is missing, or if a node does not come up.
     """
 
-    def __init__(self, data: Path | None = None, *, port: int | None = None, nodes: int = 1) -> None:
+    def __init__(
+        self, data: Path | None = None, *, port: int | None = None, nodes: int = 1, security: Security | None = None
+    ) -> None:
+        self._security = security or Security()
         self._temporary = tempfile.TemporaryDirectory(prefix="secondlook-kafka-") if data is None else None
         self._data = Path(self._temporary.name) if self._temporary else Path(data or "").absolute()
         first = free_ports(2 * nodes) if port is None else port
@@ -176,10 +191,17 @@ class LocalKafka:
             replicas=replicas,
             in_sync=max(1, replicas - 1),
         )
-        node.settings.write_text(filled, encoding="utf-8")
+        # Of a setting that stands there twice, Kafka takes the last one.
+        added = "".join(
+            f"{name}={Template(value).safe_substitute(port=node.port, controller_port=node.controller_port)}\n"
+            for name, value in self._security.settings.items()
+        )
+        node.settings.write_text(filled + added, encoding="utf-8")
         if (node.folder / "log" / "meta.properties").exists():
             return
         command = [*java, "kafka.tools.StorageTool", "format"]
+        for name, password in self._security.users.items():
+            command += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         done = subprocess.run(  # noqa: S603 (fixed arguments)
             [*command, f"--cluster-id={self._cluster_id()}", f"--config={node.settings}"],
             stdout=subprocess.PIPE,
@@ -201,12 +223,15 @@ class LocalKafka:
     def _await_answer(self) -> None:
         """Wait until every node itself lists every node: an open port answers nothing yet, and others list the dead."""
         for node in self._nodes:
-            admin = AdminClient({"bootstrap.servers": f"{HOST}:{node.port}", "log_level": 0})
+            admin = AdminClient(self._client(f"{HOST}:{node.port}"))
             unanswered = f"Kafka did not answer at {self.bootstrap} within {_START_TIMEOUT:g} s; its log is {node.log}"
             self._await(partial(_lists, admin, len(self._nodes)), unanswered)
 
+    def _client(self, address: str) -> dict[str, str | int | float | bool]:
+        return {"bootstrap.servers": address, "log_level": 0, **self._security.client}
+
     def _await_in_sync(self) -> None:
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        admin = AdminClient(self._client(self.bootstrap))
         behind = f"the replicas at {self.bootstrap} were not in sync within {_START_TIMEOUT:g} s"
         self._await(partial(_in_sync, admin), behind)
 

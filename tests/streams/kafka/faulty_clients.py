@@ -13,6 +13,8 @@ class Hang(threading.Event):
     """A call that does not come back before this is set."""
 
 
+UNSENT: Any = SimpleNamespace(topic=lambda: "auto_action")
+"""The record that a delivery report is about."""
 Fault = BaseException | Hang | None
 
 
@@ -93,7 +95,7 @@ class FaultyProducer:
     def abort_transaction(self, _timeout: float) -> None:
         self.faults.meet("abort")
         if self._open:  # as the client does: what had not left it yet is reported as failed
-            self.config["on_delivery"](KafkaError(KafkaError._PURGE_QUEUE), None)
+            self.config["on_delivery"](KafkaError(KafkaError._PURGE_QUEUE), UNSENT)
         self._open = []
 
     def list_topics(self, _topic: str, timeout: float) -> Any:  # noqa: ARG002 - nothing is waited for
@@ -115,7 +117,7 @@ class FaultyProducer:
 
     def _report(self) -> None:
         while self.unreported:
-            self.config["on_delivery"](self.unreported.popleft(), None)
+            self.config["on_delivery"](self.unreported.popleft(), UNSENT)
 
 
 class FaultyConsumer:

@@ -22,7 +22,7 @@ from tests.streams.kafka.delivering import (
     outbox,
     read_offsets,
 )
-from tests.streams.kafka.faulty_clients import FaultyProducer, Hang, problem
+from tests.streams.kafka.faulty_clients import UNSENT, FaultyProducer, Hang, problem
 
 _Result = TypeVar("_Result")
 
@@ -166,7 +166,7 @@ def test_what_a_producer_that_was_left_behind_could_not_write_is_no_failure_of_t
     with pytest.raises(BatchAborted):
         watched(line, way, lambda: way.deliver(outbox()))
     for late, failed in ((producer, None), (double(way), KafkaError._MSG_TIMED_OUT)):
-        late.config["on_delivery"](KafkaError(KafkaError._MSG_TIMED_OUT), None)
+        late.config["on_delivery"](KafkaError(KafkaError._MSG_TIMED_OUT), UNSENT)
         assert failed == (way._failed and way._failed.code())
 
 

@@ -174,15 +174,18 @@ def test_a_timeout_that_the_broker_does_not_allow_is_told_as_that() -> None:
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
-        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "rights that docs/brokers.md lists"),
-        (KafkaError.PRODUCER_FENCED, "an instance_id of its own"),
+        (
+            KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            r"lacks the right to Write the transactional id secondlook:pod-1 \(secondlook doctor says what gives it\)",
+        ),
+        (KafkaError.PRODUCER_FENCED, "refused; give each worker an instance_id of its own"),
     ],
 )
 def test_a_broker_that_has_transactions_is_not_told_as_one_without(code: int, advice: str) -> None:
     """Who follows that advice gives exactly once away, for a missing right or a name used twice."""
     way, producer = exactly_once()
     producer.faults.on("init", problem(code, "refused", fatal=True))
-    with pytest.raises(DeliveryError, match=f"refused; .*{advice}$") as raised:
+    with pytest.raises(DeliveryError, match=f"{advice}$") as raised:
         way.start()
     assert "at_least_once" not in str(raised.value)
 
@@ -194,7 +197,7 @@ def test_records_that_the_client_let_go_do_not_hide_why() -> None:
         [KafkaError(KafkaError._PURGE_QUEUE), KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "no")]
     )
     producer.faults.on("commit", problem(KafkaError._STATE, "erroneous state", txn_requires_abort=True))
-    with pytest.raises(DeliveryError, match="refuses the batch: no"):
+    with pytest.raises(DeliveryError, match="refuses the batch: this user lacks the right to Write auto_action "):
         way.deliver(outbox())
 
 
@@ -204,7 +207,7 @@ def test_what_the_broker_refuses_for_good_is_aborted_and_stops_the_worker(step: 
     """Redoing would go round for ever."""
     way, producer = exactly_once()
     producer.faults.on(step, problem(code, "not allowed", txn_requires_abort=True))
-    with pytest.raises(DeliveryError, match="refuses the batch: not allowed"):
+    with pytest.raises(DeliveryError, match=r"refuses the batch: (not allowed|this user lacks)"):
         way.deliver(outbox())
     assert "abort" == producer.calls[-1]
     assert [] == producer.committed
@@ -216,7 +219,7 @@ def test_a_record_that_failed_is_the_cause_that_is_told(step: str) -> None:
     way, producer = exactly_once()
     producer.unreported.append(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "topic not yours"))
     producer.faults.on(step, problem(KafkaError._STATE, "erroneous state", txn_requires_abort=True))
-    with pytest.raises(DeliveryError, match="topic not yours"):
+    with pytest.raises(DeliveryError, match="lacks the right to Write auto_action"):
         way.deliver(outbox())
 
 

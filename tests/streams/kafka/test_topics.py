@@ -171,5 +171,7 @@ def test_created_topics_are_waited_for_on_every_broker(monkeypatch: pytest.Monke
         return Admin(conf["bootstrap.servers"].split(",")[0])
 
     monkeypatch.setattr(topics_module, "_admin", admin)
+    monkeypatch.setattr(topics_module, "metadata", lambda conf, timeout: admin(conf).list_topics(timeout=timeout))
+    monkeypatch.setattr(topics_module, "denied_topics", lambda *_: [])
     assert sorted(create_topics({"bootstrap.servers": "one:1,two:2"}, wanted)) == sorted(created)
     assert known["two:2"] == 1

@@ -1,0 +1,229 @@
+"""The doctor's checks, on facts that are given: each fault is named with what mends it, and what is not known is never well."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from streams.doctor import CHECKS, Finding, examine
+from streams.doctor.facts import Facts, Failed, Fleet, Here, InForce, Member, Model, Trial, Unknown, Worker
+from streams.kafka.rights import ROLES, rights
+from streams.kafka.topics import load_topics
+from streams.settings import Settings, load_settings
+
+TOPICS = load_topics()
+MODEL = "f" * 64
+OPERATIONS = frozenset({"read", "write", "create", "describe", "delete", "describeconfigs"})
+
+
+def settings(**given: Any) -> Settings:
+    kafka = {"sasl.username": "ann", "security.protocol": "SASL_SSL"}
+    return load_settings({"broker": "kafka:9093", **given}, kafka_flags=kafka, environ={})
+
+
+def well(**given: Any) -> Facts:
+    """A pipeline that lacks nothing."""
+    own = settings(**given)
+    topics = load_topics(own.topic_prefix)
+    return Facts(
+        own,
+        "worker",
+        Here(Model("blend", MODEL, calibrated=True), "lpp", "native", None),
+        brokers=3,
+        counts={topic.name: topic.partitions for topic in topics.values()},
+        denied=frozenset(),
+        configs={key: configs(key) for key in topics},
+        granted={(right.kind, right.name): OPERATIONS for right in rights(ROLES["worker"], own)},
+        transactions=Trial(),
+        most_transaction=900.0,
+        skew=0.1,
+        members=(Member("secondlook", "/10.0.0.1", 8),),
+        others={},
+        owner=f"{own.topic_prefix}secondlook",
+        in_force=InForce(12, whole=True, model=None, problem=None),
+        fleet=Fleet((Worker("pod-0", 12, None),)),
+    )
+
+
+def configs(key: str, **other: str) -> Mapping[str, str | None]:
+    named = {name.replace("_", "."): value for name, value in other.items()}
+    return {"max.message.bytes": "4194304", **TOPICS[key].config, **named}
+
+
+def found(facts: Facts, *states: str) -> list[Finding]:
+    return [one for one in examine(facts) if one.state in (states or ("warning", "wrong", "unknown"))]
+
+
+def test_a_pipeline_that_is_well_has_nothing_to_mend() -> None:
+    """Every check says so, and none says more."""
+    everything = examine(well())
+    assert [] == [one for one in everything if one.state != "ok" or one.mend]
+    assert len({one.check for one in everything}) == len(CHECKS)
+
+
+def test_what_is_not_known_is_never_well() -> None:
+    """Where no broker answers, only what is on this machine is said to be well."""
+    nobody = Unknown("no broker answered")
+    facts = replace(
+        well(),
+        brokers=Failed("no Kafka broker answered at kafka:9093. kafka:9093: nothing listens there", "refused"),
+        counts=nobody,
+        configs={},
+        granted={},
+        transactions=nobody,
+        skew=nobody,
+        members=nobody,
+        others=nobody,
+        owner=nobody,
+        in_force=nobody,
+        fleet=nobody,
+    )
+    states = {one.check: one.state for one in examine(facts)}
+    assert {"model", "spec", "reader"} == {check for check, state in states.items() if state == "ok"}
+    assert {"broker"} == {check for check, state in states.items() if state == "wrong"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "mend"),
+    [
+        ("refused", "broker", "secondlook doctor --broker HOST:PORT"),
+        ("name", "broker", "getent hosts"),
+        ("certificate", "tls", "ssl.ca.location=CA.pem"),
+        ("client-certificate", "tls", "ssl.certificate.location"),
+        ("plaintext-port", "tls", "security.protocol=SASL_PLAINTEXT"),
+        ("tls-port", "tls", "security.protocol=SASL_SSL"),
+        ("login", "login", "sasl.password.file=FILE"),
+        ("login-wanted", "login", "security.protocol=SASL_SSL"),
+        ("sasl-mechanism", "login", "sasl.mechanism=SCRAM-SHA-512"),
+    ],
+)
+def test_what_keeps_the_client_out_is_told_where_it_lies(kind: str, check: str, mend: str) -> None:
+    """By one check alone: those before it are well, those after it could not look."""
+    facts = replace(well(), brokers=Failed("no Kafka broker answered", kind))
+    (wrong,) = [one for one in examine(facts) if one.check in ("broker", "tls", "login") and one.state == "wrong"]
+    assert check == wrong.check
+    assert mend in wrong.mend
+
+
+def topic_names(without: str = "") -> dict[str, int]:
+    return {topic.name: topic.partitions for key, topic in TOPICS.items() if key != without}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"counts": topic_names("vectors")}, ("topics", "wrong", "secondlook topics create --broker kafka:9093")),
+        (
+            {"counts": {**topic_names(), "llm.responses": 2}},
+            ("topics", "wrong", "--topic llm.responses --partitions 4"),
+        ),
+        (
+            {"counts": {**topic_names(), "moderation.control": 3}},
+            ("topics", "wrong", "--delete --topic moderation.control"),
+        ),
+        ({"denied": frozenset({"lpp.vectors"})}, ("topics", "unknown", "")),
+        (
+            {"configs": {"pending": configs("pending", retention_ms="1000")}},
+            ("topic settings", "wrong", "--entity-name secondlook.pending --add-config retention.ms=-1"),
+        ),
+        (
+            {"configs": {"requests": configs("requests", message_timestamp_type="CreateTime")}},
+            ("topic settings", "warning", "--add-config message.timestamp.type=LogAppendTime"),
+        ),
+        ({"configs": {"quality": Unknown("no right")}}, ("topic settings", "unknown", "")),
+        (
+            {"configs": {"responses": configs("responses", retention_ms="60000")}},
+            ("retention", "warning", "retention.ms=604800000"),
+        ),
+        (
+            {"transactions": Trial("too long", timeout_too_long=True)},
+            ("transactions", "wrong", "--transaction-timeout 900"),
+        ),
+        ({"transactions": Trial("no such request")}, ("transactions", "wrong", "--delivery at_least_once")),
+        ({"transactions": Unknown("no answer")}, ("transactions", "unknown", "")),
+        ({"skew": -61.0}, ("clock", "warning", "timedatectl set-ntp true")),
+        ({"skew": Unknown("not stamped")}, ("clock", "unknown", "")),
+        ({"others": {"copy": 2}}, ("group", "warning", "--describe --group copy")),
+        ({"members": Unknown("no right")}, ("group", "unknown", "")),
+        ({"owner": "first"}, ("ownership", "wrong", "secondlook worker --group first")),
+        ({"owner": Unknown("no answer")}, ("ownership", "unknown", "")),
+        ({"here": Here(Failed("No model at models"), "lpp", "native", None)}, ("model", "wrong", "secondlook train")),
+        (
+            {"here": Here(Model("softmax", MODEL, calibrated=False), "lpp", "native", None)},
+            ("model", "warning", "control set-threshold"),
+        ),
+        (
+            {"here": Here(Model("b", MODEL, calibrated=True), Failed("no preset"), "native", None)},
+            ("spec", "wrong", "features"),
+        ),
+        (
+            {"here": Here(Model("b", MODEL, calibrated=True), "lpp", "python", "off")},
+            ("reader", "warning", "make native"),
+        ),
+        ({"in_force": InForce(3, whole=False, model=None, problem=None)}, ("controls", "wrong", "topics create")),
+        (
+            {"in_force": InForce(3, whole=True, model=MODEL, problem="No model at models/f")},
+            ("controls", "wrong", "models push"),
+        ),
+        (
+            {"in_force": InForce(3, whole=True, model=MODEL, problem="No model at models/f", fetchable=True)},
+            ("controls", "warning", "models pull"),
+        ),
+        (
+            {"in_force": InForce(3, whole=True, model=MODEL, problem="not calibrated")},
+            ("controls", "wrong", "control rollback"),
+        ),
+        ({"in_force": Unknown("no answer")}, ("controls", "unknown", "")),
+        ({"fleet": Fleet((Worker("pod-0", 3, "it lacks the model"),))}, ("workers", "wrong", "control show")),
+        ({"fleet": Fleet((Worker("pod-0", 3, None),), gone=("pod-1",))}, ("workers", "warning", "supervisor")),
+        ({"fleet": Fleet((Worker("pod-0", 3, None),), split=True)}, ("workers", "wrong", "control show")),
+    ],
+    ids=str,
+)
+def test_each_fault_is_found_with_what_mends_it(change: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    """By its own check."""
+    facts = well()
+    if "configs" in change:
+        change = {"configs": {**facts.configs, **change["configs"]}}
+    check, state, mend = expected
+    (first, *_) = [one for one in found(replace(facts, **change)) if one.check == check]
+    assert state == first.state
+    assert mend in first.mend
+
+
+def test_a_pipeline_of_another_prefix_is_pointed_at() -> None:
+    """Topics that are missing here may be there under a prefix that was forgotten."""
+    counts = {topic.name: topic.partitions for topic in load_topics("eu.").values()}
+    facts = replace(well(), counts=counts)
+    (hint,) = [one for one in found(facts, "warning") if one.check == "topics"]
+    assert hint.mend.endswith("--topic-prefix eu.")
+
+
+@pytest.mark.parametrize("right", list(rights(ROLES["worker"], settings())), ids=lambda right: right.text)
+def test_each_right_that_is_lacking_is_named_with_the_command_that_gives_it(right: Any) -> None:
+    """Wrong where a worker needs it, a warning where it only sees less, nothing where it is not used."""
+    facts = well()
+    need = rights(ROLES["worker"], facts.settings)[right]
+    if right.kind == "transactional-id":
+        facts = replace(facts, transactions=Trial("denied", lacks_right=True))
+    else:
+        lacking = OPERATIONS - {right.operation.lower()}
+        facts = replace(facts, granted={**facts.granted, (right.kind, right.name): lacking})
+    told = [one for one in found(facts) if one.check == "access" and right.text in one.about]
+    worse = {"quality", "restarts", "settings", "doctor"}
+    expected = {"moves": []}.get(need.when, ["warning"] if need.when in worse else ["wrong"])
+    assert expected == [one.state for one in told]
+    for one in told:
+        assert f"--allow-principal User:ann --operation {right.operation} --{right.kind} '{right.name}'" in one.mend
+
+
+def test_a_right_that_is_needed_once_it_is_used() -> None:
+    """To write to control: once a review budget is in force, or a worker may stop."""
+    facts = well()
+    name = ("topic", TOPICS["control"].name)
+    facts = replace(facts, granted={**facts.granted, name: OPERATIONS - {"write"}})
+    budgets = InForce(1, whole=True, model=None, problem=None, budgets=True)
+    assert [] == found(facts)
+    assert ["access"] == [one.check for one in found(replace(facts, in_force=budgets))]
+    assert ["access"] == [one.check for one in found(replace(facts, settings=settings(on_risk_breach="stop")))]
