@@ -30,6 +30,8 @@ RATE = 40.0
 TIMEOUT = 5.0
 """Seconds that a request waits for its answer here; the default is 60."""
 WELL = ("flowing", "quiet")
+LIVE_QUALITY = ("drift", "calibration", "missing")
+"""Words of live quality: what recorded answers, sent again and again, may well be told as."""
 
 
 class Fault(NamedTuple):
@@ -83,7 +85,9 @@ class Drill:
         """Seconds until one of these words is said (`first`: before all others), and why it is so."""
         began = time.monotonic()
         while (took := time.monotonic() - began) < limit:
-            found = self.feed.state().findings
+            found = [one for one in self.feed.state().findings if one.word not in LIVE_QUALITY]
+            if first and not found:
+                return took, "only live quality has something to say"
             for one in found[:1] if first else found:
                 if one.word in words:
                     return took, f"{one.word}: {one.why}"
@@ -152,15 +156,13 @@ def main() -> None:
     """Run it and print a table."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", type=Path, default=Path("models"), help="Model directory.")
-    arguments.add_argument("--only", default="", help="Faults with this in their name.")
+    arguments.add_argument("--skip", type=int, default=0, help="The first so many faults.")
     arguments.add_argument("--json", type=Path, help="Write the figures here too.")
     given = arguments.parse_args()
     rows = []
     with ExitStack() as stack:
         drill = Drill(stack.enter_context(LocalKafka()), stack, given.model)
-        for fault in drill.faults():
-            if given.only not in fault.name:
-                continue
+        for fault in drill.faults()[given.skip :]:
             settled, word = drill.until(WELL, 240, first=True)
             if settled is None:
                 sys.exit(f"not well before {fault.name}: {word}")

@@ -16,7 +16,7 @@ from streams.cli.console import COSTS, READING, costs_of
 from streams.cli.main import setting_options, settings_from
 from streams.cli.screen import row, table
 from streams.console.feed import Feed
-from streams.console.lag import Lag
+from streams.console.lag import Lag, Pace
 from streams.console.state import Finding, Latency, State, encode_state
 from streams.kafka.client_log import client_log
 from streams.pipeline.scope import EVERY
@@ -140,6 +140,8 @@ def lag_in_words(lag: Lag) -> str:
         return _UNKNOWN
     if not lag.records:
         return "0"
+    if lag.pace in (Pace.WELL, Pace.UNKNOWN):
+        return f"{lag.records:,}" + (", it keeps up" if lag.pace == Pace.WELL else "")
     until = "never all at this pace" if lag.growing else "" if lag.catch_up is None else f"all in {lag.catch_up:.0f} s"
     more = "more than " if lag.at_least else ""
     return f"{lag.records:,} for {more}{lag.seconds or 0:.0f} s, {lag.pace.value}" + (f", {until}" if until else "")

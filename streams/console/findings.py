@@ -4,7 +4,7 @@ A word is only said of what is known: where it is not, that is what is said.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -13,6 +13,9 @@ from streams.console.state import Finding, State
 from streams.pipeline.quality.judging import RISK
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.scope import EVERY
+
+if TYPE_CHECKING:
+    from streams.kafka.control_status import AlertStatus
 
 GOOD, WARN, BAD = "good", "warn", "bad"
 
@@ -23,6 +26,8 @@ _FEW: Final = 20
 _LATE: Final = 10.0
 """Seconds that a record may be unread before it is said."""
 _MANY_UNANSWERED: Final = 0.2
+_AS_MANY: Final = 0.25
+"""Answers without a request, for each request without an answer, from which on it looks as if they belonged together."""
 _MANY_MISSING: Final = 0.2
 _MANY_LETTERS: Final = 0.05
 _UNABLE: Final = (Reason.CONTROLS_NOT_HONOURED, Reason.NO_THRESHOLD, Reason.AUTOMATION_STOPPED, Reason.MODEL_FAILED)
@@ -157,8 +162,9 @@ def _answers(state: State) -> Iterator[Finding]:
     if count < _FEW:
         return
     orphans = state.set_aside_lately.get(DeadLetter.ORPHAN_RESPONSE, 0)
-    unanswered = reasons.get(Reason.NO_RESPONSE, 0) / count
-    if unanswered > _MANY_UNANSWERED and orphans:
+    lonely = reasons.get(Reason.NO_RESPONSE, 0)
+    unanswered = lonely / count
+    if unanswered > _MANY_UNANSWERED and orphans > _AS_MANY * lonely:
         yield Finding(
             "not meeting", BAD, f"{unanswered:.0%} of the requests got no answer while {orphans:,} answers had no request",
             "both topics need the request_id as key, and their producers the same partitioner (murmur2)",
@@ -196,10 +202,18 @@ def _letters(state: State) -> Iterator[Finding]:
 
 
 def _quality(state: State) -> Iterator[Finding]:
+    """One finding of each kind: of drift alone there may be as many alerts as there are predictors."""
+    by_kind: dict[str, list[AlertStatus]] = {}
     for alert in state.alerts:
-        where = alert.policy + (f", LLM {alert.llm}" if alert.llm else "")
-        word = "risk breached" if alert.kind == RISK else alert.kind
-        yield Finding(word, BAD if alert.kind == RISK else WARN, f"{where}: {alert.about}", "Quality shows the figures")
+        by_kind.setdefault(alert.kind, []).append(alert)
+    for kind, alerts in by_kind.items():
+        first = alerts[0]
+        where = ("all policies" if first.policy == EVERY else first.policy) + (
+            f", LLM {first.llm}" if first.llm else ""
+        )
+        more = f"; and {len(alerts) - 1} more" if len(alerts) > 1 else ""
+        word = "risk breached" if kind == RISK else kind
+        yield Finding(word, BAD if kind == RISK else WARN, f"{where}: {first.about}{more}", "Quality shows the figures")
 
 
 _LOOKS: Final[tuple[Callable[[State], Iterator[Finding]], ...]] = (

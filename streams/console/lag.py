@@ -112,8 +112,8 @@ def _told(
     catch_up: float | None = 0.0 if not records else None
     growing = False
     if records and arriving is not None and working is not None:
-        growing = working <= arriving
-        catch_up = None if growing else records / (working - arriving)
+        growing = working <= arriving and pace not in (Pace.WELL, Pace.UNKNOWN)
+        catch_up = records / (working - arriving) if working > arriving else None
     return Lag(records, seconds, at_least, arriving, working, catch_up, growing, pace)
 
 

@@ -78,6 +78,10 @@ def _shown(value: object) -> str:
     """Any value of an item, in one line."""
     if value is None:
         return "none"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{printable(str(name))} {_shown(one)}" for name, one in value.items())
     return printable(value if isinstance(value, str) else orjson.dumps(value).decode())
 
 
@@ -182,7 +186,10 @@ def quality(state: State) -> str:
         }
         for one in state.quality
     ]
-    return render("quality", state, shown=shown)
+    alerts: dict[tuple[str, str, str], list[str]] = {}
+    for alert in state.alerts:
+        alerts.setdefault((alert.kind, alert.policy, alert.llm), []).append(alert.about)
+    return render("quality", state, shown=shown, alerts=alerts)
 
 
 def controls(state: State) -> str:

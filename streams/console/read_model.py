@@ -42,7 +42,7 @@ _KEPT: Final = 2_000
 """Decisions kept to be looked through; and a tenth of it dead letters."""
 _SLOT: Final = 5.0
 _SLOTS: Final = 120
-_LATELY: Final = 120.0
+_LATELY: Final = 60.0
 _RATED_AFTER: Final = 5.0
 _RATE: Final = 60.0
 
@@ -71,7 +71,7 @@ class ReadModel:
         self._gone: dict[str, str] = {}
         self._controls: Controls | None = None
         self._began = self._answered = 0.0
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, tuple[str, int]] = {}
         self._unread: int | None = None
 
     def decided(self, one: Decision, place: str, at: int, now: float, *, live: bool) -> None:
@@ -120,9 +120,9 @@ class ReadModel:
 
     def looked(self, what: str, problem: str | None, answered: float | None) -> None:
         """Something was looked at, or why it could not be; when a broker answered, if one did."""
-        self._problems.pop(what, None)
+        times = self._problems.pop(what, ("", 0))[1]
         if problem is not None:
-            self._problems[what] = problem
+            self._problems[what] = problem, times + 1
         if answered is not None:
             self._answered = answered
             self._began = self._began or answered
@@ -185,7 +185,9 @@ class ReadModel:
 
     def _contact(self, now: float) -> Contact:
         silent = max(0.0, now - self._answered) if self._answered else None
-        problem = "; ".join(dict.fromkeys(self._problems.values())) or None
+        # What fails once is tried again; only what fails again says something.
+        known = [text for text, times in self._problems.values() if times > 1 or not self._answered]
+        problem = "; ".join(dict.fromkeys(known)) or None
         return Contact(self._broker, silent, problem, self._unread, now - self._began if self._began else 0.0)
 
     def _rated(self, now: float, partitions: Sequence[Partition]) -> Rates:

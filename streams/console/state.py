@@ -131,7 +131,7 @@ class Controls(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """All of it. `window` is the time in seconds that `routes` are of; `lately` and `set_aside_lately` are of two minutes: what findings go by."""
+    """All of it. `window` is the time in seconds that `routes` are of; `lately` and `set_aside_lately` are of the last one: what findings go by."""
 
     at: str
     findings: list[Finding]

@@ -65,6 +65,8 @@ def test_something_may_not_be_read() -> None:
     """The rest is shown, and what is missing said."""
     fleet = watched()
     fleet.looked("controls", "cannot read moderation.control: this user lacks the right to Read it", None)
+    assert ["flowing"] == said(fleet), "it is tried again first"
+    fleet.looked("controls", "cannot read moderation.control: this user lacks the right to Read it", None)
     assert ["blind in part"] == said(fleet)
 
 
@@ -153,6 +155,9 @@ def test_requests_and_answers_that_do_not_meet() -> None:
     """Neither half is missing, so it is the key or the partitioner."""
     fleet = reasons("no_response")
     fleet.set_aside(letter("orphan_response"), NOW, live=True)
+    assert ["unanswered"] == said(fleet), "one may always come"
+    for _ in range(60):
+        fleet.set_aside(letter("orphan_response"), NOW, live=True)
     assert "partitioner" in fleet.state(NOW).word.do
 
 
@@ -176,3 +181,13 @@ def test_no_word_is_said_twice_of_a_closed_fleet() -> None:
     fleet = reasons("controls_not_honoured")
     fleet.heard({"one": word(honoured=False, problem="no model")}, {}, {})
     assert ["closed"] == said(fleet)
+
+
+def test_alerts_of_one_kind_are_one_finding() -> None:
+    """Of drift there may be as many as there are predictors."""
+    fleet = watched()
+    alerts = [AlertStatus("drift", "*", subject=name, about=f"PSI of {name}") for name in ("one", "two", "three")]
+    fleet.heard({"one": word(alerts=[*alerts, AlertStatus("missing", "hate", about="lacks it")])}, {}, {})
+    found = fleet.state(NOW).findings
+    assert ["drift", "missing"] == [one.word for one in found]
+    assert "all policies: PSI of one; and 2 more" == found[0].why

@@ -74,7 +74,8 @@ def named(name: str) -> ReadModel:
     controls.changes[0]["changes"].append([name, name, name])
     fleet.in_force(controls)
     fleet.set_aside(letter(name, message=name, source=name, key=name), NOW, live=True)
-    fleet.looked("topics", name, None)
+    for _ in range(2):
+        fleet.looked("topics", name, None)
     return fleet
 
 
