@@ -124,8 +124,8 @@ class Console:
         if not request_id:
             raise web.HTTPFound("/decisions")
         if self._finding.locked():
-            problem = "another item is being looked for: try again in a moment"
-            return _html(pages.item(self._source.state(), None, request_id, problem), status=503)
+            busy = "another item is being looked for: try again in a moment"
+            return _html(pages.item(self._source.state(), None, request_id, busy), status=503)
         found: Item | None = None
         problem: str | None = None
         async with self._finding:
