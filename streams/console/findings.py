@@ -37,7 +37,7 @@ _UNABLE: Final = (Reason.CONTROLS_NOT_HONOURED, Reason.NO_THRESHOLD, Reason.AUTO
 def findings(state: State) -> list[Finding]:
     """All that is so, the worst first; of several equally bad ones in the order in which they are looked for."""
     blind = list(_blind(state))
-    if blind and blind[0].level == BAD:
+    if blind and (blind[0].level == BAD or state.contact.silent is None):
         return blind  # whatever else there is to say is of another time
     found = [*blind, *(finding for look in _LOOKS for finding in look(state))]
     worst = sorted(found, key=lambda one: (BAD, WARN, GOOD).index(one.level))
@@ -61,7 +61,7 @@ def _well(state: State) -> Finding:
 def _blind(state: State) -> Iterator[Finding]:
     contact = state.contact
     if contact.silent is None and contact.problem is None:
-        yield Finding("connecting", BAD, f"no broker has answered at {contact.broker} yet")
+        yield Finding("connecting", WARN, f"no broker has answered at {contact.broker} yet")
     elif contact.silent is None:
         yield Finding("blind", BAD, contact.problem or "")
     elif contact.silent > BLIND_AFTER:
