@@ -15,7 +15,7 @@ from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.scope import EVERY
 
 if TYPE_CHECKING:
-    from streams.kafka.control_status import AlertStatus
+    from streams.pipeline.quality.judging import Alert
 
 GOOD, WARN, BAD = "good", "warn", "bad"
 
@@ -203,7 +203,7 @@ def _letters(state: State) -> Iterator[Finding]:
 
 def _quality(state: State) -> Iterator[Finding]:
     """One finding of each kind: of drift alone there may be as many alerts as there are predictors."""
-    by_kind: dict[str, list[AlertStatus]] = {}
+    by_kind: dict[str, list[Alert]] = {}
     for alert in state.alerts:
         by_kind.setdefault(alert.kind, []).append(alert)
     for kind, alerts in by_kind.items():

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from streams.console.read_model import ReadModel
-from streams.kafka.control_status import AlertStatus, ShadowStatus
+from streams.kafka.control_status import ShadowStatus
+from streams.pipeline.quality.judging import Alert
 from tests.streams.console.making import COSTS, NOW, decision, in_force, letter, watched, word
 
 
@@ -87,8 +88,8 @@ def test_workers_that_fell_silent() -> None:
         ([word("one"), word("two", honoured=False, problem="No model at models/ab")], "closed in part"),
         ([word(restoring=True)], "taking over"),
         ([word(shadow=ShadowStatus(problem="no model"))], "shadow left out"),
-        ([word(alerts=[AlertStatus("risk", "hate", about="more than 0.05 is wrong")])], "risk breached"),
-        ([word(alerts=[AlertStatus("drift", "hate", about="PSI 0.4")])], "drift"),
+        ([word(alerts=[Alert("risk", "hate", about="more than 0.05 is wrong")])], "risk breached"),
+        ([word(alerts=[Alert("drift", "hate", about="PSI 0.4")])], "drift"),
     ],
 )
 def test_what_workers_say(words: list[Any], expected: str) -> None:
@@ -186,8 +187,8 @@ def test_no_word_is_said_twice_of_a_closed_fleet() -> None:
 def test_alerts_of_one_kind_are_one_finding() -> None:
     """Of drift there may be as many as there are predictors."""
     fleet = watched()
-    alerts = [AlertStatus("drift", "*", subject=name, about=f"PSI of {name}") for name in ("one", "two", "three")]
-    fleet.heard({"one": word(alerts=[*alerts, AlertStatus("missing", "hate", about="lacks it")])}, {}, {})
+    alerts = [Alert("drift", "*", subject=name, about=f"PSI of {name}") for name in ("one", "two", "three")]
+    fleet.heard({"one": word(alerts=[*alerts, Alert("missing", "hate", about="lacks it")])}, {}, {})
     found = fleet.state(NOW).findings
     assert ["drift", "missing"] == [one.word for one in found]
     assert "all policies: PSI of one; and 2 more" == found[0].why

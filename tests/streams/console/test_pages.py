@@ -11,8 +11,8 @@ from streams.console.decisions import Asked
 from streams.console.item import Event, Item
 from streams.console.read_model import ReadModel
 from streams.console.state import State
-from streams.kafka.control_status import AlertStatus, BudgetStatus
-from streams.pipeline.quality.judging import Figures, Reliability
+from streams.kafka.control_status import BudgetStatus
+from streams.pipeline.quality.judging import Alert, Figures, Reliability
 from tests.streams.console.making import COSTS, HOSTILE, NOW, decision, in_force, letter, watched, word
 
 _TAGS_WITHOUT_END = frozenset({"meta", "link", "input", "img", "br", "!doctype"})
@@ -62,7 +62,7 @@ def named(name: str) -> ReadModel:
         model=name,
         hash=name,
         quality=[figures],
-        alerts=[AlertStatus("drift", name, llm=name, about=name)],
+        alerts=[Alert("drift", name, llm=name, about=name)],
     )
     fleet.heard({name: said}, {}, {name: name})
     by = {"since": 1, "issued_by": name, "reason": name, "at": name}
