@@ -83,6 +83,10 @@ kafka-stop: $(VENV)/.installed ## Stop it
 docs: $(VENV)/.installed ## Renew the generated pages of docs/
 	$(BIN)/python -m docs.generate
 
+.PHONY: screenshots
+screenshots: $(VENV)/.installed $(MODEL) ## Renew the pictures of docs/console, of workers at work: Chromium (two minutes)
+	$(BIN)/python -m docs.screenshots
+
 .PHONY: figures
 figures: $(VENV)/.installed ## Measure every figure of docs/scoring.md anew, on one core (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m docs.figures

@@ -100,3 +100,14 @@ def test_asyncapi_references_lead_somewhere() -> None:
             assert (ROOT / "docs" / file).is_file(), reference
         else:
             assert at(document, pointer), reference
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/console.md"])
+def test_pictures_are_there_and_small(page: str) -> None:
+    """Each one that is shown; `make screenshots` makes them anew."""
+    found = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (ROOT / page).read_text())
+    assert found
+    for picture in found:
+        file = (ROOT / page).parent / picture
+        assert file.is_file(), picture
+        assert file.stat().st_size < 200_000, picture

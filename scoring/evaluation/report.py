@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from scoring.evaluation.svg import Frame, Line, bars, line_chart, reliability
 from scoring.evaluation.words import stated, subject
+from scoring.svg import Frame, Line, bars, line_chart, reliability
 from scoring.thresholds import ACCOUNTINGS
 
 Result = Mapping[str, Any]

@@ -25,10 +25,10 @@ from streams.cli.control_options import (
 from streams.cli.control_plan import plan
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import COSTS, Proposal, check_costs
-from streams.cli.control_show import record, show_diff, show_history, show_in_force
+from streams.cli.control_show import show_diff, show_history, show_in_force
 from streams.cli.control_watch import watch_in_force
 from streams.cli.main import ResultFile, settings_from
-from streams.cli.printable import printable
+from streams.console.in_force import record
 from streams.kafka.control_history import read_history
 from streams.kafka.control_keys import write_private_key
 from streams.kafka.fleet import Fleet
@@ -44,6 +44,7 @@ from streams.pipeline.control_messages import (
     StopAutomation,
 )
 from streams.pipeline.scope import EVERY, Scope
+from streams.printable import printable
 
 
 @click.group()

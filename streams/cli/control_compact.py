@@ -9,7 +9,6 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from streams.cli.control_issue import EXIT_NOT_EVERYWHERE, Issue, write
-from streams.cli.printable import printable
 from streams.errors import BrokerError, ControlError
 from streams.kafka.admin import has_controller, records_kept
 from streams.kafka.clients import admin_config, base_config
@@ -19,6 +18,7 @@ from streams.kafka.topics import load_topics, topic_names
 from streams.kafka.troubles import told
 from streams.pipeline.control_messages import Snapshot
 from streams.pipeline.reasons import Refusal
+from streams.printable import printable
 from streams.settings import Settings
 
 _FRAMING = 16 * 1024

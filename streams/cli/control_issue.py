@@ -15,7 +15,6 @@ import click
 from msgspec import structs
 
 from streams.cli.main import settings_from
-from streams.cli.printable import printable
 from streams.errors import BrokerError, ControlError
 from streams.kafka.control_history import History, read_history
 from streams.kafka.control_keys import load_private_key
@@ -37,6 +36,7 @@ from streams.pipeline.control_messages import (
 )
 from streams.pipeline.reasons import Refusal
 from streams.pipeline.scope import EVERY, EVERYTHING, Scope
+from streams.printable import printable
 from streams.settings import Settings
 
 EXIT_NOT_EVERYWHERE: Final = 3

@@ -10,9 +10,9 @@ import click
 from scoring import ACCOUNTINGS
 from scoring.data.window import moment
 from streams.cli.main import setting_options
-from streams.cli.printable import printable
 from streams.errors import ControlError
 from streams.pipeline.scope import EVERY, OUTCOMES
+from streams.printable import printable
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SHOWN: Final = 40

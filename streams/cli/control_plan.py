@@ -14,13 +14,13 @@ from scoring.data import NO_LABEL, Dataset, join_decisions
 from scoring.data.window import moment
 from streams.cli.control_options import FILE, Moment, Number, reading
 from streams.cli.main import settings_from
-from streams.cli.printable import printable
 from streams.cli.scoring import lines_of
 from streams.cli.screen import echo_json, row, say, table
 from streams.errors import ControlError
 from streams.kafka.reading import places_of, read_values
 from streams.kafka.recent import read_recent
 from streams.pipeline.audit_plan import FLOOR, Part, Plan, plan_audits
+from streams.printable import printable
 from streams.settings import Settings
 
 _DAY = 86_400.0

@@ -19,8 +19,7 @@ from scoring.sampled_error import NO_AUDITS, NO_AUDITS_JUDGED, NO_REVIEWS_JUDGED
 from streams.cli.control_issue import Issue, issue, listed
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import Proposal
-from streams.cli.printable import printable
-from streams.cli.scoring import lines_of, tell_left_out, training_extra
+from streams.cli.scoring import lines_of, tell_left_out
 from streams.cli.screen import echo_json, row, say, table
 from streams.errors import ControlError
 from streams.kafka.control_history import History, read_history
@@ -35,6 +34,7 @@ from streams.pipeline.control_messages import ControlMessage, SetModel
 from streams.pipeline.controls import Baseline, Controls, FindModel, honour, is_calibrated
 from streams.pipeline.scope import EVERY, UNREADABLE, Scope
 from streams.pipeline.simulation import Answers, Costs, Outcome, compare, over_thresholds, simulate
+from streams.printable import printable
 from streams.settings import Settings
 from streams.worker.models import ModelShelf, baseline
 
@@ -296,8 +296,8 @@ def _stated(measured: Mapping[str, Any]) -> str:
 
 
 def _plot(outcome: Outcome, proposal: Proposal) -> str:
-    with training_extra():
-        from scoring.evaluation.svg import Frame, Line, svg_file
+    from scoring.svg import Frame, Line, svg_file
+
     if not np.isfinite(outcome.probability).any():
         raise ControlError("there is nothing to plot: no answer has a P(error) under these controls")
     points = over_thresholds(outcome, _THRESHOLDS)

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from streams.cli.control_show import in_force, render_controls, render_workers
+from streams.cli.control_show import render_controls, render_workers
+from streams.console.in_force import in_force
 from streams.errors import BrokerError, StreamError
 from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import Fleet

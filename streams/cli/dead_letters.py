@@ -3,16 +3,14 @@
 import heapq
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Final
 
 import click
 
 from streams.cli.main import setting_options, settings_from
-from streams.cli.printable import pretty, printable
+from streams.cli.since import Since
 from streams.dead_letters.reading import Spot, letters_at, read_letters, spot_of
 from streams.dead_letters.redrive import Tally, redrive_codes, redrive_spots
 from streams.errors import LetterError
@@ -20,10 +18,10 @@ from streams.kafka.clients import Consumed
 from streams.pipeline.dead_letters import REFUSALS, Letter, read_letter
 from streams.pipeline.reasons import DEAD_LETTERS, DeadLetter
 from streams.pipeline.routing import rfc3339
+from streams.printable import pretty, printable
 
 _KEY_WIDTH: Final = 40
 _HEAD: Final = ("position", "time", "code", "source", "cycles", "key")
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class _PositionType(click.ParamType):
@@ -36,30 +34,6 @@ class _PositionType(click.ParamType):
         if found is None:
             self.fail(f"{value!r} is not PARTITION:OFFSET, as `secondlook dead-letters list` shows it", param, ctx)
         return Spot(int(found[1]), int(found[2]))
-
-
-class _SinceType(click.ParamType):
-    """A time in ms since the epoch."""
-
-    name = "TIME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        ago = re.fullmatch(r"([0-9]{1,9})([smhd])", value)
-        if ago is not None:
-            return int(time.time() * 1000) - int(ago[1]) * _UNITS[ago[2]] * 1000
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            self.fail(
-                f"{value!r} is neither an age (90s, 30m, 1h, 2d) nor a time with its zone (2026-01-31T09:00:00Z)",
-                param,
-                ctx,
-            )
-        return int(moment.timestamp() * 1000)
 
 
 _codes = click.option(
@@ -79,7 +53,7 @@ def dead_letters() -> None:
 
 @dead_letters.command("list")
 @_codes
-@click.option("--since", type=_SinceType(), help="Only letters since then: an age (30m, 1h, 2d) or an RFC 3339 time.")
+@click.option("--since", type=Since(), help="Only letters since then: an age (30m, 1h, 2d) or an RFC 3339 time.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The latest so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @setting_options("broker", "topic_prefix")

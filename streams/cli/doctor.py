@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from streams.cli.main import setting_options, settings_from
-from streams.cli.printable import printable
+from streams.printable import printable
 from streams.cli.screen import echo_json
 from streams.kafka.rights import ROLES
 

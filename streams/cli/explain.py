@@ -1,25 +1,30 @@
 """`secondlook explain FILE|REQUEST_ID`: one answer through spec, predictors, model and threshold, as a worker decides it."""
 
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import orjson
 from rich.console import Console
+from rich.text import Text
 
 from featurizers import Explanation, OutcomeSpec, Response, ResponseError, SpecBook, decode
 from featurizers import explain as explained
+from scoring import ModelError
 from streams.cli.features import as_document, read_saved, render
 from streams.cli.main import setting_options, settings_from
 from streams.cli.screen import say
+from streams.console.item import Item, find_records, tell
+from streams.console.item import Record as Found
 from streams.errors import TopicError
-from streams.kafka.clients import legible
 from streams.kafka.control_history import read_history
-from streams.kafka.reading import ends, places_of, read_once
 from streams.pipeline.controls import Baseline, Controls, by_settings, honour
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
 from streams.pipeline.scope import EVERY
+from streams.printable import pretty
 from streams.settings import Settings
 from streams.worker.apart import decide_apart
 from streams.worker.models import ModelShelf, baseline
@@ -29,48 +34,126 @@ from streams.worker.run import outcome_specs
 @click.command()
 @click.argument("what", metavar="FILE|REQUEST_ID")
 @click.option("--policy", help="The request's policy, for a saved response.  [default: the model's first]")
+@click.option("--content", is_flag=True, help="Of a request in the topics, what was moderated and answered too.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @setting_options(
     "broker", "topic_prefix", "model", "outcome_spec", "specs", "cost_review", "cost_mistake", "cost_accounting"
 )
-def explain(what: str, policy: str | None, as_json: bool, **options: Any) -> None:
+def explain(what: str, policy: str | None, *, content: bool, as_json: bool, **options: Any) -> None:
     """Say what a worker makes of one answer. Outcome, missing predictors, P(error), threshold, route and reason.
 
     FILE is a saved response; the threshold is then the one that the costs give. Anything else that does not look like a path is
-    the id of a request, which is looked for in the topics, and the controls in force decide: it says what would be decided now,
-    not what was.
+    the id of a request, of which all is told that the topics hold: request, answer, predictors, decision, dead letters, human decisions.
+    Beside what was decided stands what would be now, under the controls in force, where the model is here.
     """
     settings = settings_from(options)
-    is_file = _is_file(what)
-    if not is_file and _looks_like_a_file(what):
+    if _is_file(what):
+        _explain_saved(settings, Path(what), policy, as_json=as_json)
+        return
+    if _looks_like_a_file(what):
         raise click.ClickException(f"{what} cannot be read: there is no such file")
-    given = baseline(settings)
-    controls = by_settings(given)
-    if is_file:
-        policy = policy or next(iter(sorted(given.model.policies)), EVERY)
-        request, response = _saved(Path(what), policy)
-    else:
-        request, response = _found(settings, what)
-        controls = _in_force(settings, given)
-    decision = _decide(settings, controls, request, response)
-    said = _said(request, response, outcome_specs(settings), decision["policy"])
-    missing = said.missing if said is not None else {}
-    needed = [] if controls.model is None else controls.model.card["inputs"]["never_missing"]
-    lacking = [name for name in needed if name in missing]
+    records, unread = find_records(settings, what)
+    item = tell(what, records, unread, content=content)
+    if not item.events:
+        raise TopicError(f"no topic holds a record of {what!r}, and there is no such file")
+    now, problem = _decided_now(settings, records)
     if as_json:
-        shown = {key: value for key, value in decision.items() if key != "request"}
-        answer = None if said is None else as_document(said)
-        click.echo(orjson.dumps({"answer": answer, "lacking": lacking, "decision": shown}).decode())
+        nothing: dict[str, Any] = {"answer": None, "lacking": [], "decision": None, "problem": problem}
+        document = nothing if now is None else now.document()
+        click.echo(orjson.dumps({**document, "history": msgspec.to_builtins(item)}).decode())
         return
     console = Console()
-    if said is not None:
-        render(said, console)
-    for reason in sorted(set(missing.values())):
-        names = ", ".join(name for name, why in missing.items() if why == reason)
-        say(console, f"missing, as {reason}: {names}", "dim")
-    if lacking:
-        say(console, f"never missing where the model learned, so not scored: {', '.join(lacking)}")
-    _show(decision, console)
+    show_item(item, console)
+    say(console, "")
+    if now is None:
+        say(console, f"what would be decided now is not told: {problem}", "dim")
+    else:
+        say(console, "as it would be decided now", "bold reverse")
+        now.show(console, words=content)
+
+
+@dataclass(frozen=True)
+class _Now:
+    """What a worker makes of an answer now."""
+
+    answer: Explanation | None
+    lacking: list[str]
+    decision: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        decision = {key: value for key, value in self.decision.items() if key != "request"}
+        answer = None if self.answer is None else as_document(self.answer)
+        return {"answer": answer, "lacking": self.lacking, "decision": decision}
+
+    def show(self, console: Console, *, words: bool) -> None:
+        missing = {} if self.answer is None else self.answer.missing
+        if self.answer is not None:
+            render(self.answer, console, words=words)
+        for reason in sorted(set(missing.values())):
+            names = ", ".join(name for name, why in missing.items() if why == reason)
+            say(console, f"missing, as {reason}: {names}", "dim")
+        if self.lacking:
+            say(console, f"never missing where the model learned, so not scored: {', '.join(self.lacking)}")
+        _show(self.decision, console)
+
+
+def _explain_saved(settings: Settings, file: Path, policy: str | None, *, as_json: bool) -> None:
+    given = baseline(settings)
+    request, response = _saved(file, policy or next(iter(sorted(given.model.policies)), EVERY))
+    now = _now(settings, by_settings(given), request, response)
+    if as_json:
+        click.echo(orjson.dumps(now.document()).decode())
+    else:
+        now.show(Console(), words=True)
+
+
+def _decided_now(settings: Settings, records: Sequence[Found]) -> tuple[_Now | None, str]:
+    """What the first request and the first answer come to now; or why that cannot be told."""
+    pair = []
+    for role in (REQUESTS, RESPONSES):
+        one = next((found for found in records if found.role == role), None)
+        if one is None:
+            return None, f"{role} holds no record of it any more"
+        message = one.message
+        pair.append(_record(role, message.key() or b"", message.value(), message.headers()))
+    try:
+        return _now(settings, _in_force(settings, baseline(settings)), *pair), ""
+    except (ModelError, click.ClickException) as problem:
+        return None, str(problem)
+
+
+def _now(settings: Settings, controls: Controls, request: Record, response: Record) -> _Now:
+    decision = _decide(settings, controls, request, response)
+    said = _said(request, response, outcome_specs(settings), decision["policy"])
+    needed = [] if controls.model is None else controls.model.card["inputs"]["never_missing"]
+    return _Now(said, [name for name in needed if said is not None and name in said.missing], decision)
+
+
+def show_item(item: Item, console: Console) -> None:
+    """Print an item's history."""
+    for one in item.events:
+        say(console, f"{one.at}  {one.what}", "bold")
+        say(console, f"  {one.place}", "dim")
+        for name, value in one.said.items():
+            _say_field(name, value, console)
+        if one.content is not None:
+            for line in pretty(one.content.encode()).split("\n"):
+                console.print(Text(f"    {line}"))
+    if item.unread:
+        say(console, f"not read to the end: {', '.join(item.unread)}", "bold red")
+
+
+def _say_field(name: str, value: object, console: Console) -> None:
+    if name == "predictors" and isinstance(value, Mapping):
+        known = ", ".join(f"{one} {number:.4g}" for one, number in value.items() if isinstance(number, int | float))
+        missing = [one for one, number in value.items() if number is None]
+        say(console, f"  predictors: {known}" + (f"; missing: {', '.join(missing)}" if missing else ""))
+    elif name == "drivers" and isinstance(value, list):
+        pushes = ", ".join(f"{one['predictor']} {one['push']:+.3f}" for one in value)
+        say(console, f"  drivers: {pushes or 'none'}")
+    else:
+        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        say(console, f"  {name}: {text}")
 
 
 def _is_file(what: str) -> bool:
@@ -103,22 +186,6 @@ def _saved(file: Path, policy: str) -> tuple[Record, Record]:
 
 def _record(source: str, key: bytes, value: bytes | None, headers: Any) -> Record:
     return Record(source, 0, 0, 0, key, value, headers)
-
-
-def _found(settings: Settings, request_id: str) -> tuple[Record, Record]:
-    """The first request and the first response of an id, as they stand in the topics."""
-    places = places_of(settings, REQUESTS, RESPONSES, "control")
-    found = []
-    for role in (REQUESTS, RESPONSES):
-        topic, partitions = places[role]
-        with closing(read_once(settings, topic, ends(settings, topic, partitions))) as records:
-            message = next((one for one in records if one.key() == request_id.encode()), None)
-        if message is None:
-            hint = "and there is no such file" if role == REQUESTS else "its request is there"
-            raise TopicError(f"{topic} holds no record of {request_id!r} ({hint})")
-        found.append(_record(role, request_id.encode(), message.value(), legible(message).headers()))
-    request, response = found
-    return request, response
 
 
 def _in_force(settings: Settings, given: Baseline) -> Controls:

@@ -83,19 +83,20 @@ def as_document(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def render(explanation: Explanation, console: Console) -> None:
-    """Print what is said of a response."""
+def render(explanation: Explanation, console: Console, *, words: bool = True) -> None:
+    """Print what is said of a response; without its `words`, nothing of the answer's own text but the verdict."""
     response = explanation.response
     llm = response.llm or "an unnamed model"
     console.print(Text(f"{response.provider} answer of {llm}, read by spec {explanation.spec.name}"))
     console.print(_verdict(explanation))
     if explanation.tokens:
-        console.print(_tokens(explanation))
+        if words:
+            console.print(_tokens(explanation))
     elif response.tokens_unread:
         console.print("This response has log-probabilities, in a shape that is not known: none were read.")
     else:
         console.print("No log-probabilities in this response: only the predictors that do without are there.")
-    alternatives = _alternatives(explanation)
+    alternatives = _alternatives(explanation) if words else None
     if alternatives is not None:
         console.print(alternatives)
     console.print(_values(explanation))

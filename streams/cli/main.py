@@ -29,6 +29,7 @@ _EXIT_FAILURE = 1
 
 
 _COMMANDS = {
+    "console": "streams.cli.console",
     "control": "streams.cli.control",
     "dead-letters": "streams.cli.dead_letters",
     "demo": "streams.cli.demo",
@@ -38,6 +39,8 @@ _COMMANDS = {
     "features": "streams.cli.features",
     "models": "streams.cli.models",
     "stress": "streams.cli.stress",
+    "tap": "streams.cli.tap",
+    "top": "streams.cli.top",
     "train": "streams.cli.scoring",
 }
 """Commands that are imported only when used: a worker needs no training library, and `control` no model."""

@@ -15,7 +15,6 @@ from scoring.store import current_model, stored_models
 from scoring.store import promote as point_at
 from streams.cli.main import setting_options, settings_from
 from streams.cli.model_card import card_lines, told
-from streams.cli.printable import printable
 from streams.cli.scoring import label_options, load_labelled, training_extra
 from streams.cli.screen import echo_json, row, say, table
 from streams.errors import BrokerError
@@ -24,6 +23,7 @@ from streams.kafka.model_fetcher import fetch_model
 from streams.kafka.model_topic import models_topic, push_model, read_models
 from streams.pipeline.controls import is_calibrated
 from streams.pipeline.model_chunks import Chunks
+from streams.printable import printable
 from streams.settings import Settings
 
 _SHORTEST: Final = 6

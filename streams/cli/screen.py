@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streams.cli.printable import printable
+from streams.printable import printable
 
 
 def say(console: Console, text: str, style: str = "") -> None:

@@ -25,12 +25,15 @@ from streams.kafka.control_status import (
     MOST_BUDGETS,
     MOST_FIGURES,
     MOST_MODELS,
+    MOST_PARTITIONS,
     MOST_POLICIES,
+    NO_WORK,
     STOPPED,
     BudgetStatus,
     Prepared,
     ShadowStatus,
     StatusWriter,
+    Work,
     WorkerStatus,
     short,
 )
@@ -99,6 +102,8 @@ class ControlReader:
         """What this worker has to say of review budgets."""
         self.quality: Callable[[], Judgement] = lambda: NOTHING
         """What it knows of live quality."""
+        self.work: Callable[[], Work] = lambda: NO_WORK
+        """What it works on."""
         self._alerts: frozenset[tuple[str, ...]] = frozenset()
         self._settings, self._topic = settings, names["control"]
         self._models = models
@@ -350,7 +355,7 @@ class ControlReader:
 
     def _say(self, event: str, *, offset: int | None = None, error: str | None = None) -> None:
         """Say on control-status what this worker did and what it has in force now."""
-        controls, quality = self.current, self.quality()
+        controls, quality, work = self.current, self.quality(), self.work()
         self._status.write(
             WorkerStatus(
                 worker="",
@@ -374,6 +379,9 @@ class ControlReader:
                 budgets=self.budgets()[:MOST_BUDGETS],
                 alerts=quality.alerts[:MOST_ALERTS],
                 quality=most_audited(quality.figures)[:MOST_FIGURES],
+                partitions=sorted(work.partitions)[:MOST_PARTITIONS],
+                restoring=work.restoring,
+                pending=work.pending,
                 snapshot=self._snapshot,
             )
         )

@@ -6,7 +6,7 @@ The record's key is the worker's name, so that compaction leaves the last word o
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Final, Self, TypeAlias
+from typing import Annotated, Final, NamedTuple, Self, TypeAlias
 
 import msgspec
 from confluent_kafka import KafkaError, Message, Producer
@@ -27,6 +27,7 @@ STOPPED: Final = "stopped"
 MOST_MODELS: Final = 50
 """Models that a worker names, the newest first."""
 MOST_POLICIES: Final = 1_000
+MOST_PARTITIONS: Final = 1_000
 MOST_BUDGETS: Final = 100
 MOST_ALERTS: Final = 50
 MOST_FIGURES: Final = 10
@@ -70,6 +71,25 @@ class BudgetStatus(msgspec.Struct, frozen=True, omit_defaults=True):
         return cls(*scope, found.state, found.wanted, found.count, _rounded(found.share), _rounded(found.measured))
 
 
+class PendingStatus(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What waits in this worker for its other half: records, and for how many seconds the oldest has (absent: none waits)."""
+
+    requests: _Whole
+    responses: _Whole
+    oldest: float | None = None
+
+
+class Work(NamedTuple):
+    """What a worker works on: its partitions, whether it is still taking some over, and what waits in it (None: not known yet)."""
+
+    partitions: Sequence[int]
+    restoring: bool
+    pending: PendingStatus | None
+
+
+NO_WORK: Final = Work((), False, None)
+
+
 class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One worker's word. What an older worker does not say has a default that counts as not being there yet."""
 
@@ -95,6 +115,9 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     budgets: Sequence[BudgetStatus] = ()
     alerts: Sequence[Alert] = ()
     quality: Sequence[Figures] = ()
+    partitions: Sequence[int] | None = None
+    restoring: bool | None = None
+    pending: PendingStatus | None = None
     snapshot: _Whole = -1
     """The offset of the last snapshot in the control log that it agrees with; -1: none yet."""
 

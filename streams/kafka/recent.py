@@ -44,13 +44,13 @@ def _read(
     until = {number: high for number, (_, high) in bounds.items()}
     with closing(Consumer(reader_config(settings))) as consumer:
         if since is not None:
-            for number, offset in _offsets_at(consumer, topic, start, since).items():
+            for number, offset in offsets_at(consumer, topic, start, since).items():
                 start[number] = max(start[number], offset) if offset >= 0 else until[number]
         for message in read_to_end(consumer, topic, until, start):
             yield broker_stamp(message) or 0, message.value() or b""
 
 
-def _offsets_at(consumer: Consumer, topic: str, partitions: Iterable[int], stamp: int) -> dict[int, int]:
+def offsets_at(consumer: Consumer, topic: str, partitions: Iterable[int], stamp: int) -> dict[int, int]:
     """The first offset of each partition from a time on; below 0 where there is none."""
     wanted = [TopicPartition(topic, partition, stamp) for partition in partitions]
     try:

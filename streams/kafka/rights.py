@@ -72,6 +72,8 @@ def _topics(operation: str, *topics: str, why: str, when: When = "always") -> Ne
 _SETTINGS: Final = _topics("DescribeConfigs", *_EVERY, why="a look at the topics' settings", when="settings")
 _SHOW: Final = (_topics("Read", "control", "control_status", why="what is in force, and which workers have it"),)
 _LABELS: Final = _topics("Read", "vectors", "human_decisions", why="labelled answers from the topics")
+_DECIDED: Final = _topics("Read", "auto_action", "human_review", "dead_letter", why="decisions and dead letters")
+_HISTORY: Final = _topics("Read", "vectors", "human_decisions", why="an item's history")
 
 ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
     "worker": (
@@ -129,6 +131,15 @@ ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
         _topics("Write", "models", why="`models push`", when="used"),
     ),
     "train": (_LABELS,),
+    "console": (
+        *_SHOW,
+        _DECIDED,
+        _topics("Read", "requests", "responses", why="rates, lag and latency"),
+        _HISTORY,
+        Need("Describe", "group", (), "how far the workers have come"),
+    ),
+    "tap": (_DECIDED,),
+    "explain": (*_SHOW, _DECIDED, _topics("Read", "requests", "responses", why="an item's history"), _HISTORY),
     "dead-letters": (_topics("Read", "dead_letter", why="the letters"),),
     "dead-letters redrive": (
         _topics("Read", "dead_letter", why="the letters"),

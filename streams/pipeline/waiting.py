@@ -94,6 +94,11 @@ class WaitingRoom:
             del self._buckets[heapq.heappop(self._seconds)]
         return None
 
+    @property
+    def due(self) -> int | None:
+        """When the next record comes due (ms, to the second), or None."""
+        return None if self.oldest is None else self._seconds[0] * 1000
+
     def take_due(self, until: int, limit: int) -> list[tuple[str, Waiting]]:
         """Take out at most `limit` records whose deadline is at or before `until` (ms), oldest second first."""
         due: list[tuple[str, Waiting]] = []

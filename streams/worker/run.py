@@ -25,7 +25,7 @@ from streams.kafka.budget_keeper import BudgetKeeper
 from streams.kafka.clients import admin_config, base_config
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
-from streams.kafka.control_status import StatusWriter
+from streams.kafka.control_status import NO_WORK, PendingStatus, StatusWriter, Work
 from streams.kafka.delivery import AtLeastOnce, Delivery, ExactlyOnce
 from streams.kafka.flow import Flow
 from streams.kafka.model_fetcher import ModelFetcher
@@ -93,6 +93,8 @@ class Stream(mode.Service):
         self.controls.budgets = self.budgets.told
         self.quality = QualityKeeper(settings, self.name, self.controls, self._leads, self.clock.now, self._is_behind)
         self.controls.quality = lambda: self.quality.judgement
+        self._work = NO_WORK
+        self.controls.work = lambda: self._work
         self.prober = Prober(settings, names, self.clock.now)
         self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
         self.source = Source(settings, names, self.flow, self.restorer, self.prober)
@@ -162,6 +164,19 @@ class Stream(mode.Service):
         while not self.should_stop:
             await self.sleep(_LOOK_EVERY)
             self.sink.leave_behind()
+            self._work = self._working_on()
+
+    def _working_on(self) -> Work:
+        """What control-status says of it; looked up here, where nothing changes it meanwhile."""
+        assignment = self.source.assignment
+        stores = {} if assignment is None else assignment.stores
+        held = holdings(stores)
+        due = [room.due for store in stores.values() for room in (store.requests, store.responses)]
+        first = min((one for one in due if one is not None), default=None)
+        waited = None if first is None else self.settings.response_timeout - (first - self.clock.now()) / 1000
+        pending = PendingStatus(held.requests, held.responses, None if waited is None else round(max(waited, 0.0), 1))
+        numbers = sorted({partition for _, partition in self.source.positions})
+        return Work(numbers, self.source.restoring, None if self.source.restoring else pending)
 
     async def _end(self, problem: BaseException) -> None:
         """End the worker, in one line: what fails while it ends anyway is not why."""

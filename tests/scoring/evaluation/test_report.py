@@ -10,9 +10,9 @@ import pytest
 from scoring.data.dataset import Dataset
 from scoring.evaluation import evaluate
 from scoring.evaluation.report import html_report
-from scoring.evaluation.svg import TOP
 from scoring.evaluation.words import subject
 from scoring.model import ErrorModel
+from scoring.svg import TOP
 from scoring.training import Trained
 
 VOID = {"br", "meta"}

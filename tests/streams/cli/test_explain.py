@@ -88,11 +88,30 @@ def test_which_predictors_a_score_lacks(models: Path, tmp_path: Path) -> None:
 
 def test_a_request_in_the_topics(broker: EmbeddedBroker, models: Path) -> None:
     """It is found by its id, and decided under the controls in force; beside it stands what the shadow makes of it."""
-    decision = said(ITEM.request_id, "--model", models, "--broker", broker.bootstrap)["decision"]
+    document = said(ITEM.request_id, "--model", models, "--broker", broker.bootstrap)
+    decision = document["decision"]
+    assert ["requests", "responses"] == [event["role"] for event in document["history"]["events"]]
     assert (ITEM.request_id, ITEM.request["policy"]) == (decision["request_id"], decision["policy"])
     assert (0.0, 3, ["above_threshold"]) == (decision["threshold"], decision["control_version"], decision["reasons"])
     shown = run(ITEM.request_id, "--model", models, "--broker", broker.bootstrap).output
     assert "with the shadow: auto-action, as below_threshold" in shown
+    assert "the LLM's answer came" in shown
+
+
+def test_what_became_of_an_item_needs_no_model(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Only what would be decided now does; that is said."""
+    arguments = (ITEM.request_id, "--model", tmp_path, "--broker", broker.bootstrap)
+    document = said(*arguments)
+    assert (None, 2) == (document["decision"], len(document["history"]["events"]))
+    assert f"No model at {tmp_path}" in document["problem"]
+    assert "what would be decided now is not told: No model" in run(*arguments).output
+
+
+def test_content_only_when_asked_for(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """The answer's own words are shown with `--content` alone."""
+    arguments = (ITEM.request_id, "--model", tmp_path, "--broker", broker.bootstrap)
+    assert '"choices"' not in run(*arguments).output
+    assert '"choices"' in run(*arguments, "--content").output
 
 
 @pytest.mark.parametrize("name", ["nofile.json", "./nofile", "../nofile", "~/nofile", "saved/nofile", "{}/nofile"])
@@ -109,12 +128,12 @@ def test_a_file_that_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest
 def test_an_id_with_slashes_is_no_path(request_id: str, broker: EmbeddedBroker, models: Path) -> None:
     """Where it begins at no folder that is here, it is looked for in the topics."""
     result = run(request_id, "--model", models, "--broker", broker.bootstrap)
-    assert f"moderation.requests holds no record of {request_id!r} (and there is no such file)" in result.output
+    assert f"no topic holds a record of {request_id!r}, and there is no such file" in result.output
 
 
 def test_a_request_that_is_not_there(broker: EmbeddedBroker, models: Path) -> None:
     """What is neither a file nor in the topics is an error of one line."""
     result = run("nowhere", "--model", models, "--broker", broker.bootstrap)
     assert 1 == result.exit_code
-    assert "holds no record of 'nowhere'" in result.output
+    assert "holds a record of 'nowhere'" in result.output
     assert 1 == result.output.count("\n")

@@ -95,7 +95,7 @@ def run(broker: EmbeddedBroker, models: Path, *arguments: str) -> Result:
 
 def test_nothing_to_simulate_on_is_said(broker: EmbeddedBroker, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the time from which there is none."""
-    monkeypatch.setattr(recent, "_offsets_at", lambda _client, _topic, every, _stamp: dict.fromkeys(every, -1))
+    monkeypatch.setattr(recent, "offsets_at", lambda _client, _topic, every, _stamp: dict.fromkeys(every, -1))
     result = run(broker, models, "--threshold", "0.2", "--since", "2030-01-01T00:00:00Z")
     line = "lpp.vectors holds no answer from 2030-01-01T00:00:00+00:00 on (--since)"
     assert (4, True) == (result.exit_code, line in result.output), result.output
@@ -113,7 +113,7 @@ def test_a_threshold_over_files_and_over_topics_is_the_same(
 ) -> None:
     """What 0.2 would do, by policy, beside what 0.5 does now; the last so many count."""
     # The embedded broker does not know where a topic was at a time.
-    monkeypatch.setattr(recent, "_offsets_at", lambda _client, _topic, every, _stamp: dict.fromkeys(every, 0))
+    monkeypatch.setattr(recent, "offsets_at", lambda _client, _topic, every, _stamp: dict.fromkeys(every, 0))
     producer = Producer({"bootstrap.servers": broker.bootstrap})
     publish_control(load_settings({"broker": broker.bootstrap}, environ={}), SetAuditRate(policy="*", rate=RATE))
     for role, values in records().items():

@@ -15,7 +15,7 @@ from streams.contracts import load_schema
 from streams.errors import ControlError
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
-from streams.kafka.control_status import BudgetStatus, StatusWriter, WorkerStatus, encode_status
+from streams.kafka.control_status import BudgetStatus, PendingStatus, StatusWriter, WorkerStatus, encode_status
 from streams.kafka.publishing import publish_control
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
@@ -271,3 +271,23 @@ def test_what_a_worker_says_of_live_quality_keeps_the_contract() -> None:
     properties = load_schema("control-status")["properties"]
     assert set(said["quality"][1]) == set(properties["quality"]["items"]["properties"])
     assert list(KINDS) == properties["alerts"]["items"]["properties"]["kind"]["enum"]
+
+
+def test_what_a_worker_works_on_keeps_the_contract() -> None:
+    """All that it can say of it, and a worker that has nothing."""
+    about: dict[str, Any] = {
+        "worker": "a",
+        "event": "alive",
+        "at": "2026-11-01T00:00:00.000Z",
+        "control_version": 1,
+        "position": 1,
+        "hash": "0" * 16,
+        "settings_hash": "0" * 16,
+        "settings_model": "a" * 64,
+        "model": "a" * 64,
+        "honoured": True,
+    }
+    for pending in (PendingStatus(0, 0), PendingStatus(2, 1, 3.5)):
+        word = WorkerStatus(**about, partitions=[0, 3], restoring=True, pending=pending)
+        said = check("control-status", encode_status(word))
+        assert ([0, 3], True, pending.requests) == (said["partitions"], said["restoring"], said["pending"]["requests"])

@@ -159,3 +159,14 @@ def test_ids_are_forgotten_after_their_window_also_by_a_restart() -> None:
     assert None is rebuilt(log, NOW + WINDOW).decided.get("a")
     assert [] == subject.changes(NOW + WINDOW, None, None)
     assert None is subject.decided.get("a")
+
+
+def test_when_the_next_record_comes_due() -> None:
+    """The earliest of what still waits, to the second; nothing where nothing does."""
+    room = store().requests
+    assert None is room.due
+    for name, deadline in (("late", NOW + 9_000), ("soon", NOW + 2_000)):
+        room.add(name, Waiting(deadline, request(name)))
+    assert (NOW + 2_000) // 1000 * 1000 == room.due
+    room.pop("soon")
+    assert (NOW + 9_000) // 1000 * 1000 == room.due

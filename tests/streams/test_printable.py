@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.cli.printable import pretty, printable
+from streams.printable import pretty, printable
 
 HOSTILE = "\x1b[2J \x07 \x7f \x9b31m \u202e \u2066 \u200b \u2028 \r \U000e0041"
 

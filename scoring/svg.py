@@ -28,6 +28,23 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A vertical line at x with its words, `style` as that of lines."""
+
+    x: float
+    name: str
+    style: str
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column from x to x, of parts that stand upon each other: (value, CSS class)."""
+
+    x: tuple[float, float]
+    parts: Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True)
 class Frame:
     """Axes: their ranges, ticks, captions, and how to write a tick."""
 
@@ -48,26 +65,60 @@ class Frame:
         return HEIGHT - BOTTOM - (y - self.y[0]) / (self.y[1] - self.y[0]) * (HEIGHT - TOP - BOTTOM)
 
 
-def line_chart(title: str, frame: Frame, lines: Sequence[Line]) -> Markup:
+def line_chart(title: str, frame: Frame, lines: Sequence[Line], marks: Sequence[Mark] = ()) -> Markup:
     """Lines with an optional band each, and a legend."""
-    body = [_axes(frame)]
+    body = [_axes(frame), *_marked(frame, marks)]
     for line in lines:
         band = [(x, low, high) for x, low, high in line.band if low is not None and high is not None]
         if band:
             edge = [(x, high) for x, _, high in band] + [(x, low) for x, low, _ in reversed(band)]
             body.append(f'<polygon class="band {line.style}" points="{_path(frame, edge)}"/>')
     body += _curves(frame, lines)
-    legend = "".join(
-        f'<span class="key"><svg width="22" height="8" aria-hidden="true"><line class="line {line.style}" x1="0" x2="22" y1="4" y2="4"/></svg>'
-        f"{escape(line.name)}</span>"
-        for line in lines
+    return _figure(
+        title,
+        body,
+        legend=_legend([*((line.name, line.style) for line in lines), *((mark.name, mark.style) for mark in marks)]),
     )
-    return _figure(title, body, legend=f'<div class="legend">{legend}</div>')
+
+
+def column_chart(
+    title: str, frame: Frame, columns: Sequence[Column], names: Sequence[tuple[str, str]], marks: Sequence[Mark] = ()
+) -> Markup:
+    """Stacked columns; `names` are (words, CSS class) of the parts, for the legend."""
+    body = [_axes(frame)]
+    for column in columns:
+        left, right = (frame.across(x) for x in column.x)
+        base = 0.0
+        for value, style in column.parts:
+            if value > 0:
+                top, bottom = frame.down(base + value), frame.down(base)
+                body.append(
+                    f'<rect class="column {style}" x="{left:.1f}" y="{top:.1f}" width="{max(right - left - 0.5, 0.5):.1f}" height="{bottom - top:.1f}"/>'
+                )
+            base += value
+    body += _marked(frame, marks)
+    return _figure(title, body, legend=_legend([*names, *((mark.name, mark.style) for mark in marks)]))
+
+
+def _marked(frame: Frame, marks: Sequence[Mark]) -> list[str]:
+    return [
+        f'<line class="line {mark.style}" x1="{frame.across(mark.x):.1f}" x2="{frame.across(mark.x):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        for mark in marks
+    ]
+
+
+def _legend(keys: Sequence[tuple[str, str]]) -> str:
+    shown = "".join(
+        f'<span class="key"><svg width="22" height="8" aria-hidden="true"><line class="line {style}" x1="0" x2="22" y1="4" y2="4"/></svg>'
+        f"{escape(name)}</span>"
+        for name, style in keys
+    )
+    return f'<div class="legend">{shown}</div>'
 
 
 def svg_file(title: str, frame: Frame, lines: Sequence[Line]) -> str:
     """Lines as a file of its own, for any viewer: the report's light colours in it, the legend below the chart."""
-    css = resources.files("scoring.evaluation").joinpath("templates/report.css").read_text(encoding="utf-8")
+    css = resources.files("scoring").joinpath("evaluation/templates/report.css").read_text(encoding="utf-8")
     colours = dict(re.findall(r"--(\w+):(#\w+)", css.split("\n", 1)[0]))
     drawn = (rule for rule in css.splitlines() if rule.startswith((".tick", ".grid", ".line")))
     style = re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], "".join(drawn))

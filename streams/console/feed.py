@@ -1,0 +1,260 @@
+"""Feeds the read model from the topics, on a thread of its own: no group, no offsets, nothing written anywhere.
+
+Decisions and dead letters are read as they come, and a little of what stood before. Of requests and answers, which may be large, only the last few
+of one partition are looked at now and then: what latency is taken of. A broker that does not answer is asked again and again.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from itertools import pairwise
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from streams.console.decisions import ROLES, Asked, read_decision
+from streams.console.in_force import differences, in_force, record
+from streams.console.read_model import ReadModel, moment
+from streams.console.scores import Costs
+from streams.console.state import Controls, LetterSeen, Seen, State
+from streams.errors import StreamError
+from streams.kafka.clients import Consumed, consume, kafka_error, reader_config
+from streams.kafka.control_history import History, read_history
+from streams.kafka.fleet import Fleet
+from streams.kafka.following import Follower, Heard
+from streams.kafka.progress import GroupProgress
+from streams.kafka.reading import broker_stamp, places_of
+from streams.pipeline.dead_letters import read_letter
+from streams.pipeline.records import REQUESTS, RESPONSES
+from streams.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_LETTERS: Final = "dead_letter"
+_BEFORE: Final = 2_000
+"""Offsets of each partition that are read of what stood there before."""
+_LOOK_EVERY: Final = 2.0
+_CONTROLS_EVERY: Final = 4.0
+_SAMPLE_EVERY: Final = 3.0
+_AGAIN_AFTER: Final = 2.0
+_SAMPLED: Final = 40
+"""Records of a partition that are looked at in one go."""
+_HISTORY: Final = 100
+_CHANGES: Final = 20
+_LONGEST: Final = 300
+_TIMEOUT: Final = 2.0
+_SPOKEN_OF: Final = 600.0
+"""Seconds for which a worker that fell silent is missed: after that, another one has long been in its place."""
+_FEW_BYTES: Final = {"queued.max.messages.kbytes": 1024, "fetch.message.max.bytes": 256 * 1024}
+
+
+class Feed:
+    """The read model, kept current from `start` to `close`. `costs` are those that the threshold's cost is reckoned by."""
+
+    def __init__(self, settings: Settings, costs: Costs) -> None:
+        self._settings = settings
+        self._model = ReadModel(settings.broker, costs)
+        self._lock = threading.Lock()
+        self._history: History | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End; what hangs in the client is left behind."""
+        self._stopping.set()
+        self._thread.join(3)
+
+    def state(self) -> State:
+        """As it stands now."""
+        with self._lock:
+            return self._model.state(time.time())
+
+    def latest(self, asked: Asked, most: int) -> list[Seen]:
+        """The last decisions that are asked for, the latest first."""
+        with self._lock:
+            return self._model.latest(asked, most)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._tried(_Look("topics", 0.0, self._follow, asks=False))
+            self._stopping.wait(_AGAIN_AFTER)
+
+    def _follow(self) -> None:
+        """Follow until told to stop, or until something fails for good."""
+        with (
+            closing(GroupProgress(self._settings)) as progress,
+            closing(Follower(self._settings, (*ROLES, _LETTERS), last=_BEFORE)) as follower,
+            closing(_Sampler(self._settings)) as sampler,
+            Fleet(self._settings) as workers,
+        ):
+            self._say("topics", None)
+            looks = [
+                _Look("progress", _LOOK_EVERY, lambda: self._measure(progress, follower)),
+                _Look("workers", _LOOK_EVERY, lambda: self._hear(workers), asks=False),
+                _Look("controls", _CONTROLS_EVERY, lambda: self._read_controls(workers, progress)),
+                _Look("sample", _SAMPLE_EVERY, lambda: self._sample(sampler)),
+            ]
+            while not self._stopping.is_set():
+                self._take(follower.poll())
+                for one in looks:
+                    self._tried(one)
+
+    def _tried(self, look: "_Look") -> None:
+        """Look; what fails is said, and tried again."""
+        try:
+            if not look.due():
+                return
+        except StreamError as problem:
+            self._say(look.name, str(problem))
+        except KafkaException as problem:
+            self._say(look.name, kafka_error(problem).str())
+        except Exception as problem:
+            log.exception("the console cannot follow the topics; it tries again")
+            self._say(look.name, f"the console failed ({type(problem).__name__}: {problem})")
+        else:
+            self._say(look.name, None, answered=look.asks)
+
+    def _say(self, look: str, problem: str | None, *, answered: bool = False) -> None:
+        with self._lock:
+            self._model.looked(look, problem, time.time() if answered else None)
+
+    def _take(self, heard: list[Heard]) -> None:
+        now = time.time()
+        with self._lock:
+            for one in heard:
+                at = broker_stamp(one.message) or 0
+                if one.role == _LETTERS:
+                    self._model.set_aside(letter_of(one.message), now, live=one.live)
+                    continue
+                decision = read_decision(one.message.value())
+                if decision is not None:
+                    self._model.decided(decision, place_of(one.message), at, now, live=one.live)
+
+    def _measure(self, progress: GroupProgress, follower: Follower) -> None:
+        reached = progress.look()
+        with self._lock:
+            self._model.progress(reached, time.time())
+            self._model.unread(follower.lag())
+
+    def _hear(self, workers: Fleet) -> None:
+        workers.listen(0.1)
+        live, gone = workers.live, workers.gone
+        with self._lock:
+            self._model.heard(
+                live,
+                {name: workers.age(one) for name, one in live.items()},
+                {name: one.at for name, one in gone.items() if workers.age(one) < _SPOKEN_OF},
+            )
+
+    def _read_controls(self, workers: Fleet, progress: GroupProgress) -> None:
+        end = progress.end_of("control")
+        if self._history is None or self._history.end != end:
+            self._history = read_history(self._settings, on=self._history)
+        controls = controls_of(self._history, workers)
+        with self._lock:
+            self._model.in_force(controls)
+
+    def _sample(self, sampler: "_Sampler") -> None:
+        found = sampler.sample()
+        with self._lock:
+            for role, request_id, at in found:
+                self._model.came(role, request_id, at)
+
+
+class _Look:
+    """Something that is looked at again and again, so many seconds apart. `asks`: that it succeeds means that a broker answered."""
+
+    def __init__(self, name: str, seconds: float, work: Callable[[], None], *, asks: bool = True) -> None:
+        self.name, self.asks = name, asks
+        self._seconds, self._work = seconds, work
+        self._next = 0.0
+
+    def due(self) -> bool:
+        """Look, if it is time for it; whether it was."""
+        if time.monotonic() < self._next:
+            return False
+        try:
+            self._work()
+        finally:
+            self._next = time.monotonic() + self._seconds
+        return True
+
+
+def controls_of(history: History, workers: Fleet) -> Controls:
+    """What the log says, its last messages, and what the last of them changed."""
+    told = [record(one) for one in list(history.taken.values())[-_HISTORY:]][::-1]
+    versions = history.log.versions[-_CHANGES - 1 :]
+    changes = [
+        {"version": version, "changes": [list(one) for one in differences(before, content)]}
+        for (_, before), (version, content) in pairwise(versions)
+    ]
+    return Controls(in_force(history, workers), told, changes[::-1])
+
+
+class _Sampler:
+    """The last few requests and answers of one partition, each time of another one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        places = places_of(settings, REQUESTS, RESPONSES)
+        self._roles = {topic: role for role, (topic, _) in places.items()}
+        self._partitions = min(len(numbers) for _, numbers in places.values())
+        self._turn = 0
+        self._consumer = Consumer({**reader_config(settings), **_FEW_BYTES})
+
+    def sample(self) -> list[tuple[str, str, int]]:
+        """Role, id and time (ms) of each."""
+        number, self._turn = self._turn, (self._turn + 1) % self._partitions
+        wanted: dict[str, int] = {}
+        starts = []
+        for topic in self._roles:
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_TIMEOUT)
+            if high > low:
+                wanted[topic] = high
+                starts.append(TopicPartition(topic, number, max(low, high - _SAMPLED)))
+        found = []
+        self._consumer.assign(starts)
+        deadline = time.monotonic() + 1.0
+        while wanted and time.monotonic() < deadline:
+            for message in consume(self._consumer, _SAMPLED, 0.1):
+                if message.error() is not None or message.offset() + 1 >= wanted.get(message.topic(), 0):
+                    wanted.pop(message.topic(), None)
+                if message.error() is None and (one := self._read(message)) is not None:
+                    found.append(one)
+        self._consumer.unassign()
+        return found
+
+    def _read(self, message: Consumed) -> tuple[str, str, int] | None:
+        key, at = message.key(), broker_stamp(message)
+        if not key or at is None or len(key) > _LONGEST:
+            return None
+        return self._roles[message.topic()], key.decode(errors="replace"), at
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+def place_of(message: Consumed) -> str:
+    """Where a record stands."""
+    return f"{message.topic()} {message.partition()}:{message.offset()}"
+
+
+def letter_of(message: Consumed) -> LetterSeen:
+    """A dead letter's record, without its value."""
+    letter, key = read_letter(message.headers()), message.key()
+    source = f"{letter.topic or 'unknown'} {letter.partition or '?'}:{letter.offset or '?'}"
+    return LetterSeen(
+        spot=f"{message.partition()}:{message.offset()}",
+        at=moment(broker_stamp(message) or 0),
+        code=(letter.code or "(no code)")[:_LONGEST],
+        message=(letter.message or "")[:_LONGEST],
+        source=source[:_LONGEST],
+        key=(key or b"")[:_LONGEST].decode(errors="backslashreplace"),
+        cycles=letter.cycles,
+    )

@@ -1,0 +1,211 @@
+"""The console's pages: HTML made here from a state, every text in it escaped. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from streams.console import charts
+from streams.console.decisions import ROUTES, Asked
+from streams.console.item import Item
+from streams.console.scores import Point, at, points
+from streams.console.state import Seen, State
+from streams.pipeline.reasons import DEAD_LETTERS, REASONS
+from streams.pipeline.scope import EVERY, by_specificity
+from streams.printable import printable
+
+PAGES: Final[Mapping[str, str]] = {
+    "": "Now",
+    "decisions": "Decisions",
+    "threshold": "Threshold",
+    "quality": "Quality",
+    "controls": "Controls",
+    "letters": "Dead letters",
+    "workers": "Workers",
+}
+"""The pages by their path, in the order in which they are offered."""
+_SLOT: Final = 5.0
+_STEPS: Final = (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2)
+_MOST_SHOWN: Final = 12
+"""Policies whose charts are drawn."""
+_UNKNOWN: Final = Markup('<span class="unknown">unknown</span>')
+
+
+def _number(value: float | None, digits: int = 0) -> str | Markup:
+    return _UNKNOWN if value is None else f"{value:,.{digits}f}"
+
+
+def _rate(value: float | None) -> str | Markup:
+    return _UNKNOWN if value is None else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"  # noqa: PLR2004 - three digits
+
+
+def _share(value: float | None, digits: int = 1) -> str | Markup:
+    return _UNKNOWN if value is None else f"{value:.{digits}%}"
+
+
+def _seconds(value: float | None) -> str | Markup:
+    """A time as one reads it."""
+    if value is None:
+        return _UNKNOWN
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if value >= 2 * size:
+            return f"{value / size:.0f} {unit}"
+    return f"{value:.0f} s" if value >= 10 or value == 0 else f"{value:.1f} s"  # noqa: PLR2004 - two digits
+
+
+def _probability(value: float | None) -> str | Markup:
+    return Markup('<span class="unknown">none</span>') if value is None else f"{value:.4f}"
+
+
+def _short(sha256: str | None) -> str | Markup:
+    return _UNKNOWN if not sha256 else sha256[:12]
+
+
+def _clock(moment: str) -> str:
+    """The time of day of an RFC 3339 moment, to the millisecond."""
+    return moment[11:23] if len(moment) > 23 and moment[10] == "T" else moment  # noqa: PLR2004 - its form
+
+
+def _address(text: str) -> str:
+    """A text in a query, whatever characters it is of."""
+    return quote(text, safe="", errors="replace")
+
+
+def _shown(value: object) -> str:
+    """Any value of an item, in one line."""
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{printable(str(name))} {_shown(one)}" for name, one in value.items())
+    return printable(value if isinstance(value, str) else orjson.dumps(value).decode())
+
+
+_ENVIRONMENT: Final = Environment(
+    loader=PackageLoader("streams.console"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=StrictUndefined,
+)
+_ENVIRONMENT.filters |= {
+    "number": _number,
+    "rate": _rate,
+    "share": _share,
+    "seconds": _seconds,
+    "probability": _probability,
+    "short": _short,
+    "clock": _clock,
+    "address": _address,
+    "shown": _shown,
+    "printable": printable,
+}
+
+
+def render(name: str, state: State, **more: Any) -> str:
+    """A page by its path."""
+    return _page(name or "now", state, here=name, **more)
+
+
+def now(state: State) -> str:
+    """How it stands."""
+    return render("", state, chart=charts.decided(state.slots, _SLOT))
+
+
+def decisions(state: State, asked: Asked, found: list[Seen]) -> str:
+    """The last decisions."""
+    return render("decisions", state, asked=asked, found=found, routes=ROUTES, reasons=[code.value for code in REASONS])
+
+
+def item(state: State, found: Item | None, request_id: str, problem: str | None = None) -> str:
+    """One item's history; `problem` says why it could not be looked for."""
+    return _page("item", state, here="decisions", found=found, request_id=request_id, problem=problem)
+
+
+def threshold(state: State) -> str:
+    """The spread of P(error) by policy, and what its threshold does."""
+    shown = []
+    for policy, spread in sorted(state.spreads.items(), key=lambda one: (-one[1].scored, one[0]))[:_MOST_SHOWN]:
+        in_force = threshold_of(state, policy)
+        curve = points(spread, state.costs)
+        shown.append(
+            {
+                "policy": policy,
+                "spread": spread,
+                "threshold": in_force,
+                "histogram": charts.histogram(spread, in_force, policy) if spread.scored else None,
+                "costs": charts.costs(curve, in_force) if curve else None,
+                "moves": moves(curve, in_force),
+            }
+        )
+    return render("threshold", state, policies=shown, more=max(0, len(state.spreads) - _MOST_SHOWN))
+
+
+def threshold_of(state: State, policy: str) -> float | None:
+    """The threshold in force of a whole policy; None where it is not known, or there are several.
+
+    Tenants and outcomes may have others; then none is said to be the policy's.
+    """
+    if state.controls is None:
+        return None
+    thresholds = state.controls.in_force["thresholds"]
+    by_scope = {(one["policy"], one["tenant"], one["outcome"]): one for one in thresholds.values()}
+    narrower = any(name[0] in (policy, EVERY) and name[1:] != (EVERY, EVERY) for name in by_scope)
+    one = next((by_scope[scope] for scope in by_specificity(policy, EVERY, EVERY) if scope in by_scope), None)
+    if one is None or narrower:
+        return None
+    given = {worker["settings_threshold"] for worker in state.controls.in_force["workers"].values()}
+    value = one["value"] if one["value"] is not None else given.pop() if len(given) == 1 else None
+    return None if value is None else float(value)
+
+
+def moves(curve: list[Point], in_force: float | None) -> list[tuple[float, Point]]:
+    """What thresholds around the one in force would do, by how far they are from it."""
+    if in_force is None:
+        return []
+    found = {}
+    for step in _STEPS:
+        point = at(curve, min(1.0, max(0.0, in_force + step)))
+        if point is not None:
+            found[point.threshold] = (point.threshold - in_force, point)
+    return list(found.values())
+
+
+def quality(state: State) -> str:
+    """What humans say."""
+    shown = [
+        {
+            "figures": one,
+            "chart": charts.calibration(one.reliability, f"{one.policy}, {one.llm or 'an unnamed LLM'}")
+            if one.reliability
+            else None,
+        }
+        for one in state.quality
+    ]
+    alerts: dict[tuple[str, str, str], list[str]] = {}
+    for alert in state.alerts:
+        alerts.setdefault((alert.kind, alert.policy, alert.llm), []).append(alert.about)
+    return render("quality", state, shown=shown, alerts=alerts)
+
+
+def controls(state: State) -> str:
+    """What is in force, how it came to be."""
+    return render("controls", state)
+
+
+def letters(state: State) -> str:
+    """What was set aside."""
+    return render("letters", state, meanings={code.value: text for code, text in DEAD_LETTERS.items()})
+
+
+def workers(state: State) -> str:
+    """Who works on what."""
+    return render("workers", state)
+
+
+def _page(template: str, state: State, **more: Any) -> str:
+    return _ENVIRONMENT.get_template(f"{template}.html").render(state=state, pages=PAGES, every=EVERY, **more)
