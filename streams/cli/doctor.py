@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from streams.cli.main import setting_options, settings_from
-from streams.printable import printable
 from streams.cli.screen import echo_json
 from streams.kafka.rights import ROLES
+from streams.printable import printable
 
 if TYPE_CHECKING:
     from streams.doctor import Finding, State
