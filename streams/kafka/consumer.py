@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _IDLE_WAIT = 0.1
 """Seconds to wait for the first record of a batch: how soon a stop or a timeout is noticed in silence."""
 _AT_ONCE = 50
-"""Records taken from the client in one call, between two looks at their bytes."""
+"""Records taken from the client in one call before it is known how large they are."""
 _BATCH_BYTES = 4 * 2**20
 """Of values in a batch, after which it is full, whatever `batch_size` says: two of them are in memory at a time, and what one or two more write."""
 
@@ -96,7 +96,8 @@ class GroupConsumer:
             size += sum(map(len, messages))
             if room <= 0 or size >= _BATCH_BYTES:
                 break
-            messages = consume(self._client, min(room, _AT_ONCE), max(0.0, full - time.monotonic()))
+            wanted = min(room, _fitting(self._settings.batch_size - room, size))
+            messages = consume(self._client, wanted, max(0.0, full - time.monotonic()))
         return fetched
 
     def read_from(self, offsets: Mapping[Place, int]) -> None:
@@ -210,6 +211,11 @@ class GroupConsumer:
 def _fatal_text(error: KafkaError) -> str:
     text = f"cannot consume any more: {error.str()}"
     return f"{text}; give each worker an instance_id of its own" if "group.instance.id" in error.str() else text
+
+
+def _fitting(taken: int, size: int) -> int:
+    """How many more records fill a batch, going by those taken: each call into the client waits for the interpreter's lock."""
+    return _AT_ONCE if taken < _AT_ONCE else 1 + (_BATCH_BYTES - size) * taken // max(size, 1)
 
 
 def _warn_of_failure(error: KafkaError | None, _offsets: list[TopicPartition]) -> None:

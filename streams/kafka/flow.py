@@ -9,8 +9,8 @@ import time
 from streams.errors import DeliveryError
 from streams.pipeline.stages import Ticket
 
-_MOST_UNROUTED = 2
-"""One batch is decoded and scored while the next is read: their records are what takes memory."""
+_MOST_UNROUTED = 3
+"""One batch is matched and scored while the answers of the next are read, and a third one is fetched: their records are what takes memory."""
 _MOST_IN_FLIGHT = 16
 """What is decided while a commit is under way gathers, and is committed together: the slower commits are, the larger they get."""
 _MOST_UNCOMMITTED = 4 * 2**20

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, TopicPartition
 
-from featurizers import Response
 from streams.errors import BrokerError, MembershipError, TopicError
 from streams.kafka.clients import ClientConfig
 from streams.kafka.consumer import Fetched, GroupConsumer
@@ -27,7 +26,7 @@ from streams.kafka.prober import Prober
 from streams.kafka.reading import holds_records
 from streams.kafka.restore import Restorer
 from streams.pipeline.assignment import Assignment, Place
-from streams.pipeline.matching import Arrivals, read_ahead
+from streams.pipeline.matching import Arrivals
 from streams.pipeline.pending import PartitionStore
 from streams.pipeline.positions import Position
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
@@ -37,7 +36,7 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_Read = tuple[Assignment, list[Record], list[Response | None], frozenset[Place]]
+_Read = tuple[Assignment, list[Record], frozenset[Place]]
 _MOST_SHUT_OUT = 3
 _LOOKED_FOR = (10.0, 160.0)
 """Seconds to look for records that the client may have passed by: at first, and at most, far below max.poll.interval.ms."""
@@ -126,7 +125,7 @@ class Source:
         polled = await self._call(self._poll)
         if polled is None:
             return None
-        assignment, records, answers, caught_up = polled
+        assignment, records, caught_up = polled
         offsets = {}
         for place, position in assignment.positions.items():
             if position.next_offset != position.carried:
@@ -134,7 +133,7 @@ class Source:
         standing = {place: position.carried for place, position in islice(assignment.positions.items(), 1)}
         ticket = Ticket(self._flow.next_sequence(), assignment, offsets, time.monotonic(), standing)
         frontiers = {place: position.frontier for place, position in assignment.positions.items()}
-        return Polled(ticket, Arrivals(records, offsets, frontiers, caught_up, answers))
+        return Polled(ticket, Arrivals(records, offsets, frontiers, caught_up))
 
     def commit_offsets(self, offsets: list[TopicPartition]) -> None:
         """Have the consumer's thread commit these offsets; from any thread, and without waiting.
@@ -214,7 +213,7 @@ class Source:
         due = waiting or self._has_been_ahead(assignment)
         if not records and (self._flow.in_flight or not due):
             return None
-        return assignment, records, read_ahead(records), caught_up
+        return assignment, records, caught_up
 
     def _refuse_cut_off(self) -> None:
         """Nothing comes although something should. Raises MembershipError when that is this client's affair."""

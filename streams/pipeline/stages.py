@@ -1,4 +1,4 @@
-"""The four stages a batch goes through. Each takes the previous stage's result and returns its own.
+"""The stages a batch goes through. Each takes the previous stage's result and returns its own.
 
 The Faust agents in `streams.worker.agents` call these and then the sink, so the whole way of a record can be tested without a
 broker. Where predictors or scores of a batch cannot be had, its halves are tried, until the records that fail stand alone:
@@ -20,7 +20,7 @@ from streams.pipeline.dead_letters import dead_letter
 from streams.pipeline.encoding import DecisionEncoder, VectorEncoder
 from streams.pipeline.incidents import Incident, incident
 from streams.pipeline.ledger import closed_sides
-from streams.pipeline.matching import Arrivals, Case, Matched, Matcher
+from streams.pipeline.matching import Arrivals, Case, Matched, Matcher, read_ahead
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Output, size
 from streams.pipeline.routing import Verdict, decide, rfc3339
@@ -138,8 +138,14 @@ class Pipeline:
         self._topic_names = topic_names
         self._now = now
 
+    @staticmethod
+    def read(batch: Polled) -> Polled:
+        """What the native reader can tell of the answers; for a thread beside the other stages'."""
+        arrivals = batch.arrivals
+        return replace(batch, arrivals=replace(arrivals, answers=read_ahead(arrivals.records)))
+
     def intake(self, batch: Polled) -> MatchedBatch:
-        """Decode and match; see `streams.pipeline.matching`.
+        """Decode what is not read yet, and match; see `streams.pipeline.matching`.
 
         A batch of an assignment that is over passes through empty: its records will be read again.
         """

@@ -1,8 +1,10 @@
 """The Faust app: agents joined by channels, each event a batch. Faust's own Kafka clients are switched off."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import faust
@@ -63,23 +65,30 @@ def connect_agents(
     routed: Callable[[int], Awaitable[None]],
     deliver: Callable[..., Awaitable[None]],
 ) -> Callable[[Polled], Awaitable[object]]:
-    """Make the agents intake, featurize, score, route and deliver; returns how to put a batch in front of the first.
+    """Make the agents read, intake, featurize, score, route and deliver; returns how to put a batch in front of the first.
 
     `routed` is told of each batch that is decided, and how many bytes it writes. `deliver` gets all that are by then, in their order, as one call's arguments.
     """
     # Typed, a channel would take nothing but events; without a topic it takes what is to come out.
     channels: dict[str, Any] = {
-        name: app.channel(maxsize=_QUEUED_BATCHES) for name in ("intake", "featurize", "score", "route")
+        name: app.channel(maxsize=_QUEUED_BATCHES) for name in ("read", "intake", "featurize", "score", "route")
     }
     decided: Any = app.channel(maxsize=0)
+    beside = ThreadPoolExecutor(1, "read")
 
-    def stage(name: str, work: Callable[[_In], object], put: Callable[[Any], Awaitable[object]]) -> None:
+    def stage(
+        name: str,
+        work: Callable[[_In], object],
+        put: Callable[[Any], Awaitable[object]],
+        thread: Executor | None = None,
+    ) -> None:
         seconds = metrics.stage_seconds.labels(name)
 
         async def agent(batches: AsyncIterable[_In]) -> None:
+            loop = asyncio.get_running_loop()
             async for batch in batches:
                 started = time.perf_counter()
-                result = work(batch)
+                result = work(batch) if thread is None else await loop.run_in_executor(thread, work, batch)
                 seconds.observe(time.perf_counter() - started)
                 await put(result)
 
@@ -90,6 +99,7 @@ def connect_agents(
         await routed(outbox.size)
         await decided.put(outbox)
 
+    stage("read", pipeline.read, channels["intake"].put, beside)
     stage("intake", pipeline.intake, channels["featurize"].put)
     stage("featurize", pipeline.featurize, channels["score"].put)
     stage("score", pipeline.score, channels["route"].put)
@@ -104,5 +114,5 @@ def connect_agents(
             await deliver(*gathered)
 
     app.agent(decided, name="deliver")(sink)
-    put: Callable[[Polled], Awaitable[object]] = channels["intake"].put
+    put: Callable[[Polled], Awaitable[object]] = channels["read"].put
     return put

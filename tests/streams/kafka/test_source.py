@@ -2,16 +2,13 @@
 
 import asyncio
 import time
-from threading import get_ident
 from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
 from streams.errors import BrokerError, TopicError
 from streams.kafka.consumer import Fetched
 from streams.pipeline.records import REQUESTS
-from streams.pipeline.stages import MatchedBatch, Polled
 from streams.settings import Settings
 from tests.rig import request
 from tests.simulated import Entry, SimulatedKafka, Transaction
@@ -111,36 +108,6 @@ def test_a_poll_that_does_not_come_back_is_timed(monkeypatch: pytest.MonkeyPatch
     worker.kill()
     assert timed[0] >= 0.05
     assert 0.0 == worker.source.polling_for
-
-
-def test_answers_are_read_where_records_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the consumer's thread, beside the pipeline's: each record comes with what was read of it."""
-    monkeypatch.setattr(
-        "streams.kafka.source.read_ahead", lambda records: [(one.offset, get_ident()) for one in records]
-    )
-    kafka = SimulatedKafka(TOPICS, 1)
-    kafka.patch(monkeypatch)
-    monkeypatch.setattr("streams.kafka.restore.time", SimpleNamespace(sleep=Turns.sleep, monotonic=time.monotonic))
-    worker = Worker(kafka, "one")
-    read: list[tuple[int, int]] = []
-    intake = worker.pipeline.intake
-
-    def look(polled: Polled) -> MatchedBatch:
-        read.extend(cast("Any", polled.arrivals.answers))
-        return intake(polled)
-
-    worker.pipeline.intake = look  # type: ignore[method-assign]
-
-    async def live() -> None:
-        await worker.start()
-        for record in (request("a"), request("b")):
-            kafka.append((NAMES[REQUESTS], 0), Entry(record.key, record.value))
-        await work(worker)
-
-    asyncio.run(live())
-    worker.kill()
-    assert [0, 1] == [offset for offset, _ in read]
-    assert get_ident() not in {thread for _, thread in read}
 
 
 def test_a_gap_that_takes_long_to_look_through_is_given_more_time(monkeypatch: pytest.MonkeyPatch) -> None:

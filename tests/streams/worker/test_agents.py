@@ -1,6 +1,7 @@
 """The agents: what reaches the sink, in one call or in several."""
 
 import asyncio
+from threading import current_thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,3 +59,44 @@ def test_what_is_decided_during_a_commit_is_committed_together() -> None:
         return calls
 
     assert [[1], [2, 3, 4], [5]] == asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_answers_are_read_beside_the_other_stages() -> None:
+    """On a thread of its own, which leaves the event loop's free."""
+    threads: dict[str, str] = {}
+
+    class Watched(Passing):
+        def __getattr__(self, stage: str) -> Any:
+            def work(batch: Any) -> Any:
+                threads[stage] = current_thread().name
+                return batch
+
+            return work
+
+    async def scenario() -> None:
+        app, delivered = make_app(Settings(web_port=0)), asyncio.Event()
+
+        async def deliver(*_batches: Outbox) -> None:
+            delivered.set()
+
+        async def routed(_size: int) -> None:
+            """Nobody waits for it."""
+
+        pipeline: Any = Watched()
+        unused: Any = SimpleNamespace(_unacked_messages=set())
+        put: Any = connect_agents(app, pipeline, Metrics(), routed, deliver)
+        app.consumer = unused
+        app.flow_control.resume()
+        for agent in app.agents.values():
+            await agent.start()
+        await put(Outbox(Ticket(1, assignment(), {(REQUESTS, 0): 1}, 0.0), [], []))
+        await delivered.wait()
+        for agent in app.agents.values():
+            await agent.stop()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+    here = current_thread().name
+    assert {"intake": here, "featurize": here, "score": here, "route": here} == {
+        stage: name for stage, name in threads.items() if stage != "read"
+    }
+    assert threads["read"].startswith("read")
