@@ -197,8 +197,7 @@ class Source:
         before = self.assignment
         if before is not None and before.ready:
             self._hold_back(before)
-        # Nothing is gained by gathering when nothing is under way that the batch would have to wait for.
-        fetched = self._consumer.fetch(self._settings.batch_linger if self._flow.in_flight else 0.0)
+        fetched = self._consumer.fetch(self._settings.batch_linger)
         assignment = self.assignment
         if assignment is None or not assignment.ready:
             self._refuse_cut_off()

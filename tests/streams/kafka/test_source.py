@@ -7,9 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from streams.errors import BrokerError, TopicError
-from streams.kafka.consumer import Fetched
 from streams.pipeline.records import REQUESTS
-from streams.settings import Settings
 from tests.rig import request
 from tests.simulated import Entry, SimulatedKafka, Transaction
 from tests.streams.kafka.test_simulated import NAMES, TOPICS, Turns, Worker
@@ -61,29 +59,6 @@ def test_what_transactions_leave_behind_the_last_record_is_committed_too(
     asyncio.run(return_())
     again.kill()
     assert again.source.positions[REQUESTS, 0].next_offset == log.high
-
-
-def test_only_a_batch_behind_another_one_lingers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would have to wait for the other's commit anyway; alone it would wait for nothing."""
-    kafka = SimulatedKafka(TOPICS, 1)
-    kafka.patch(monkeypatch)
-    worker = Worker(kafka, "one")
-    lingers: list[float] = []
-
-    def fetch(linger: float) -> Fetched:
-        lingers.append(linger)
-        return Fetched()
-
-    async def live() -> None:
-        await worker.start()
-        monkeypatch.setattr(worker.source._consumer, "fetch", fetch)
-        await worker.source.poll()
-        worker.source._flow.next_sequence()
-        await worker.source.poll()
-
-    asyncio.run(live())
-    worker.kill()
-    assert [0.0, Settings().batch_linger] == lingers
 
 
 def test_a_poll_that_does_not_come_back_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
