@@ -193,7 +193,7 @@ class Settings:
         0.01,
         _positive,
         "s",
-        "How long a batch may wait to fill while another one is under way; alone it does not wait.",
+        "How long a batch may wait to fill.",
     )
     max_record_bytes: int = _setting(2 * 2**20, _count, "bytes", "Largest record produced.")
     transaction_timeout: float = _setting(
