@@ -79,8 +79,8 @@ class GroupConsumer:
             list(self._roles), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
-    def fetch(self, linger: float) -> Fetched:
-        """The next records and events: all that come within the linger (s) after the first, up to a batch.
+    def fetch(self) -> Fetched:
+        """The next records and events: all that come within the linger after the first, up to a batch.
 
         Raises MembershipError when this client can be no member any more, TopicError or BrokerError on what else waiting does
         not mend.
@@ -88,7 +88,7 @@ class GroupConsumer:
         fetched = Fetched()
         room, size = self._settings.batch_size, 0
         messages = consume(self._client, 1, _IDLE_WAIT)
-        full = time.monotonic() + linger
+        full = time.monotonic() + self._settings.batch_linger
         while messages:
             for message in messages:
                 self._take(message, fetched)

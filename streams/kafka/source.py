@@ -197,7 +197,7 @@ class Source:
         before = self.assignment
         if before is not None and before.ready:
             self._hold_back(before)
-        fetched = self._consumer.fetch(self._settings.batch_linger)
+        fetched = self._consumer.fetch()
         assignment = self.assignment
         if assignment is None or not assignment.ready:
             self._refuse_cut_off()

@@ -111,7 +111,7 @@ def consumer(*messages: Message) -> tuple[GroupConsumer, Client, Members]:
 
 
 def fetched(*messages: Message) -> Fetched:
-    return consumer(*messages)[0].fetch(0.01)
+    return consumer(*messages)[0].fetch()
 
 
 def event(code: int, text: str = "said") -> Message:
@@ -137,9 +137,9 @@ def test_a_record_knows_whose_clock_stamped_it() -> None:
 def test_a_batch_is_full_at_its_records_or_at_its_bytes() -> None:
     """However large records are, two batches of them fit into memory. What is left comes with the next."""
     small, _, _ = consumer(*[Message()] * 5000)
-    assert [Settings().batch_size] * 2 == [len(small.fetch(0.01).records) for _ in range(2)]
+    assert [Settings().batch_size] * 2 == [len(small.fetch().records) for _ in range(2)]
     large, _, _ = consumer(*[Message(value=bytes(10_000))] * 1000)
-    found = [len(large.fetch(0.01).records) for _ in range(3)]
+    found = [len(large.fetch().records) for _ in range(3)]
     assert 1000 == sum(found)
     assert 420 <= max(found) < 420 + _AT_ONCE, "4 MiB, and what came with the last of them"
 

@@ -57,7 +57,7 @@ def test_a_name_that_is_not_utf_8_is_noticed(before: int, names: tuple[bytes, ..
 
     client = SimpleNamespace(consume=consume)
     reader = GroupConsumer(Settings(), {TOPIC.name: REQUESTS}, MagicMock(), lambda _config: client)  # type: ignore[arg-type,return-value]
-    *good, bad = reader.fetch(0.01).records
+    *good, bad = reader.fetch().records
     assert [[("a", b"b")]] * before == [record.headers for record in good]
     assert (b"key", b"bad", None, True) == (bad.key, bad.value, bad.headers, bad.headers_unreadable)
 

@@ -68,7 +68,7 @@ def test_a_poll_that_does_not_come_back_is_timed(monkeypatch: pytest.MonkeyPatch
     worker = Worker(kafka, "one")
     timed: list[float] = []
 
-    def fetch(_linger: float) -> None:
+    def fetch() -> None:
         time.sleep(0.05)
         timed.append(worker.source.polling_for)
         raise TopicError("gone")
