@@ -28,7 +28,7 @@ _IDLE_WAIT = 0.1
 _AT_ONCE = 50
 """Records taken from the client in one call before it is known how large they are."""
 _BATCH_BYTES = 4 * 2**20
-"""Of values in a batch, after which it is full, whatever `batch_size` says: two of them are in memory at a time, and what one or two more write."""
+"""Of values in a batch, after which it is full, whatever `batch_size` says: three of them are in memory at a time, and what others have written and not committed."""
 
 
 class Members(Protocol):
