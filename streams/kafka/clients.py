@@ -202,8 +202,8 @@ def producer_config(settings: Settings, **more: object) -> ClientConfig:
     """A producer that neither loses nor reorders; the partitioner is the Java clients' own, for those downstream."""
     return {
         "linger.ms": 0,  # a batch is produced in one go and flushed: there is nothing to wait for
-        # The broker answers "concurrent transactions" for some ms after each commit; the default waits 100 ms then.
-        "retry.backoff.ms": 5,
+        # The broker answers "concurrent transactions" for a few ms after each commit; the default waits 100 ms then.
+        "retry.backoff.ms": 2,
         "retry.backoff.max.ms": 200,
         "compression.type": "lz4",
         "partitioner": "murmur2_random",

@@ -1,6 +1,6 @@
 """The sink's two ways of making batches durable, together. Blocking; used from one thread, but for `close` and `leave_behind`.
 
-Exactly once: (1) begin, (2) produce everything, (3) send the consumed offsets, (4) commit. A crash before (4)
+Exactly once: (1) begin, (2) send the consumed offsets, (3) produce everything, (4) commit. A crash before (4)
 leaves nothing visible, and they are read again; after (4) they are done. At least once: (1) produce and flush decisions,
 vectors and dead letters, (2) produce and flush the changelog, (3) commit the offsets. A crash before (3) repeats them.
 """
@@ -291,9 +291,11 @@ class ExactlyOnce(_Producing):
         self._failed = None  # what an aborted batch left unsent is reported as failed too: it says nothing of this one
         try:
             self._patiently(self._producer.begin_transaction)
-            self._produce(outputs)
+            # First, because of the client: while the broker is still ending the transaction before, offsets are sent again after
+            # `retry.backoff.ms`, but records that meet it wait 20 ms.
             if offsets:
                 self._patiently(lambda: self._producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT))
+            self._produce(outputs)
             self._patiently(lambda: self._producer.commit_transaction(_CALL_TIMEOUT))
         except DeliveryStopped:
             with suppress(KafkaException):  # readers would have to wait for the broker to time it out

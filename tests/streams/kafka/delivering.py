@@ -14,7 +14,7 @@ from tests.streams.kafka.faulty_clients import Fault, FaultyConsumer, FaultyProd
 
 NAMES = {role: role for role in (REQUESTS, RESPONSES, "auto_action", "vectors", "pending")}
 OFFSETS = {(REQUESTS, 0): 7, (RESPONSES, 0): 9}
-STEPS = ["begin", "produce auto_action", "produce vectors", "produce pending", "offsets", "commit"]
+STEPS = ["begin", "offsets", "produce auto_action", "produce vectors", "produce pending", "commit"]
 SAFE_STEPS = ["produce auto_action", "produce vectors", "flush", "produce pending", "flush", "commit offsets"]
 WRITTEN = ["decision", "vector", "tombstone"]
 PERMANENT = {

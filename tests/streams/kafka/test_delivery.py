@@ -50,8 +50,8 @@ def test_batches_that_have_gathered_are_one_transaction() -> None:
     first = Ticket(1, held, {(REQUESTS, 0): 3, (RESPONSES, 0): 9}, 0.0)
     second = Ticket(2, held, {(REQUESTS, 0): 5}, 0.0)
     way.deliver(outbox(ticket=first), outbox(ticket=second))
-    begin, *produce, offsets, commit = STEPS
-    assert [begin, *produce, *produce, offsets, commit] == producer.calls
+    begin, offsets, *produce, commit = STEPS
+    assert [begin, offsets, *produce, *produce, commit] == producer.calls
     assert WRITTEN + WRITTEN == producer.committed
     assert {(REQUESTS, 0): 5, (RESPONSES, 0): 9} == read_offsets(producer)
 
