@@ -84,11 +84,11 @@ def test_a_producer_that_was_left_behind_leaves_no_transaction_open(
     made: list[Producer] = []
 
     class Hanging(Producer):
-        def send_offsets_to_transaction(self, *given: object) -> None:
+        def commit_transaction(self, timeout: float = -1) -> None:
             self.flush(20)
             if self is made[0]:
                 assert comes_back.wait(120)
-            super().send_offsets_to_transaction(*given)
+            super().commit_transaction(timeout)
 
     def make(config: dict[str, object]) -> Producer:
         made.append(Hanging(config))  # type: ignore[arg-type] # as the product has it
