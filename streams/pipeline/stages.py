@@ -114,7 +114,7 @@ class Outbox:
     shadow: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     shadow_problem: str | None = None
     seen: Counter[Seen] = field(default_factory=Counter)
-    measures: Measures | None = None
+    measures: Measures | None = field(default=None, compare=False)
     traces: Sequence[Trace] = ()
 
     @property

@@ -28,7 +28,9 @@ class Trace(NamedTuple):
 
 def context(headers: Headers | None) -> Headers:
     """The trace context among a record's headers; nothing where there is none, or it is not as W3C has it."""
-    found = {name: value for name, value in headers or () if name in (TRACEPARENT, TRACESTATE)}
+    if not headers:
+        return []
+    found = {name: value for name, value in headers if name in (TRACEPARENT, TRACESTATE)}
     parent, state = found.get(TRACEPARENT), found.get(TRACESTATE)
     if parent is None or not _PARENT.fullmatch(parent):
         return []

@@ -2,18 +2,27 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from confluent_kafka import Producer
 
 from streams.errors import SettingsError
+from streams.kafka.topics import load_topics
 from streams.pipeline.stages import Outbox, Ticket
 from streams.pipeline.traces import Trace
 from streams.settings import Settings
+from streams.trials.brokers import EmbeddedBroker
+from streams.trials.worker_process import WorkerProcess
 from streams.worker.spans import MOST_LINKS, Spans, make_spans
+from tests.driving import ITEMS, decisions
 from tests.rig import assignment
 
 
@@ -94,3 +103,48 @@ def test_they_go_to_where_opentelemetrys_variables_say(monkeypatch: pytest.Monke
     attributes = spans._provider.resource.attributes
     assert ("moderation", "worker-1") == (attributes["service.name"], attributes["service.instance.id"])
     spans.close()
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """Give the spans that come to an OTLP endpoint of the test's own."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    found: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+            found.extend(span for each in sent.resource_spans for scope in each.scope_spans for span in scope.spans)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """It says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+def test_a_workers_spans_arrive_at_a_collector(models: Path, collector: list[Any]) -> None:
+    """With links to the traces of what it decided; the last ones are sent before it ends."""
+    topics = load_topics()
+    settings = {"delivery": "at_least_once", "model": models, "web_port": 0, "traces": "otlp"}
+    with EmbeddedBroker() as broker, WorkerProcess({"broker": broker.bootstrap, **settings}) as running:
+        running.wait_for("assigned")
+        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        for number, item in enumerate(ITEMS[:3], start=1):
+            key, trace = item.request_id.encode(), b"00-%032x-%016x-01" % (number, number)
+            producer.produce(topics["requests"].name, orjson.dumps(item.request), key, headers={"traceparent": trace})
+            producer.produce(topics["responses"].name, bytes(item.response), key)
+        producer.flush(10)
+        assert 3 == len(decisions(broker.bootstrap, 3))
+        assert 0 == running.terminate()
+    assert {"secondlook.batch"} == {span.name for span in collector}
+    assert {1, 2, 3} == {int.from_bytes(link.trace_id) for span in collector for link in span.links}
