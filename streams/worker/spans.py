@@ -4,6 +4,7 @@ A batch is of many traces, so it can be no span's child. Where it is off nothing
 Where spans go, how many, and under which name: OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`, ...).
 """
 
+import logging
 import os
 import threading
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from streams.errors import SettingsError
+from streams.kafka.client_log import OnceAMinute
 from streams.pipeline.stages import Outbox
 from streams.settings import Settings
 
@@ -80,6 +82,9 @@ def make_spans(settings: Settings, worker: str) -> Spans | None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise SettingsError(_EXTRA) from None
+    said = logging.getLogger(OTLPSpanExporter.__module__)
+    said.setLevel(logging.ERROR)  # while a collector is away each attempt is a warning
+    said.addFilter(OnceAMinute())
     name = os.environ.get("OTEL_SERVICE_NAME", "secondlook")
     provider = TracerProvider(resource=Resource.create({"service.name": name, "service.instance.id": worker}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
