@@ -74,7 +74,10 @@ ROWS: Final = (
                 about="The LLM's time is in it. Those that were answered: the others wait for response_timeout. By the records' timestamps and the worker's clock.",
                 unit="s",
             ),
-            Panel("The longest that a record has waited", ("secondlook_pending_oldest_seconds",)),
+            Panel(
+                "The longest that a record has waited",
+                ("secondlook_pending_oldest_seconds", "secondlook_pending_overdue_seconds"),
+            ),
         ),
     ),
     Row(

@@ -245,6 +245,7 @@ class Stream(mode.Service):
             budgets=self.budgets.findings,
             holdings=holdings(stores),
             oldest=self._oldest(stores),
+            response_timeout=self.settings.response_timeout,
             positions=self.source.positions,
             held=self.source.held,
             now=now,

@@ -27,6 +27,7 @@ class State:
     refused: Mapping[str, int]
     holdings: Holdings
     oldest: Mapping[str, float]
+    response_timeout: float
     positions: Mapping[Place, Position]
     held: Collection[Place]
     now: int

@@ -82,9 +82,12 @@ CASES: dict[str, Case] = {
         {"source": "requests"},
     ),
     "SecondlookWaitsTooLong": Case(
-        {f"secondlook_pending_oldest_seconds{PER_SOURCE}": "330+0x30"},
-        [{f"secondlook_pending_oldest_seconds{PER_SOURCE}": "60+0x30"}],
-        "The oldest of the requests has waited for its other half for 5m 30s: its time should be over.",
+        {f"secondlook_pending_overdue_seconds{PER_SOURCE}": "90+0x30"},
+        [
+            {f"secondlook_pending_overdue_seconds{PER_SOURCE}": "2+0x30"},
+            {f"secondlook_pending_overdue_seconds{PER_SOURCE}": "0+0x26 90+0x4"},
+        ],
+        "The oldest of the requests should have timed out 1m 30s ago, and still waits.",
         {"source": "requests"},
     ),
     "SecondlookDecisionsLate": Case(

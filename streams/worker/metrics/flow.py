@@ -25,6 +25,15 @@ FLOW = (
         lambda it: {(source,): it.oldest.get(source, 0.0) for source in (REQUESTS, RESPONSES)},
         ("source",),
     ),
+    Told(
+        "secondlook_pending_overdue_seconds",
+        "By how much that is longer than response_timeout: until its partition's other half has been read that far, nobody knows whether "
+        "its counterpart is there.",
+        lambda it: {
+            (source,): max(0.0, it.oldest.get(source, 0.0) - it.response_timeout) for source in (REQUESTS, RESPONSES)
+        },
+        ("source",),
+    ),
     Told("secondlook_remembered_ids", "Decided requests remembered.", lambda it: it.holdings.remembered),
     Told(
         "secondlook_remembered_seconds",

@@ -35,6 +35,7 @@ STATE = State(
     quality_lag=0,
     holdings=Holdings(0, 0, 0, 0, 0),
     oldest={},
+    response_timeout=60.0,
     positions={},
     held=frozenset(),
     now=0,
@@ -272,8 +273,10 @@ def test_human_decisions_are_counted_by_channel_and_route() -> None:
 
 def test_what_is_kept_in_memory_is_told() -> None:
     """What waits and for how long, the books' entries, and what the process takes as the system sees it."""
-    lines = page(Metrics(), oldest={"requests": 7.5}, quality=NOTHING._replace(kept={"audits": 3}))
-    assert 'secondlook_pending_oldest_seconds{source="requests"} 7.5' in lines
+    lines = page(Metrics(), oldest={"requests": 67.5}, quality=NOTHING._replace(kept={"audits": 3}))
+    assert 'secondlook_pending_oldest_seconds{source="requests"} 67.5' in lines
+    assert 'secondlook_pending_overdue_seconds{source="requests"} 7.5' in lines
+    assert 'secondlook_pending_overdue_seconds{source="responses"} 0.0' in lines
     assert 'secondlook_pending_oldest_seconds{source="responses"} 0.0' in lines
     assert 'secondlook_quality_kept{kind="audits"} 3.0' in lines
     assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
