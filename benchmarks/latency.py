@@ -167,9 +167,7 @@ def measure(given: argparse.Namespace, *, rounds: int, seconds: float) -> dict[s
         )
         bench = Bench(kafka.bootstrap, given.model)
         stack.callback(bench.reader.close)
-        for (
-            name
-        ) in DELIVERIES:  # the broker's own compiler is busy at first, and would be charged to whoever comes first
+        for name in DELIVERIES:  # the broker's own compiler is busy at first, and would be charged to whoever comes first
             bench.round(name, capacity[name], seconds)
         laps: dict[str, list[dict[int, dict[str, float]]]] = {name: [] for name in DELIVERIES}
         for number in range(rounds):
