@@ -28,7 +28,7 @@ class Contract:
     headers: tuple[str, ...] = ()
 
 
-_PASSED_ON: Final = "The request's headers, all of them (`traceparent`, `ce_*`, unknown ones), unchanged."
+_PASSED_ON: Final = "The request's headers, all of them (`traceparent`, `ce_*`, unknown ones), unchanged; its answer's trace context where it has no `traceparent`."
 
 CONTRACTS: Final[Mapping[str, Contract]] = {
     "requests": Contract(
@@ -49,7 +49,13 @@ CONTRACTS: Final[Mapping[str, Contract]] = {
         "further headers.",
         DEAD_LETTER_HEADERS,
     ),
-    "vectors": Contract(("send",), "vector", "vector", "The request's."),
+    "vectors": Contract(
+        ("send",),
+        "vector",
+        "vector",
+        "The request's.",
+        "The trace context of its decision (`traceparent`, `tracestate`), if that has one.",
+    ),
     "human_decisions": Contract(("receive",), "human-decision", "human-decision", "Any; best the request_id."),
     "control": Contract(
         ("receive", "send"), "control", "control", "Not read.", "`secondlook control` writes them.", (HEADER,)

@@ -1,6 +1,6 @@
 """`python -m docs.generate` writes what the docs say of the code, from the code.
 
-That is docs/reference.md, docs/asyncapi.json, the tables of docs/predictors.md and docs/brokers.md, and one schema.
+That is docs/reference.md, docs/asyncapi.json, the Grafana board, the tables of docs/predictors.md and docs/brokers.md, and one schema.
 
 The control messages' schema comes from their structs; the other schemas are written by hand and checked by the tests.
 """
@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import click
 import msgspec
-from prometheus_client.metrics import MetricWrapperBase
 
 from docs.asyncapi import asyncapi
+from docs.board import board
+from docs.panels import ROWS
 from featurizers import SCHEMA, Feature
 from featurizers.providers import FORMATS
 from featurizers.schema import INF, LN_LABELS
@@ -27,7 +28,7 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import ControlMessage
 from streams.pipeline.reasons import DEAD_LETTERS, REASONS, REFUSALS
 from streams.settings import settings_markdown
-from streams.worker.metrics import TOLD, Metrics
+from streams.worker.metrics import described
 
 COMMAND: Final = "make docs"
 
@@ -43,6 +44,7 @@ def generate() -> dict[Path, str]:
         Path("streams/contracts/schemas/control.v1.json"): _json(control_schema()),
         Path("docs/asyncapi.json"): _json(asyncapi()),
         Path("docs/reference.md"): reference_markdown(),
+        Path("deploy/grafana/dashboards/secondlook.json"): board(ROWS),
         _PREDICTORS: _predictors_page(),
         _BROKERS: renewed((_ROOT / _BROKERS).read_text(encoding="utf-8"), "rights", rights_markdown()),
     }
@@ -160,17 +162,11 @@ def _retention(config: Mapping[str, str]) -> str:
 
 
 def _metrics() -> str:
-    rows = []
-    for metric in vars(Metrics()).values():
-        if isinstance(metric, MetricWrapperBase):
-            (about,) = metric.describe()
-            name = about.name + ("_total" if about.type == "counter" else "")
-            rows.append((name, about.type, metric._labelnames, about.documentation))  # noqa: SLF001 - no public way to its labels
-    rows += [(one.name, one.type, one.labels, one.about) for one in TOLD]
     cells = (
-        (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), about) for name, kind, labels, about in rows
+        (f"`{one.name}`", one.type, ", ".join(f"`{label}`" for label in one.labels), one.about) for one in described()
     )
-    return table(("metric", "type", "labels", "what it counts"), cells)
+    head = "Beside these `/metrics` has Prometheus' own of the process: `process_resident_memory_bytes`, `process_cpu_seconds_total`, …\n\n"
+    return head + table(("metric", "type", "labels", "what it counts"), cells)
 
 
 def _contracts() -> str:

@@ -27,7 +27,7 @@ _NOT_SETTINGS: Final = frozenset(
     PREFIX + name
     for name in (
         *("NATIVE", "CACHE", "ISSUED_BY", "SIGN_WITH"),
-        *("TEST_BROKER", "REQUIRE_KAFKA", "REQUIRE_NATIVE", "FUZZED_BODIES", "FUZZ_SEED"),
+        *("TEST_BROKER", "REQUIRE_KAFKA", "REQUIRE_NATIVE", "REQUIRE_PROMETHEUS", "FUZZED_BODIES", "FUZZ_SEED"),
     )
 )
 """Variables that are read elsewhere: by the featurizers, `secondlook control`, the local Kafka and this project's tests."""
@@ -253,6 +253,12 @@ class Settings:
     )
     web_host: str = _setting("127.0.0.1", _name, "", "Address of /metrics, /live and /ready.")
     web_port: int = _setting(6066, _port, "", "Port of /metrics, /live and /ready; 0 for none.")
+    traces: Literal["off", "otlp"] = _setting(
+        "off",
+        _one_of("off", "otlp"),
+        "",
+        "`otlp`: an OpenTelemetry span per batch, linked to its records' `traceparent`, sent as the `OTEL_*` variables say. Needs the extra `otel`.",
+    )
     log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "", "Least level logged.")
     kafka: Mapping[str, str] = field(default_factory=dict)
 

@@ -7,15 +7,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError
 
-from scoring.human import HumanDecision
+from scoring.human import CHOSEN, HumanDecision
 from streams.kafka.client_log import client_log
 from streams.kafka.clients import base_config, consume, group_name
 from streams.kafka.cut_off import CutOff, discard
 from streams.kafka.troubles import told
+from streams.pipeline.routing import AUTO_ACTION, HUMAN_REVIEW
 from streams.settings import Settings
 
 AGREES, DISAGREES, UNKNOWN, UNREADABLE = "agrees", "disagrees", "unknown", "unreadable"
@@ -24,17 +26,34 @@ AGREES, DISAGREES, UNKNOWN, UNREADABLE = "agrees", "disagrees", "unknown", "unre
 _decode = msgspec.json.Decoder(HumanDecision).decode
 
 
-def agreement(values: list[bytes]) -> Counter[tuple[str, str]]:
-    """Count (policy, agreement) over human decisions; what cannot be read is counted as such."""
-    counts: Counter[tuple[str, str]] = Counter()
+class Said(NamedTuple):
+    """What is counted of a human decision: `channel` is that of the contract or `unknown`, `route` that of the decision it is about."""
+
+    policy: str
+    agreement: str
+    channel: str = UNKNOWN
+    route: str = UNKNOWN
+
+
+def agreement(values: list[bytes]) -> Counter[Said]:
+    """Count human decisions; what cannot be read is counted as such."""
+    counts: Counter[Said] = Counter()
     for value in values:
         try:
             human = _decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            counts["", UNREADABLE] += 1
+            counts[Said("", UNREADABLE)] += 1
             continue
-        counts[human.policy, _verdict(human)] += 1
+        counts[Said(human.policy, _verdict(human), human.channel or UNKNOWN, _route(human))] += 1
     return counts
+
+
+def _route(human: HumanDecision) -> str:
+    """Where the decision had gone: what came by an appeal or a report went to no human if it could be automated."""
+    if human.channel in CHOSEN:
+        chance = human.audit_probability
+        return UNKNOWN if chance is None else HUMAN_REVIEW if chance == 1 else AUTO_ACTION
+    return HUMAN_REVIEW
 
 
 def _verdict(human: HumanDecision) -> str:

@@ -13,6 +13,7 @@ from streams.pipeline.matching import Case
 from streams.pipeline.records import Output
 from streams.pipeline.routing import HUMAN_REVIEW, Decision, Verdict, action
 from streams.pipeline.scope import EVERY
+from streams.pipeline.traces import context_of, passed_on
 
 _TOPICS: Final = {"auto-action": "auto_action", "human-review": "human_review"}
 _UNSCORED_PRIORITY: Final = b"1.0"
@@ -38,7 +39,7 @@ class DecisionEncoder:
     def encode(
         self, case: Case, verdict: Verdict, decision: Decision, shadow: Mapping[str, object] | None = None
     ) -> Output:
-        """The decision record, with what the shadow says. It keeps the request's key and headers."""
+        """The decision record, with what the shadow says. It keeps the request's key and headers, and the trace."""
         request, around = case.request, self._around(case, verdict, decision, shadow)
         request_id, probability = orjson.dumps(case.request_id), orjson.dumps(verdict.error_probability)
         own = [around[0], request_id, around[1], probability, around[2], verdict.drivers, around[3]]
@@ -46,7 +47,7 @@ class DecisionEncoder:
         if decision.route == HUMAN_REVIEW:
             priority = _UNSCORED_PRIORITY if verdict.error_probability is None else probability
             own += [priority, around[5], request.value or b"null", around[6]]
-        return Output(_TOPICS[decision.route], request.key, b"".join(own), request.headers)
+        return Output(_TOPICS[decision.route], request.key, b"".join(own), passed_on(case))
 
     def _around(
         self, case: Case, verdict: Verdict, decision: Decision, shadow: Mapping[str, object] | None
@@ -113,7 +114,7 @@ class VectorEncoder:
         """The record of one row, whose case it is and which was decided so."""
         around = self._around(case, self._vectors.llms[row], self._vectors.specs[row], decision)
         value = b"".join((around[0], orjson.dumps(case.request_id), around[1], self._rows[row], around[2]))
-        return Output("vectors", case.request.key, value)
+        return Output("vectors", case.request.key, value, context_of(case) or None)
 
     def _around(self, case: Case, llm: str | None, spec: str, decision: Decision) -> list[bytes]:
         key = case.policy, case.tenant, case.language, llm, spec, decision

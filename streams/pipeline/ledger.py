@@ -63,6 +63,16 @@ def holdings(stores: Stores) -> Holdings:
     )
 
 
+def first_due(stores: Stores) -> dict[str, int]:
+    """By source, when the first of the waiting records comes due (ms, to the second); nothing where none waits."""
+    held = stores.values()
+    due = {
+        REQUESTS: [store.requests.due for store in held],
+        RESPONSES: [store.responses.due for store in held],
+    }
+    return {source: min(known) for source, those in due.items() if (known := [one for one in those if one is not None])}
+
+
 def closed_sides(stores: Stores, limits: Limits, already: frozenset[Place]) -> frozenset[Place]:
     """Which input partitions to hold back now, `already` being held back. Never both sides of a partition."""
     held, share = holdings(stores), _OPEN_AGAIN if already else 1.0

@@ -21,10 +21,12 @@ from streams.pipeline.encoding import DecisionEncoder, VectorEncoder
 from streams.pipeline.incidents import Incident, incident
 from streams.pipeline.ledger import closed_sides
 from streams.pipeline.matching import Arrivals, Case, Matched, Matcher, read_ahead
+from streams.pipeline.measures import Measures, measure
 from streams.pipeline.reasons import Reason
 from streams.pipeline.records import Output, size
 from streams.pipeline.routing import Verdict, decide, rfc3339
 from streams.pipeline.shadow import ShadowScores, Stamp, decide_shadow, score_shadow
+from streams.pipeline.traces import Trace, traces
 from streams.pipeline.verdicts import read_verdicts
 
 _T = TypeVar("_T")
@@ -92,7 +94,8 @@ class Outbox:
 
     `touched` are the partitions whose store it changed; `deletable` the changelog offsets before which, by partition,
     nothing is needed once it is committed; `old` the records, by source, that came older than the response timeout.
-    `unread` counts, by provider, the answers whose log-probabilities are in no known shape. `shadow` counts the decisions by
+    `unread` counts, by provider, the answers whose log-probabilities are in no known shape; `measures` are what else metrics count; `traces`
+    those that its span links to. `shadow` counts the decisions by
     route, what it would have been with the shadow, and policy; `shadow_problem` says why the shadow failed on the batch. `seen` counts
     what review budgets go by.
     """
@@ -111,6 +114,8 @@ class Outbox:
     shadow: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     shadow_problem: str | None = None
     seen: Counter[Seen] = field(default_factory=Counter)
+    measures: Measures | None = field(default=None, compare=False)
+    traces: Sequence[Trace] = ()
 
     @property
     def size(self) -> int:
@@ -121,7 +126,8 @@ class Outbox:
 class Pipeline:
     """The stages, with what they need to know.
 
-    `controls` gives the snapshot in force when it is called; `now` the time in ms by the broker's clock.
+    `controls` gives the snapshot in force when it is called; `now` the time in ms by the broker's clock. A batch tells of `most_traces`
+    of its records' traces at most.
     """
 
     def __init__(
@@ -131,12 +137,14 @@ class Pipeline:
         controls: Callable[[], Controls],
         topic_names: Mapping[str, str],
         now: Callable[[], int],
+        most_traces: int = 0,
     ) -> None:
         self._matcher = matcher
         self._specs = specs
         self._controls = controls
         self._topic_names = topic_names
         self._now = now
+        self._most_traces = most_traces
 
     @staticmethod
     def read(batch: Polled) -> Polled:
@@ -202,10 +210,11 @@ class Pipeline:
 
     def route(self, batch: ScoredBatch) -> Outbox:
         """Decisions, vectors, dead letters and changelog: everything this batch writes."""
-        matched = batch.featurized.matched
+        featurized = batch.featurized
+        matched = featurized.matched
         stamps, shadow_problem = _stamped(batch)
         outbox = Outbox(
-            batch.featurized.ticket,
+            featurized.ticket,
             [],
             matched.changes,
             dead=Counter(one.code.value for one in matched.dead),
@@ -215,6 +224,8 @@ class Pipeline:
             incidents=matched.incidents,
             old=matched.old,
             shadow_problem=shadow_problem,
+            measures=measure(matched.cases, featurized.answered, featurized.vectors, batch.scores),
+            traces=traces(matched.cases, self._most_traces),
         )
         vectors = self._decide(batch, stamps, outbox)
         outbox.outputs.extend((*vectors, *(dead_letter(one, self._topic_names) for one in matched.dead)))

@@ -38,7 +38,7 @@ from streams.kafka.source import Source
 from streams.kafka.topics import Topic, check_configs, load_topics, topic_names
 from streams.kafka.troubles import DOCTOR
 from streams.pipeline.controls import Controls
-from streams.pipeline.ledger import Limits, holdings
+from streams.pipeline.ledger import Limits, Stores, first_due, holdings
 from streams.pipeline.matching import Matcher
 from streams.pipeline.records import Output
 from streams.pipeline.stages import Pipeline
@@ -48,6 +48,7 @@ from streams.worker.logs import LIBRARY_LOG, set_up_logging
 from streams.worker.metrics import Metrics
 from streams.worker.models import ModelShelf, baseline
 from streams.worker.sink import Sink
+from streams.worker.spans import MOST_LINKS, make_spans, nobody
 from streams.worker.state import State
 from streams.worker.web import add_pages
 
@@ -79,9 +80,9 @@ class Stream(mode.Service):
         check_for_worker(settings, topics)
         names = topic_names(topics)
         self.name = settings.instance_id or f"worker-{uuid.uuid4().hex[:8]}"
-        self.metrics = Metrics()
         self.flow = Flow()
         self.clock = BrokerClock()
+        self.metrics = Metrics(self.clock.now)
         limits = Limits(settings.max_pending, settings.max_pending_bytes, settings.max_remembered)
         given = baseline(settings)
         shelf = ModelShelf(settings.model, given.model, ModelFetcher(settings, settings.model))
@@ -99,11 +100,19 @@ class Stream(mode.Service):
         self.restorer = Restorer(settings, names, limits, self._write, self.clock.now)
         self.source = Source(settings, names, self.flow, self.restorer, self.prober)
         delivery = _delivery(settings, names, self.source)
+        self._spans = make_spans(settings, self.name)
         self.sink = Sink(
-            delivery, self.flow, self.metrics, self._controls, self.prober.delete_before, self.budgets.count
+            delivery,
+            self.flow,
+            self.metrics,
+            self._controls,
+            self.prober.delete_before,
+            self.budgets.count,
+            self._spans.ended if self._spans else nobody,
         )
         matcher = _matcher(settings, limits)
-        pipeline = Pipeline(matcher, outcome_specs(settings), self._controls, names, self.clock.now)
+        most_traces = MOST_LINKS if self._spans else 0
+        pipeline = Pipeline(matcher, outcome_specs(settings), self._controls, names, self.clock.now, most_traces)
         self._human_decisions = HumanDecisions(settings, names)
         self._quality: Any = app.channel(maxsize=1)  # typed, it would take nothing but events
         app.agent(self._quality, name="quality")(self._count_agreement)
@@ -171,12 +180,15 @@ class Stream(mode.Service):
         assignment = self.source.assignment
         stores = {} if assignment is None else assignment.stores
         held = holdings(stores)
-        due = [room.due for store in stores.values() for room in (store.requests, store.responses)]
-        first = min((one for one in due if one is not None), default=None)
-        waited = None if first is None else self.settings.response_timeout - (first - self.clock.now()) / 1000
-        pending = PendingStatus(held.requests, held.responses, None if waited is None else round(max(waited, 0.0), 1))
+        waited = max(self._oldest(stores).values(), default=None)
+        pending = PendingStatus(held.requests, held.responses, None if waited is None else round(waited, 1))
         numbers = sorted({partition for _, partition in self.source.positions})
         return Work(numbers, self.source.restoring, None if self.source.restoring else pending)
+
+    def _oldest(self, stores: Stores) -> dict[str, float]:
+        """By source, the seconds that the record has waited that times out first; nothing where none waits."""
+        now, timeout = self.clock.now(), self.settings.response_timeout
+        return {source: max(0.0, timeout - (due - now) / 1000) for source, due in first_due(stores).items()}
 
     async def _end(self, problem: BaseException) -> None:
         """End the worker, in one line: what fails while it ends anyway is not why."""
@@ -193,9 +205,7 @@ class Stream(mode.Service):
 
     async def _count_agreement(self, batches: AsyncIterable[list[bytes]]) -> None:
         async for values in batches:
-            for (policy, agrees), count in agreement(values).items():
-                label = self.metrics.policy_label(policy, self.controls.current)
-                self.metrics.human_decisions.labels(label, agrees).inc(count)
+            self.metrics.humans_said(agreement(values), self.controls.current)
 
     async def on_stop(self) -> None:
         """Drain and commit, within the deadline; then leave the group."""
@@ -215,6 +225,8 @@ class Stream(mode.Service):
         self.quality.close()
         await self._human_decisions.close()
         self.controls.close()
+        if self._spans is not None:
+            self._spans.close()
         log.info("worker stopped", extra={"seconds": round(time.monotonic() - started, 3)})
 
     def snapshot(self) -> State:
@@ -232,6 +244,8 @@ class Stream(mode.Service):
             refused=self.controls.refused,
             budgets=self.budgets.findings,
             holdings=holdings(stores),
+            oldest=self._oldest(stores),
+            response_timeout=self.settings.response_timeout,
             positions=self.source.positions,
             held=self.source.held,
             now=now,

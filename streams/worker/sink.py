@@ -18,6 +18,7 @@ from streams.pipeline.incidents import IncidentBudget
 from streams.pipeline.records import Output
 from streams.pipeline.stages import Outbox
 from streams.worker.metrics import Metrics
+from streams.worker.spans import Ended, nobody
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ class Sink:
     """Puts `Delivery` behind the checks of `Flow`.
 
     A batch that is not committed ends its assignment: the source begins anew from what is committed. `deletable` is told
-    which changelog records (by partition: those before an offset) are not needed any more, `decided` what review budgets go by.
+    which changelog records (by partition: those before an offset) are not needed any more, `decided` what review budgets go by, and `ended`
+    of each batch and how it ended.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Sink:
         controls: Callable[[], Controls],
         deletable: Callable[[Mapping[int, int]], None],
         decided: Callable[[Mapping[Seen, int]], None],
+        ended: Ended = nobody,
     ) -> None:
         self._delivery = delivery
         self._flow = flow
@@ -47,6 +50,7 @@ class Sink:
         self._controls = controls
         self._deletable = deletable
         self._decided = decided
+        self._ended = ended
         self._line = Line("sink")
         self._aborted = 0
         self._shadow_problem: str | None = None
@@ -97,7 +101,7 @@ class Sink:
             ticket = outbox.ticket
             if not self._flow.arrive(ticket):
                 ticket.assignment.end(outbox.touched)
-                self._metrics.settled("stale")
+                self._not_committed(outbox, "stale")
             elif outbox.outputs or outbox.changelog or ticket.offsets:
                 self._report(outbox)
                 to_commit.append(outbox)
@@ -147,11 +151,16 @@ class Sink:
     def _taken_back(self, batches: list[Outbox], how: str) -> None:
         for outbox in batches:
             outbox.ticket.assignment.end(outbox.touched)
-            self._metrics.settled(how)
+            self._not_committed(outbox, how)
+
+    def _not_committed(self, outbox: Outbox, how: str) -> None:
+        self._metrics.settled(how)
+        self._ended(outbox, how)
 
     def _committed(self, outbox: Outbox) -> None:
         """Tell of a batch that is durable."""
         self._metrics.committed(outbox, self._controls(), self.last_commit - outbox.ticket.polled_at)
+        self._ended(outbox, "committed")
         if outbox.seen:
             self._decided(outbox.seen)
         if outbox.deletable:

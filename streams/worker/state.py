@@ -26,6 +26,8 @@ class State:
     controls_age: float
     refused: Mapping[str, int]
     holdings: Holdings
+    oldest: Mapping[str, float]
+    response_timeout: float
     positions: Mapping[Place, Position]
     held: Collection[Place]
     now: int

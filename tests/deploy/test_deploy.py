@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from docs.board import board
 from streams.pipeline.reasons import REASONS
 from streams.pipeline.routing import AUTO_ACTION, HUMAN_REVIEW
 from streams.settings import KAFKA_PREFIX, PREFIX, SETTINGS
-from streams.worker.metrics import TOLD, Metrics
+from streams.worker.metrics import described
+from tests.deploy.alert_rules import expression, rules
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "deploy/grafana/dashboards/secondlook.json"
-ALERTS = ROOT / "deploy/prometheus/alerts.yml"
 CONTAINERS = [
     ROOT / "docker-compose.yml",
     ROOT / "deploy/Dockerfile",
@@ -24,28 +25,19 @@ OF_PROMETHEUS = {"instance", "job", "le", "severity"}
 
 
 def queries() -> list[str]:
-    """Return every expression of the dashboard, and the alerts' text."""
+    """Return every expression of the dashboard and of the alerts."""
     panels = json.loads(DASHBOARD.read_text())["panels"]
     dashboard = [target["expr"] for panel in panels for target in panel.get("targets", [])]
-    return [*dashboard, *re.findall(r"expr: (?:\|\n)?((?:.+\n)+?) *(?:for|labels):", ALERTS.read_text())]
+    return [*dashboard, *map(expression, rules().values())]
 
 
 def series() -> dict[str, set[str]]:
     """Return the time series that a worker serves, with their labels."""
-    served = Metrics().registry._names_to_collectors.items()
-    # A counter's and a histogram's bare names are families, not series.
-    counted = {
-        name: set(collector._labelnames)
-        for name, collector in served
-        if collector._type == "gauge" or name != collector._name
-    }
-    return counted | {one.name: set(one.labels) for one in TOLD}
-
-
-def test_every_alert_has_its_expression_found() -> None:
-    """The reading of the alerts' file above misses none."""
-    alerts = ALERTS.read_text().count("- alert:")
-    assert alerts == len([query for query in queries() if query.endswith("\n")])
+    found = {}
+    for one in described():
+        names = [one.name + part for part in ("_bucket", "_sum", "_count")] if one.type == "histogram" else [one.name]
+        found |= {name: set(one.labels) for name in names}
+    return found
 
 
 @pytest.mark.parametrize("query", queries())
@@ -58,18 +50,23 @@ def test_metrics_and_labels_exist(query: str) -> None:
     assert grouped | matched <= OF_PROMETHEUS.union(*(series()[name] for name in names))
 
 
-def test_every_alert_of_live_quality_has_its_part_in_the_docs() -> None:
-    """What to look at and what to do, beside what the rule itself says."""
-    rules = re.findall(r"- alert: (\w+)\n((?:.+\n)+)", ALERTS.read_text())
-    of_quality = {name for name, rule in rules if re.search("secondlook_(quality|live)_", rule)}
-    docs = (
-        (ROOT / "docs/guarantees.md")
-        .read_text()
-        .split("### When an alert of live quality fires\n")[1]
-        .split("\n## ")[0]
+def test_every_metric_is_on_the_board() -> None:
+    """In a panel that was thought of, or in one of its own."""
+    shown = set(re.findall(r"\bsecondlook_\w+", "\n".join(queries()[: -len(rules())])))
+    assert [] == [one.name for one in described() if not {one.name, f"{one.name}_bucket"} & shown]
+
+
+def test_a_metric_that_no_panel_knows_has_one_of_its_own() -> None:
+    """So that a new one is seen without a word about the board."""
+    panels = {panel["title"]: panel for panel in json.loads(board([]))["panels"]}
+    assert len(panels) == len(described()) + 1
+    asked = {title: panel["targets"][0]["expr"] for title, panel in panels.items() if panel.get("targets")}
+    assert "sum by (source) (rate(secondlook_records_consumed_total[$__rate_interval]))" == asked["Records consumed"]
+    assert "secondlook_clock_skew_seconds" == asked["Clock skew seconds"]
+    assert "sum by (source) (secondlook_pending_bytes)" == asked["Pending bytes"]
+    assert asked["Batch seconds"].startswith(
+        "histogram_quantile(0.5, sum by (le) (rate(secondlook_batch_seconds_bucket"
     )
-    assert of_quality == set(re.findall(r"^\| (Secondlook\w+) \|", docs, re.MULTILINE))
-    assert not [name for name, rule in rules if not re.search(r"summary: .+\n +what_to_do: ", rule)]
 
 
 def test_panels_have_a_place_each() -> None:

@@ -215,6 +215,16 @@ class Books:
         self.ruled = {number: one for number, one in self.ruled.items() if one[0] in kept_on}
         self._ruled_numbers = {one: number for number, (one, _) in self.ruled.items()}
 
+    def kept(self) -> dict[str, int]:
+        """How many entries it holds: answers that went to humans, and humans' words, that count and that wait for their decision."""
+        return {
+            "audits": len(self._audits),
+            "escalated": len(self._escalated),
+            "without_verdict": len(self._without),
+            "words": self._words,
+            "early_words": self._early_words,
+        }
+
     def pieces(self) -> Iterator[bytes]:
         """All of it but its pages, in pieces of some hundred answers, so that nothing waits long for one."""
         yield _encode(

@@ -126,13 +126,17 @@ class Breach(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """All that is known at one look. `reviews` are human decisions by what became of them; `skipped` records were gone before they were read."""
+    """All that is known at one look.
+
+    `reviews` are human decisions by what became of them; `skipped` records were gone before they were read; `kept` are entries that the books hold.
+    """
 
     figures: list[Figures]
     alerts: list[Alert]
     breaches: list[Breach]
     reviews: Mapping[str, int]
     skipped: int
+    kept: Mapping[str, int] = {}
 
 
 NOTHING: Final = Judgement([], [], [], {}, 0)
@@ -163,7 +167,7 @@ def judge(books: Books, drift: Drift, bounds: Mapping[Ruled, Bound], model: str,
         for audits in [_audits(blocks.total())]
     ]
     reviews: dict[str, int] = {result: books.counts[result] for result in RESULTS}
-    return Judgement(figures, [*map(_risk, breaches), *alerts], breaches, reviews, books.counts[SKIPPED])
+    return Judgement(figures, [*map(_risk, breaches), *alerts], breaches, reviews, books.counts[SKIPPED], books.kept())
 
 
 def most_audited(figures: list[Figures]) -> list[Figures]:

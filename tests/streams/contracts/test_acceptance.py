@@ -100,5 +100,5 @@ HUMAN_FIELDS = {
 @example({"request_id": "a", "policy": "hate", "outcome": 0, "decided_at": "2026-11-26"})
 def test_the_human_decision_schema_is_what_the_quality_figures_count(value: dict[str, Any]) -> None:
     """A human decision is valid, or counted as unreadable."""
-    ((_, verdict),) = agreement([orjson.dumps(value)])
-    assert (verdict != UNREADABLE) == is_valid("human-decision", value)
+    (said,) = agreement([orjson.dumps(value)])
+    assert (said.agreement != UNREADABLE) == is_valid("human-decision", value)

@@ -307,4 +307,4 @@ def test_a_review_answered_with_its_own_llm_object_keeps_the_contract(model: Err
     (review,) = decisions(run(model, request("a"), response("a", RECORDED), threshold=0.0))
     human = {"request_id": "a", "policy": POLICY, "outcome": review["llm"]["outcome"], "llm": review["llm"]}
     check("human-decision", orjson.dumps(human))
-    assert {(POLICY, "agrees"): 1} == agreement([orjson.dumps(human)])
+    assert {(POLICY, "agrees", "unknown", "human-review"): 1} == agreement([orjson.dumps(human)])

@@ -32,7 +32,24 @@ def human(outcome: int, **more: Any) -> bytes:
 )
 def test_only_two_verdicts_agree_or_disagree(value: bytes, verdict: str) -> None:
     """A human or an LLM who found no verdict is counted as unknown, not as a disagreement."""
-    assert {("hate", verdict): 1} == agreement([value])
+    assert {("hate", verdict, "unknown", "human-review"): 1} == agreement([value])
+
+
+@pytest.mark.parametrize(
+    ("said", "channel", "route"),
+    [
+        ({}, "unknown", "human-review"),
+        ({"channel": "audit", "audit_probability": 0.1}, "audit", "human-review"),
+        ({"channel": "second_review"}, "second_review", "human-review"),
+        ({"channel": "appeal"}, "appeal", "unknown"),
+        ({"channel": "appeal", "audit_probability": 0.1}, "appeal", "auto-action"),
+        ({"channel": "report", "audit_probability": 0}, "report", "auto-action"),
+        ({"channel": "report", "audit_probability": 1}, "report", "human-review"),
+    ],
+)
+def test_channel_and_route_are_counted(said: dict[str, Any], channel: str, route: str) -> None:
+    """Reviewers were sent what they see; who appeals may speak of either route, and the chance of an audit tells which."""
+    assert {("hate", "unknown", channel, route): 1} == agreement([human(1, **said)])
 
 
 @pytest.mark.parametrize(
@@ -40,7 +57,7 @@ def test_only_two_verdicts_agree_or_disagree(value: bytes, verdict: str) -> None
 )
 def test_what_breaks_the_contract_is_unreadable(value: bytes) -> None:
     """It is counted, under no policy."""
-    assert {("", "unreadable"): 1} == agreement([value])
+    assert {("", "unreadable", "unknown", "unknown"): 1} == agreement([value])
 
 
 def test_what_goes_wrong_while_reading_is_said_once_and_counted(

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.pipeline.decided import Decided
-from streams.pipeline.ledger import Limits, closed_sides, forget_surplus, holdings
+from streams.pipeline.ledger import Limits, closed_sides, first_due, forget_surplus, holdings
 from streams.pipeline.pending import PartitionStore
 from streams.pipeline.records import REQUESTS, RESPONSES, size
 from streams.pipeline.waiting import Waiting
@@ -105,3 +105,12 @@ def test_nothing_is_forgotten_below_the_limit() -> None:
     stores[0].changes(NOW, None, None)
     forget_surplus(stores, ROOMY)
     assert Decided.ANSWERED is stores[0].decided.get("a")
+
+
+def test_what_comes_due_first_is_told_of_each_side() -> None:
+    """Over all partitions, to the second; nothing of a side of which none waits."""
+    stores = stores_of([(1, 0), (0, 0)])
+    assert {REQUESTS: NOW} == first_due(stores)
+    stores[1].requests.add("b", Waiting(NOW - 5000, request("b", partition=1)))
+    stores[1].responses.add("c", Waiting(NOW + 1999, response("c", partition=1)))
+    assert {REQUESTS: NOW - 5000, RESPONSES: NOW + 1000} == first_due(stores)

@@ -4,15 +4,21 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from featurizers import readers
+from featurizers import SCHEMA, readers
+from streams.kafka.quality import Said
 from streams.pipeline.budget import BudgetState, Finding
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Holdings
+from streams.pipeline.measures import Measures
 from streams.pipeline.quality.judging import NOTHING, Alert, Figures, Judgement
 from streams.pipeline.scope import EVERYTHING, Scope
-from streams.worker.metrics import Metrics
+from streams.pipeline.stages import Outbox, Ticket
+from streams.worker.metrics import Metrics, described
+from streams.worker.metrics.histogram import BatchHistogram
 from streams.worker.state import State
 
 STATE = State(
@@ -28,6 +34,8 @@ STATE = State(
     quality=NOTHING,
     quality_lag=0,
     holdings=Holdings(0, 0, 0, 0, 0),
+    oldest={},
+    response_timeout=60.0,
     positions={},
     held=frozenset(),
     now=0,
@@ -43,6 +51,9 @@ STATE = State(
     producers_replaced=0,
     human_decision_errors=0,
 )
+
+
+NOW = 1_700_000_000_000
 
 
 def page(metrics: Metrics, **changes: Any) -> list[str]:
@@ -155,3 +166,124 @@ def test_live_quality_is_told_where_it_is_known() -> None:
     assert "secondlook_quality_records_skipped_total 0.0" in lines
     silent = ("secondlook_live_", "secondlook_quality_")
     assert not [line for line in page(Metrics(), quality_lag=None) if line.startswith(silent)]
+
+
+def test_a_batch_histogram_is_what_counting_one_by_one_gives() -> None:
+    """The page says the same as prometheus_client's own, a value at a bound included; what is no number is left out."""
+    values = np.array([0.0, 0.1, 0.1000001, 0.25, 3.0, 0.05, 0.5])
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    batches = BatchHistogram("a_seconds", "About.", ["policy"], [0.1, 0.25, 0.5], ours)
+    one_by_one = Histogram("a_seconds", "About.", ["policy"], buckets=[0.1, 0.25, 0.5], registry=theirs)
+    for batch in (values[:3], values[3:], np.array([np.nan])):
+        batches.observe(batch, "hate")
+    for value in values:
+        one_by_one.labels("hate").observe(value)
+    expected = [line for line in generate_latest(theirs).decode().splitlines() if "_created" not in line]
+    assert expected == generate_latest(ours).decode().splitlines()
+
+
+def test_a_histogram_without_labels_is_there_from_the_start() -> None:
+    """Else its first increase would not be seen."""
+    assert "secondlook_response_to_decision_seconds_count 0.0" in page(Metrics())
+
+
+def measures(**changes: Any) -> Measures:
+    given: dict[str, Any] = {
+        "requests": np.array([NOW - 2000.0, NOW - 60_000.0, NOW + 5000.0, np.nan]),
+        "is_answered": np.array([True, False, True, True]),
+        "responses": np.array([NOW - 20.0, NOW + 5000.0, np.nan]),
+        "policies": ["hate", "hate", "made up"],
+        "error_probability": np.array([0.03, np.nan, 0.6]),
+        "missing": np.eye(1, len(SCHEMA.names), 2, dtype=int)[0] * 3,
+    }
+    return Measures(**given | changes)
+
+
+def committed(*batches: Measures) -> list[str]:
+    metrics = Metrics(lambda: NOW)
+    controls = replace(STATE.controls, thresholds={Scope("hate"): 0.4})
+    for one in batches:
+        metrics.committed(Outbox(Ticket(1, cast("Any", None), {}, 0.0), [], [], measures=one), controls, 0.1)
+    return page(metrics)
+
+
+def test_latency_is_counted_from_the_records_own_times() -> None:
+    """Without an answer apart; one from the future counts as 0, one without a time not at all."""
+    lines = committed(measures(), measures())
+    name = "secondlook_request_to_decision_seconds"
+    assert {
+        f'{name}_bucket{{answered="yes",le="0.005"}} 2.0',
+        f'{name}_bucket{{answered="yes",le="1.0"}} 2.0',
+        f'{name}_bucket{{answered="yes",le="2.5"}} 4.0',
+        f'{name}_count{{answered="yes"}} 4.0',
+        f'{name}_sum{{answered="yes"}} 4.0',
+        f'{name}_bucket{{answered="no",le="60.0"}} 2.0',
+        f'{name}_count{{answered="no"}} 2.0',
+        'secondlook_response_to_decision_seconds_bucket{le="0.025"} 4.0',
+        "secondlook_response_to_decision_seconds_count 4.0",
+    } <= set(lines)
+
+
+def test_both_clocks_are_named() -> None:
+    """Who reads a latency must know that it is a difference of two clocks."""
+    about = {one.name: one.about for one in described()}
+    for name in ("secondlook_request_to_decision_seconds", "secondlook_response_to_decision_seconds"):
+        assert "producer's clock" in about[name]
+        assert "this worker's clock" in about[name]
+
+
+def test_scores_are_counted_by_policy_and_only_ours_have_a_label() -> None:
+    """A policy with a threshold of its own has one, names from outside share `other`; what was not scored is not counted."""
+    lines = committed(measures())
+    assert {
+        'secondlook_error_probability_bucket{le="0.05",policy="hate"} 1.0',
+        'secondlook_error_probability_count{policy="hate"} 1.0',
+        'secondlook_error_probability_bucket{le="0.5",policy="other"} 0.0',
+        'secondlook_error_probability_count{policy="other"} 1.0',
+    } <= set(lines)
+    assert not any("made up" in line for line in lines)
+
+
+def test_predictors_that_are_missing_are_counted_beside_the_answers() -> None:
+    """Their share is the one over the other."""
+    lines = committed(measures(), measures())
+    assert "secondlook_answers_total 6.0" in lines
+    assert [f'secondlook_predictors_missing_total{{predictor="{SCHEMA.names[2]}"}} 6.0'] == [
+        line for line in lines if line.startswith("secondlook_predictors_missing_total{")
+    ]
+
+
+def test_an_empty_batch_counts_nothing() -> None:
+    """All columns are empty, as of a batch in which nothing was decided."""
+    empty = np.array([])
+    lines = committed(
+        measures(requests=empty, is_answered=empty.astype(bool), responses=empty, policies=[], error_probability=empty)
+    )
+    assert "secondlook_answers_total 0.0" in lines
+    assert not any("request_to_decision" in line for line in lines if line[0] != "#")
+
+
+def test_human_decisions_are_counted_by_channel_and_route() -> None:
+    """Of policies that nobody set anything for, as `other`."""
+    metrics = Metrics()
+    metrics.humans_said({Said("x", "agrees", "audit", "human-review"): 2}, STATE.controls)
+    labels = 'agreement="agrees",channel="audit",policy="other",route="human-review"'
+    assert f"secondlook_human_decisions_total{{{labels}}} 2.0" in page(metrics)
+
+
+def test_what_is_kept_in_memory_is_told() -> None:
+    """What waits and for how long, the books' entries, and what the process takes as the system sees it."""
+    lines = page(Metrics(), oldest={"requests": 67.5}, quality=NOTHING._replace(kept={"audits": 3}))
+    assert 'secondlook_pending_oldest_seconds{source="requests"} 67.5' in lines
+    assert 'secondlook_pending_overdue_seconds{source="requests"} 7.5' in lines
+    assert 'secondlook_pending_overdue_seconds{source="responses"} 0.0' in lines
+    assert 'secondlook_pending_oldest_seconds{source="responses"} 0.0' in lines
+    assert 'secondlook_quality_kept{kind="audits"} 3.0' in lines
+    assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+
+
+def test_a_metric_is_described_once() -> None:
+    """By a name of ours, and in words."""
+    names = [one.name for one in described()]
+    assert len(names) == len(set(names))
+    assert not [one for one in described() if not one.name.startswith("secondlook_") or not one.about.endswith(".")]

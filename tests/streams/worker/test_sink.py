@@ -69,8 +69,15 @@ class Bench:
         self.deletable: dict[int, int] = {}
         self.seen: list[Mapping[Seen, int]] = []
         controls = initial_controls(Settings(model=models))
+        self.ended: list[tuple[int, str]] = []
         self.sink = Sink(
-            self.delivery, self.flow, self.metrics, lambda: controls, self.deletable.update, self.seen.append
+            self.delivery,
+            self.flow,
+            self.metrics,
+            lambda: controls,
+            self.deletable.update,
+            self.seen.append,
+            lambda outbox, how: self.ended.append((outbox.ticket.sequence, how)),
         )
 
     def batch(self, held: Assignment | None = None, **changes: Any) -> Outbox:
@@ -101,6 +108,7 @@ def test_a_batch_that_is_taken_back_ends_its_assignment_and_the_one_behind_it_is
     bench = Bench(models, [BatchAborted("old generation")])
     asyncio.run(scenario(bench))
     assert [3] == bench.delivery.committed
+    assert [(1, "aborted"), (2, "stale"), (3, "committed")] == bench.ended
     assert (True, {0, 2}) == (bench.assignment.over, bench.assignment.touched)
     assert 1 == bench.settled("aborted")
     assert 1 == bench.settled("stale")

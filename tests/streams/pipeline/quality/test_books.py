@@ -243,6 +243,7 @@ def test_memory_is_bounded() -> None:
         say(books, said(f"never {number}", 1))
         decide(books, decision(str(number), 0.2, "audit", policy=f"policy {number}"))
     assert (19, 12) == (books.counts["unmatched"], books.counts["forgotten"])
+    assert {"audits": 12, "escalated": 0, "without_verdict": 0, "words": 0, "early_words": 5} == books.kept()
     assert 4 == len(books.keys) == len(books.blocks)
     assert OTHER in {key.policy for key in books.keys.values()}
     assert 24 == sum(one.automated for one in judge(books, Drift(), {}, MODEL).figures)

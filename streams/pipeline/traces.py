@@ -1,0 +1,63 @@
+"""W3C trace context: which trace a case belongs to, so that what is written of it belongs there too. Pure.
+
+The request's counts, for its headers travel on as they are; where it has none, its answer's: a gateway may be traced and its callers not.
+"""
+
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final, NamedTuple
+
+from streams.pipeline.matching import Case
+from streams.pipeline.records import Headers
+
+TRACEPARENT: Final = "traceparent"
+TRACESTATE: Final = "tracestate"
+_MOST_STATE: Final = 512
+"""Bytes of a tracestate that are carried where nothing else of its record is."""
+_PARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+
+
+class Trace(NamedTuple):
+    """The span that a record was written in: ids and flags as whole numbers."""
+
+    trace_id: int
+    span_id: int
+    flags: int
+
+
+def context(headers: Headers | None) -> Headers:
+    """The trace context among a record's headers; nothing where there is none, or it is not as W3C has it."""
+    if not headers:
+        return []
+    found = {name: value for name, value in headers if name in (TRACEPARENT, TRACESTATE)}
+    parent, state = found.get(TRACEPARENT), found.get(TRACESTATE)
+    if parent is None or not _PARENT.fullmatch(parent):
+        return []
+    carried: Headers = [(TRACEPARENT, parent)]
+    return [*carried, (TRACESTATE, state)] if state and len(state) <= _MOST_STATE else carried
+
+
+def context_of(case: Case) -> Headers:
+    """That of the request, or else of its answer."""
+    return context(case.request.headers) or context(case.answer.headers if case.answer else None)
+
+
+def passed_on(case: Case) -> Headers | None:
+    """The headers of a decision: all of the request's; its answer's trace context where no header of the request is one."""
+    own, answer = case.request.headers, case.answer
+    if answer is None or not answer.headers or any(name == TRACEPARENT for name, _ in own or ()):
+        return own
+    return [*(own or ()), *context(answer.headers)] or own
+
+
+def traces(cases: Iterable[Case], most: int) -> list[Trace]:
+    """The spans that requests and answers were written in, each once; `most` of them at most. With 0 nothing is looked at."""
+    if not most:
+        return []
+    records = (
+        record for case in cases for record in (case.request, case.answer) if record is not None and record.headers
+    )
+    found = (_PARENT.fullmatch(value or b"") for record in records for _, value in context(record.headers)[:1])
+    spans = (Trace(*(int(part, 16) for part in match.groups())) for match in found if match)
+    return list(islice(dict.fromkeys(spans), most))
