@@ -101,11 +101,15 @@ def atoms(*values: float) -> Scores:
     return lambda random, count: random.choice(np.array(values), count)
 
 
+PROBABILITIES = st.just(0.0) | st.floats(EDGES[1], 1)
+"""Numbers nearer to zero than the first edge are zero to a budget, which counts scores between edges."""
+
+
 @st.composite
 def any_scores(draw: st.DrawFn) -> Scores:
     """A mixture of a smooth part, of a few scores that many decisions have, and of decisions without one."""
     a, b = draw(st.floats(0.1, 5)), draw(st.floats(0.1, 5))
-    tied = draw(st.lists(st.floats(0, 1), min_size=1, max_size=4))
+    tied = draw(st.lists(PROBABILITIES, min_size=1, max_size=4))
     ties, always = draw(st.sampled_from([0.0, 0.3, 0.7, 1.0])), draw(st.sampled_from([0.0, 0.05, 0.3]))
 
     def mixed(random: np.random.Generator, count: int) -> Floats:
@@ -118,8 +122,8 @@ def any_scores(draw: st.DrawFn) -> Scores:
 BUDGETS = st.builds(
     lambda share, one, two: Budget(share, min(one, two), max(one, two)),
     st.floats(0.02, 0.9),
-    st.floats(0, 1),
-    st.floats(0, 1),
+    PROBABILITIES,
+    PROBABILITIES,
 )
 
 
