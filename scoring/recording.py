@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
+from featurizers import PRESETS, OutcomeSpec
+from featurizers.caseless import caseless
 from scoring.errors import DataError
 from scoring.inputs import language_of
 
@@ -51,6 +53,14 @@ class Item(msgspec.Struct, frozen=True):
         return language_of(self.request.get("language"))
 
 
+class _Line(msgspec.Struct):
+    """An item as it stands in a file."""
+
+    request: dict[str, Any]
+    response: msgspec.Raw
+    label: Literal[0, 1] | str
+
+
 def is_held_out(request_id: str) -> bool:
     """Whether the item belongs to the held-out 40 %: a salted SHA-256 of its id, the same everywhere and for ever."""
     digest = hashlib.sha256(_SALT + request_id.encode()).digest()
@@ -80,12 +90,20 @@ def decoded(lines: Iterable[tuple[str, bytes]], kind: type[_T], expected: str) -
         yield where, record
 
 
-def read_recording(path: Path) -> list[Item]:
-    """Read a file of `{"request": {...}, "response": {provider body}, "label": 0|1}` lines. Raises DataError."""
+def read_recording(path: Path, spec: OutcomeSpec = PRESETS["lpp"]) -> list[Item]:
+    """Read a file of `{"request": {...}, "response": {provider body}, "label": 0|1}` lines. Raises DataError.
+
+    A label may also be one of the words that the spec has for 0 or 1.
+    """
+    words = {caseless(word): code for code in (0, 1) for word in (spec.labels[code] if spec.labels else ())}
+    known = f"0 or 1, or in the words of spec {spec.name}: {', '.join(words)}" if words else "0 or 1"
     items = []
-    for where, item in decoded(read_lines(path), Item, '{"request": {...}, "response": {...}, "label": 0 or 1}'):
-        missing = {"request_id", "policy"} - item.request.keys()
+    for where, line in decoded(read_lines(path), _Line, f'{{"request": {{...}}, "response": {{...}}, "label": {known}}}'):
+        missing = {"request_id", "policy"} - line.request.keys()
         if missing:
             raise DataError(f"{where}: the request lacks {', '.join(sorted(missing))}.")
-        items.append(item)
+        label = words.get(caseless(line.label)) if isinstance(line.label, str) else line.label
+        if label is None:
+            raise DataError(f"{where}: the label {line.label!r} is none of {known}. What has no verdict labels nothing: leave it out.")
+        items.append(Item(line.request, line.response, label))
     return items

@@ -3,6 +3,7 @@
 from scoring.data.dataset import NO_LABEL, Dataset, Origin, from_items
 from scoring.data.joining import Joined, join_decisions, read_labelled_vectors
 from scoring.data.loading import concatenate, load
+from scoring.data.rewording import reworded
 from scoring.data.traffic import Traffic
 from scoring.data.window import ALWAYS, Window
 
@@ -19,4 +20,5 @@ __all__ = [
     "join_decisions",
     "load",
     "read_labelled_vectors",
+    "reworded",
 ]

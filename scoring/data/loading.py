@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from scoring.data.dataset import Dataset, from_items
+from featurizers import PRESETS, OutcomeSpec
+from scoring.data.dataset import NO_OUTCOME, Dataset, from_items
 from scoring.data.distributions import is_distribution, read_distributions
 from scoring.data.joining import read_labelled_vectors
 from scoring.data.window import ALWAYS, Window
@@ -14,12 +15,12 @@ from scoring.errors import DataError
 from scoring.recording import UNREADABLE, read_lines, read_recording
 
 
-def load(paths: Sequence[Path], window: Window = ALWAYS) -> Dataset:
+def load(paths: Sequence[Path], window: Window = ALWAYS, spec: OutcomeSpec = PRESETS["lpp"]) -> Dataset:
     """Read recordings ({request, response, label}), labelled vectors and label distributions, told apart by their first line.
 
-    Raises DataError. Only labelled vectors say when they were decided; what lies out of the window is left out.
+    `spec` says how the answers of recordings, and labels in words, are read. Raises DataError. Only labelled vectors say when they were decided; what lies out of the window is left out.
     """
-    data = concatenate([_load_one(path) for path in paths])
+    data = concatenate([_load_one(path, spec) for path in paths])
     if window == ALWAYS:
         return data
     within = np.array([window.holds(origin.decided_at) for origin in data.origins], dtype=bool)
@@ -39,13 +40,18 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
     )
 
 
-def _load_one(path: Path) -> Dataset:
+def _load_one(path: Path, spec: OutcomeSpec) -> Dataset:
     fields = set() if path.suffix == ".parquet" else _first_fields(path)
     if path.suffix == ".parquet" or "values" in fields:
         return read_labelled_vectors(path)
     if is_distribution(fields):
         return read_distributions(path)
-    return from_items(read_recording(path))
+    data = from_items(read_recording(path, spec), spec)
+    if len(data) and (data.outcomes == NO_OUTCOME).all():
+        raise DataError(
+            f"{path}: spec {spec.name} finds no outcome in any of its {len(data)} answers. Say how they are to be read: --outcome-spec."
+        )
+    return data
 
 
 def _first_fields(path: Path) -> set[str]:

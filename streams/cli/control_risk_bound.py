@@ -12,6 +12,7 @@ from typing import Literal
 import click
 import numpy as np
 
+from featurizers import load_spec
 from scoring import ThresholdError
 from scoring.data import load
 from streams.cli.control_issue import Issue, issue, model_of_workers
@@ -133,7 +134,7 @@ def _labelled(files: Sequence[Path], settings: Settings, scope: Scope, model: st
         raise ControlError("files do not say whose requests they are of: leave out --tenant, or take --from-topics")
     given = baseline(settings)
     scorer = find_model(settings, ModelShelf(settings.model, given.model), model)
-    data = load(files)
+    data = load(files, spec=load_spec(settings.outcome_spec))
     data = data.take(data.decided & data.held_out).in_canonical_order()
     is_covered = [scope.policy != EVERY or not scorer.policies or policy in scorer.policies for policy in data.policies]
     lies_in = [

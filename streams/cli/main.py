@@ -29,6 +29,7 @@ _EXIT_FAILURE = 1
 
 
 _COMMANDS = {
+    "broker": "streams.cli.broker",
     "console": "streams.cli.console",
     "control": "streams.cli.control",
     "dead-letters": "streams.cli.dead_letters",
@@ -38,6 +39,8 @@ _COMMANDS = {
     "explain": "streams.cli.explain",
     "features": "streams.cli.features",
     "models": "streams.cli.models",
+    "replay": "streams.cli.replay",
+    "sample": "streams.cli.sample",
     "stress": "streams.cli.stress",
     "tap": "streams.cli.tap",
     "top": "streams.cli.top",

@@ -77,7 +77,7 @@ def pull(sha256: tuple[str, ...], **options: Any) -> None:
 @click.argument("sha256")
 @click.option("--force", is_flag=True, help="Whatever the comparison says; without labels there is none.")
 @click.option("--cost-ratio", type=float, default=0.64, show_default=True, help="c_rev / c_mis.")
-@setting_options("model", "broker", "topic_prefix", "control_keys", "control_signed_from")
+@setting_options("model", "broker", "topic_prefix", "outcome_spec", "control_keys", "control_signed_from")
 @label_options
 def promote(sha256: str, *, force: bool, cost_ratio: float, **options: Any) -> None:
     """Make a candidate of the model directory its current model, if it is better. SHA256 may be cut to 6 digits.
@@ -88,7 +88,7 @@ def promote(sha256: str, *, force: bool, cost_ratio: float, **options: Any) -> N
     come next.
     """
     source = {name: options.pop(name) for name in ("files", "vectors", "decisions", "from_topics", "since", "until")}
-    of_topics = ("broker", "topic_prefix", *(("config", "kafka") if source["from_topics"] else ()))
+    of_topics = ("broker", "topic_prefix", "outcome_spec", *(("config", "kafka") if source["from_topics"] else ()))
     reading = {**source, **{name: options[name] for name in of_topics}}
     settings = settings_from(options)
     directory = settings.model

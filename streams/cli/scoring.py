@@ -15,6 +15,7 @@ from streams.cli.main import ResultFile, setting_options, settings_from
 from streams.settings import Settings
 
 if TYPE_CHECKING:
+    from featurizers import OutcomeSpec
     from scoring import Accounting
     from scoring.data import Joined, Window
 
@@ -25,7 +26,7 @@ _TRAINING_LIBRARIES = {"jinja2", "markupsafe", "onnx", "scipy", "skl2onnx", "skl
 
 def data_options(command: _Command) -> _Command:
     """Where labelled answers come from, topics with their broker among it; what `load_labelled` takes."""
-    return label_options(setting_options("broker", "topic_prefix")(command))
+    return label_options(setting_options("broker", "topic_prefix", "outcome_spec")(command))
 
 
 def label_options(command: _Command) -> _Command:
@@ -155,16 +156,25 @@ def load_labelled(
     window = Window(since, until)
     match bool(files), vectors, decisions, from_topics:
         case True, None, None, False:
+            spec = _spec(options.pop("outcome_spec"))
             _refuse(options, "--data reads no topics")
-            return Joined(load(files, window), Counter())
+            return Joined(load(files, window, spec), Counter())
         case False, Path(), Path(), False:
             _refuse(options, "--vectors and --decisions are files: no topics are read")
             return _join(window, (str(vectors), lines_of(vectors)), (str(decisions), lines_of(decisions)))
         case False, None, None, True:
+            _refuse({"outcome_spec": options.pop("outcome_spec")}, "--from-topics reads vectors, and workers made these by their spec")
             return _join(window, *_topics(settings_from(options)))
     raise click.UsageError(
         "Say what to read, one of: --data FILE (repeatable); --vectors FILE with --decisions FILE; --from-topics."
     )
+
+
+def _spec(given: str | None) -> "OutcomeSpec":
+    """The spec of the flag, of the environment, or the default."""
+    from featurizers import load_spec
+
+    return load_spec(settings_from({"config": None, "kafka": (), "outcome_spec": given}).outcome_spec)
 
 
 def _refuse(options: dict[str, Any], why: str) -> None:

@@ -1,0 +1,32 @@
+"""`secondlook sample`: labelled answers in the words of a spec, to try it out with before there are own ones."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from streams.cli.main import ResultFile
+
+
+@click.command()
+@click.option("--spec", required=True, help="The TOML file of an outcome spec, or a preset's name.")
+@click.option("--out", type=ResultFile(), required=True, metavar="FILE", help="Where to write them, as JSONL.")
+def sample(spec: str, out: Path) -> None:
+    """Write the recorded answers in the words of a spec. They take the place of your own LLM's, labels included.
+
+    It is the English recording that ships with secondlook, of a small and weak LLM: its log-probabilities as they were, its digits as your
+    words. A line is {"request", "response", "label"}, which `train --data`, `evaluate --data` and `replay` read.
+    """
+    from featurizers import load_spec
+    from scoring import RECORDING, read_recording
+    from scoring.data import reworded
+
+    read = load_spec(spec)
+    recorded = read_recording(RECORDING)
+    items = reworded(recorded, read)
+    with out.open("wb") as file:
+        for item in items:
+            label = read.labels[item.label][0]
+            file.write(msgspec.json.encode({"request": item.request, "response": item.response, "label": label}) + b"\n")
+    left = len(recorded) - len(items)
+    click.echo(f"{out}: {len(items)} answers of {len(recorded)}" + (f"; {left} cannot be said in these words" if left else ""))

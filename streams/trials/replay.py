@@ -1,0 +1,129 @@
+"""Labelled answers sent through a stream that runs: what becomes of each, and, if asked, what a reviewer who knows the labels says of it."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from confluent_kafka import KafkaError, Producer
+
+from scoring import Item
+from streams.console.decisions import ROLES, Decision, read_decision
+from streams.errors import BrokerError
+from streams.kafka.clients import producer_config
+from streams.kafka.following import Follower, Heard
+from streams.kafka.topics import load_topics, topic_names
+from streams.kafka.troubles import failed
+from streams.pipeline.dead_letters import read_letter
+from streams.settings import Settings
+
+REVIEWER: Final = "replay"
+_FLUSH: Final = 30.0
+
+
+@dataclass
+class Replayed:
+    """What came of the items, by request id. Pure."""
+
+    labels: Mapping[str, int]
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    set_aside: Counter[str] = field(default_factory=Counter)
+    judged: int = 0
+
+    @property
+    def undecided(self) -> int:
+        """Items without a decision."""
+        return len(self.labels) - len(self.decisions)
+
+    def routes(self) -> dict[str, Counter[str]]:
+        """Route -> reason -> decisions."""
+        found: dict[str, Counter[str]] = {}
+        for one in self.decisions.values():
+            found.setdefault(one.route, Counter())[one.reason] += 1
+        return dict(sorted(found.items()))
+
+    def wrong(self, route: str | None = None) -> tuple[int, int]:
+        """Verdicts (outcomes 0 and 1) that the labels say are wrong, and all of them; of one route, or of both."""
+        verdicts = [
+            one.llm.outcome != self.labels[request_id]
+            for request_id, one in self.decisions.items()
+            if one.llm.outcome in (0, 1) and route in (None, one.route)
+        ]
+        return sum(verdicts), len(verdicts)
+
+
+def replay(settings: Settings, items: Sequence[Item], *, rate: float, judge: bool, patience: float) -> Iterator[Replayed]:
+    """Send the items' requests and answers, `rate` a second, and yield the books now and then, until all are decided or nothing comes.
+
+    With `judge`, each decision that goes to a human is answered with the item's label, in the topic of human decisions. `patience` is in
+    seconds. Raises BrokerError, TopicError.
+    """
+    books = Replayed({item.request_id: item.label for item in items})
+    names = topic_names(load_topics(settings.topic_prefix))
+    lost: list[KafkaError] = []
+
+    def told(error: KafkaError | None, _record: object) -> None:
+        lost.extend([] if error is None else [error])
+
+    with closing(Follower(settings, (*ROLES, "dead_letter"))) as follower:
+        producer = Producer(producer_config(settings, **{"linger.ms": 5}))
+
+        def send(role: str, request_id: str, value: object) -> None:
+            producer.produce(names[role], msgspec.json.encode(value), request_id.encode(), on_delivery=told)
+
+        began = moved = time.monotonic()
+        sent = 0
+        while books.undecided:
+            due = min(len(items), int((time.monotonic() - began) * rate) + 1)
+            for item in items[sent:due]:
+                send("requests", item.request_id, item.request)
+                send("responses", item.request_id, {"request_id": item.request_id, "body": item.response})
+            came = _take(books, follower.poll(0.1), send if judge else None)
+            if came or due > sent:
+                moved, sent = time.monotonic(), due
+                yield books
+            producer.poll(0)
+            if lost:
+                raise failed("the answers could not be written", lost[0], f"Write {names['requests']}, {names['responses']}")
+            if time.monotonic() - moved > patience:
+                break
+        if producer.flush(_FLUSH):
+            raise BrokerError(f"{settings.broker} has not taken all records within {_FLUSH:g} s")
+    yield books
+
+
+def _take(books: Replayed, heard: Sequence[Heard], send: Callable[[str, str, object], None] | None) -> bool:
+    """Enter what came into the books; whether any of it was of the items."""
+    came = False
+    for one in heard:
+        if one.role not in ROLES:
+            if (one.message.key() or b"").decode(errors="replace") in books.labels:
+                books.set_aside[read_letter(one.message.headers()).code or "(no code)"] += 1
+                came = True
+            continue
+        decision = read_decision(one.message.value())
+        if decision is None or decision.request_id not in books.labels:
+            continue
+        came = True
+        books.decisions[decision.request_id] = decision
+        if send is not None and one.role == "human_review":
+            send("human_decisions", decision.request_id, _judgement(decision, books.labels[decision.request_id]))
+            books.judged += 1
+    return came
+
+
+def _judgement(decision: Decision, label: int) -> dict[str, Any]:
+    """What a review tool would write; it repeats of the decision what training and live quality need."""
+    return {
+        "request_id": decision.request_id,
+        "policy": decision.policy,
+        "outcome": label,
+        "llm": {"outcome": decision.llm.outcome},
+        "reviewer": REVIEWER,
+        "channel": "audit" if decision.reason == "audit" else "review",
+        "audit_probability": decision.audit_probability,
+        "decided_at": round(time.time() * 1000),
+    }
