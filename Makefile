@@ -83,6 +83,18 @@ kafka-stop: $(VENV)/.installed ## Stop it
 docs: $(VENV)/.installed ## Renew the generated pages of docs/
 	$(BIN)/python -m docs.generate
 
+SITE_VENV := build/site/venv
+$(SITE_VENV)/.installed: docs/requirements.lock
+	$(PYTHON) -m venv --clear $(SITE_VENV)
+	$(SITE_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r docs/requirements.lock
+	@touch $@
+
+.PHONY: site
+site: $(SITE_VENV)/.installed ## The docs as a site, into build/site/html; fails on dead links, and on what would be loaded from another host
+	$(PYTHON) -m docs.site stage
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --quiet --strict -f docs/mkdocs.yml
+	$(PYTHON) -m docs.site check
+
 .PHONY: screenshots
 screenshots: $(VENV)/.installed $(MODEL) ## Renew the pictures of docs/console, of workers at work: Chromium (two minutes)
 	$(BIN)/python -m docs.screenshots
@@ -133,6 +145,7 @@ lock: $(BIN)/uv ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
 	echo 'maturin==1.16.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o $(NATIVE)/requirements.lock
 	echo 'cyclonedx-bom==7.5.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o deploy/sbom.lock
+	echo 'mkdocs-material==9.6.20' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o docs/requirements.lock
 
 SBOM_VENV := build/sbom
 .PHONY: sbom

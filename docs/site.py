@@ -25,7 +25,9 @@ _CODE: Final = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
 
 def pages(root: Path = _ROOT) -> list[Path]:
     """The Markdown pages, by their paths in the repository."""
-    return sorted(file.relative_to(root) for folder in _FOLDERS for file in root.glob(f"{folder}/*.md" if folder else "*.md"))
+    return sorted(
+        file.relative_to(root) for folder in _FOLDERS for file in root.glob(f"{folder}/*.md" if folder else "*.md")
+    )
 
 
 def links(page: str) -> list[str]:
@@ -90,7 +92,9 @@ def check(folder: Path = _HTML) -> list[str]:
     """Each load from another host in what was built, with its file."""
     files: Iterable[Path] = (file for kind in ("html", "css") for file in sorted(folder.rglob(f"*.{kind}")))
     return [
-        f"{file.relative_to(folder)}: {load}" for file in files for load in outside(file.read_text(encoding="utf-8"), file.suffix)
+        f"{file.relative_to(folder)}: {load}"
+        for file in files
+        for load in outside(file.read_text(encoding="utf-8"), file.suffix)
     ]
 
 
@@ -102,7 +106,9 @@ def main() -> None:
         case ["check"]:
             found = check()
             if found or not (_HTML / "index.html").is_file():
-                sys.exit("\n".join(["the site loads from other hosts:", *found]) if found else f"there is no site in {_HTML}")
+                sys.exit(
+                    "\n".join(["the site loads from other hosts:", *found]) if found else f"there is no site in {_HTML}"
+                )
         case _:
             sys.exit("python -m docs.site stage|check")
 

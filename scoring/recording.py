@@ -26,6 +26,7 @@ HELD_OUT_SHARE = 0.4
 _SALT = b"secondlook-split-1:"
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises of a line that it cannot read."""
+_VERDICTS: Final[tuple[Literal[0], Literal[1]]] = (0, 1)
 _T = TypeVar("_T")
 _OPENERS: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
 
@@ -95,15 +96,21 @@ def read_recording(path: Path, spec: OutcomeSpec = PRESETS["lpp"]) -> list[Item]
 
     A label may also be one of the words that the spec has for 0 or 1.
     """
-    words = {caseless(word): code for code in (0, 1) for word in (spec.labels[code] if spec.labels else ())}
+    words: dict[str, Literal[0, 1]] = {
+        caseless(word): code for code in _VERDICTS for word in (spec.labels[code] if spec.labels else ())
+    }
     known = f"0 or 1, or in the words of spec {spec.name}: {', '.join(words)}" if words else "0 or 1"
     items = []
-    for where, line in decoded(read_lines(path), _Line, f'{{"request": {{...}}, "response": {{...}}, "label": {known}}}'):
+    for where, line in decoded(
+        read_lines(path), _Line, f'{{"request": {{...}}, "response": {{...}}, "label": {known}}}'
+    ):
         missing = {"request_id", "policy"} - line.request.keys()
         if missing:
             raise DataError(f"{where}: the request lacks {', '.join(sorted(missing))}.")
         label = words.get(caseless(line.label)) if isinstance(line.label, str) else line.label
         if label is None:
-            raise DataError(f"{where}: the label {line.label!r} is none of {known}. What has no verdict labels nothing: leave it out.")
+            raise DataError(
+                f"{where}: the label {line.label!r} is none of {known}. What has no verdict labels nothing: leave it out."
+            )
         items.append(Item(line.request, line.response, label))
     return items

@@ -74,7 +74,9 @@ def inline_commands(page: str) -> list[str]:
 def commands(script: str) -> Iterator[list[str]]:
     """The words of each call of ours in a shell script, within `$(...)` too."""
     script = re.sub(r"<<'END'\n.*?^END$", "", script, flags=re.MULTILINE | re.DOTALL)
-    lexer = shlex.shlex(script.replace("\\\n", " ").replace('"$(', "$( ").replace("\n", " ; "), posix=True, punctuation_chars=True)
+    lexer = shlex.shlex(
+        script.replace("\\\n", " ").replace('"$(', "$( ").replace("\n", " ; "), posix=True, punctuation_chars=True
+    )
     lexer.commenters = ""
     words: list[str] = []
     for word in lexer:

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,7 +20,9 @@ PAGES = [page.as_posix() for page in pages()]
 GENERATED = "docs/reference.md"  # its blocks are the commands' own help, and current by tests/test_docs.py
 BLOCKS = [block for page in PAGES if page != GENERATED for block in blocks(page)]
 NO_CODE = {"text"}
-MARKS = re.compile(r"run by (?P<test>tests/\S+\.py)\b|read by spec (?P<spec>\S+): outcome (?P<outcome>\d)$|a spec$|parsed$|arguments parsed$|not run: \S")
+MARKS = re.compile(
+    r"run by (?P<test>tests/\S+\.py)\b|read by spec (?P<spec>\S+): outcome (?P<outcome>\d)$|a spec$|parsed$|arguments parsed$|not run: \S"
+)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
@@ -63,7 +66,9 @@ def test_commands_in_blocks_exist_with_their_options() -> None:
 
 def test_commands_in_the_text_exist_with_their_options() -> None:
     """Likewise."""
-    found = [words for page in PAGES if page != "CHANGELOG.md" for text in inline_commands(page) for words in commands(text)]
+    found = [
+        words for page in PAGES if page != "CHANGELOG.md" for text in inline_commands(page) for words in commands(text)
+    ]
     assert 60 < len(found)
     assert [] == [said for words in found if (said := problem(words))]
 
@@ -72,8 +77,19 @@ def test_commands_in_the_text_exist_with_their_options() -> None:
 def test_code_stands_in_fences(page: str) -> None:
     """What is indented without a list above it is code as well, but cannot be marked, nor say its language."""
     paragraphs = re.split(r"\n{2,}", without_blocks(page))
-    pairs = zip(paragraphs, paragraphs[1:], strict=False)
-    assert [] == [text for above, text in pairs if text.startswith("    ") and not re.match(r" *(-|\d+\.) |    ", above)]
+    pairs = pairwise(paragraphs)
+    assert [] == [
+        text for above, text in pairs if text.startswith("    ") and not re.match(r" *(-|\d+\.) |    ", above)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_list_has_a_blank_line_above(page: str) -> None:
+    """On GitHub it needs none, but on the site it would be part of the paragraph."""
+    lines = without_blocks(page).split("\n")
+    first = re.compile(r"(- |\d+\. )")
+    goes_on = re.compile(r" *(- |\d+\. )|#|  |$")
+    assert [] == [line for above, line in pairwise(lines) if first.match(line) and not goes_on.match(above)]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -98,7 +114,10 @@ def test_links_lead_to_files_and_headings_that_are_there(page: str) -> None:
         ('<img srcset="https://cdn.example/a.png 2x">', True),
         ("<style>@import 'https://fonts.example/a.css'; b {background: url(//cdn.example/b.png)}</style>", True),
         ('<a href="https://arxiv.org/abs/2601.07006">paper</a>', False),
-        ('<img src="console/now.png"><script src="../assets/a.js"></script><p style="background: url(data:image/png;base64,AA)">', False),
+        (
+            '<img src="console/now.png"><script src="../assets/a.js"></script><p style="background: url(data:image/png;base64,AA)">',
+            False,
+        ),
     ],
 )
 def test_what_the_site_must_not_load_is_seen(text: str, loads: bool) -> None:

@@ -23,7 +23,14 @@ def test_the_tutorial_ends_in_decisions_of_an_own_model(tmp_path: Path) -> None:
         "SECONDLOOK_WEB_PORT": "0",  # another test may have it
     }
     typed = subprocess.run(
-        ["bash"], input="\n".join(script[1:]), cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=200, check=False
+        ["bash"],
+        input="\n".join(script[1:]),
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=200,
+        check=False,
     )
     said = typed.stdout + typed.stderr
     assert 0 == typed.returncode, said + (tmp_path / "worker.log").read_text()[-3000:]

@@ -22,7 +22,7 @@ def reworded(items: Iterable[Item], spec: OutcomeSpec) -> list[Item]:
     """
     if spec.where not in {"json-field", "first-token"} or spec.any_of or not spec.labels:
         raise SpecError(
-            f'outcome spec {spec.name!r}: recorded answers can be put into the words of one JSON field or of a first word (`where`), '
+            f"outcome spec {spec.name!r}: recorded answers can be put into the words of one JSON field or of a first word (`where`), "
             "and of `labels`; for another form save answers of your own LLM"
         )
     found = [Item(item.request, _body(item, spec), item.label) for item in items]
@@ -33,7 +33,10 @@ def _body(item: Item, spec: OutcomeSpec) -> msgspec.Raw:
     body = json.loads(bytes(item.response))
     choice = body["choices"][0]
     tokens = choice["logprobs"]["content"]
-    fields = {"outcome": spec.outcome_fields()[0] if spec.named else "", "confidence": spec.confidence_field or "confidence"}
+    fields = {
+        "outcome": spec.outcome_fields()[0] if spec.named else "",
+        "confidence": spec.confidence_field or "confidence",
+    }
     digit = next((place for place, token in enumerate(tokens) if _code(token["token"]) is not None), None)
     for place, token in enumerate(tokens):
         for one in (token, *token["top_logprobs"]):

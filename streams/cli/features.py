@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from featurizers import PRESETS, PROVIDERS, SCHEMA, Explanation, ResponseError, SpecError, explain, fitting, load_spec
+from streams.settings import PREFIX
 
 _STYLES = {"outcome": "bold reverse green", "confidence": "bold cyan", "rationale": "dim", "": ""}
 _OUTCOMES = {0: "no violation", 1: "violation", 2: "evidence deficiency", 3: "policy gap"}
@@ -30,6 +31,8 @@ _PROBLEMS = {
     "--spec",
     default="lpp",
     show_default=True,
+    envvar=f"{PREFIX}OUTCOME_SPEC",
+    show_envvar=True,
     help=f"{', '.join(PRESETS)}, the path of a TOML file, or auto: the presets that fit.",
 )
 @click.option("--provider", type=click.Choice(PROVIDERS), help="The body's format; detected by default.")

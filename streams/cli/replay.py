@@ -8,7 +8,8 @@ from rich.console import Console
 
 from streams.cli.main import setting_options, settings_from
 from streams.pipeline.routing import AUTO_ACTION
-from streams.trials.replay import Replayed, replay as replayed
+from streams.trials.replay import Replayed
+from streams.trials.replay import replay as replayed
 
 
 @click.command()
@@ -16,10 +17,16 @@ from streams.trials.replay import Replayed, replay as replayed
 @click.option("--held-out", is_flag=True, help="Only the items that no training has seen.")
 @click.option("--first", default=0, metavar="N", help="Begin with the item of this number, from 0 on.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Send so many items.  [default: all]")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), default=200.0, show_default=True, help="Items a second.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), default=200.0, show_default=True, help="Items a second."
+)
 @click.option("--judge", is_flag=True, help="Play the reviewers: answer what goes to humans with the file's labels.")
 @click.option(
-    "--patience", type=click.FloatRange(0), default=20.0, show_default=True, help="Seconds without a decision that end it."
+    "--patience",
+    type=click.FloatRange(0),
+    default=20.0,
+    show_default=True,
+    help="Seconds without a decision that end it.",
 )
 @setting_options("broker", "topic_prefix", "outcome_spec")
 def replay(
@@ -43,7 +50,11 @@ def replay(
     from scoring import is_held_out, read_recording
 
     settings = settings_from(options)
-    items = [one for one in read_recording(file, load_spec(settings.outcome_spec)) if not held_out or is_held_out(one.request_id)]
+    items = [
+        one
+        for one in read_recording(file, load_spec(settings.outcome_spec))
+        if not held_out or is_held_out(one.request_id)
+    ]
     items = items[first : None if limit is None else first + limit]
     if not items:
         raise click.ClickException(f"{file} has no such items")
@@ -68,7 +79,10 @@ def _told(books: Replayed) -> list[str]:
         lines.append("set aside   " + ", ".join(f"{code} {count}" for code, count in books.set_aside.most_common()))
     if books.judged:
         lines.append(f"judged      {books.judged}, with the file's labels")
-    for what, (wrong, verdicts) in (("of all verdicts", books.wrong()), ("of what was automated", books.wrong(AUTO_ACTION))):
+    for what, (wrong, verdicts) in (
+        ("of all verdicts", books.wrong()),
+        ("of what was automated", books.wrong(AUTO_ACTION)),
+    ):
         if verdicts:
             lines.append(f"wrong       {wrong / verdicts:.1%} {what} ({wrong} of {verdicts}), by the file's labels")
     return lines

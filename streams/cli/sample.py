@@ -6,10 +6,17 @@ import click
 import msgspec
 
 from streams.cli.main import ResultFile
+from streams.settings import PREFIX
 
 
 @click.command()
-@click.option("--spec", required=True, help="The TOML file of an outcome spec, or a preset's name.")
+@click.option(
+    "--spec",
+    required=True,
+    envvar=f"{PREFIX}OUTCOME_SPEC",
+    show_envvar=True,
+    help="The TOML file of an outcome spec, or a preset's name.",
+)
 @click.option("--out", type=ResultFile(), required=True, metavar="FILE", help="Where to write them, as JSONL.")
 def sample(spec: str, out: Path) -> None:
     """Write the recorded answers in the words of a spec. They take the place of your own LLM's, labels included.
@@ -27,6 +34,10 @@ def sample(spec: str, out: Path) -> None:
     with out.open("wb") as file:
         for item in items:
             label = read.labels[item.label][0]
-            file.write(msgspec.json.encode({"request": item.request, "response": item.response, "label": label}) + b"\n")
+            file.write(
+                msgspec.json.encode({"request": item.request, "response": item.response, "label": label}) + b"\n"
+            )
     left = len(recorded) - len(items)
-    click.echo(f"{out}: {len(items)} answers of {len(recorded)}" + (f"; {left} cannot be said in these words" if left else ""))
+    click.echo(
+        f"{out}: {len(items)} answers of {len(recorded)}" + (f"; {left} cannot be said in these words" if left else "")
+    )

@@ -163,7 +163,10 @@ def load_labelled(
             _refuse(options, "--vectors and --decisions are files: no topics are read")
             return _join(window, (str(vectors), lines_of(vectors)), (str(decisions), lines_of(decisions)))
         case False, None, None, True:
-            _refuse({"outcome_spec": options.pop("outcome_spec")}, "--from-topics reads vectors, and workers made these by their spec")
+            _refuse(
+                {"outcome_spec": options.pop("outcome_spec")},
+                "--from-topics reads vectors, and workers made these by their spec",
+            )
             return _join(window, *_topics(settings_from(options)))
     raise click.UsageError(
         "Say what to read, one of: --data FILE (repeatable); --vectors FILE with --decisions FILE; --from-topics."

@@ -55,7 +55,9 @@ class Replayed:
         return sum(verdicts), len(verdicts)
 
 
-def replay(settings: Settings, items: Sequence[Item], *, rate: float, judge: bool, patience: float) -> Iterator[Replayed]:
+def replay(
+    settings: Settings, items: Sequence[Item], *, rate: float, judge: bool, patience: float
+) -> Iterator[Replayed]:
     """Send the items' requests and answers, `rate` a second, and yield the books now and then, until all are decided or nothing comes.
 
     With `judge`, each decision that goes to a human is answered with the item's label, in the topic of human decisions. `patience` is in
@@ -87,7 +89,9 @@ def replay(settings: Settings, items: Sequence[Item], *, rate: float, judge: boo
                 yield books
             producer.poll(0)
             if lost:
-                raise failed("the answers could not be written", lost[0], f"Write {names['requests']}, {names['responses']}")
+                raise failed(
+                    "the answers could not be written", lost[0], f"Write {names['requests']}, {names['responses']}"
+                )
             if time.monotonic() - moved > patience:
                 break
         if producer.flush(_FLUSH):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from featurizers import OutcomeSpec
 from scoring import MULTILINGUAL, RECORDING, DataError, is_held_out, read_recording
 from scoring.data import load
 
@@ -79,3 +80,34 @@ def test_a_torn_archive_is_a_data_error(tmp_path: Path) -> None:
     path.write_bytes(lzma.compress(LINE * 1000)[:-20])
     with pytest.raises(DataError, match="cannot be read"):
         read_recording(path)
+
+
+OURS = OutcomeSpec(name="ours", labels=(("allow",), ("remove", "limit"), ("unclear",)), field="verdict")
+
+
+@pytest.mark.parametrize(("word", "label"), [(b'"allow"', 0), (b'"Limit"', 1), (b"1", 1)])
+def test_a_label_may_be_a_word_of_the_spec(tmp_path: Path, word: bytes, label: int) -> None:
+    """Of its words for 0 and 1, in any case; numbers stay what they are."""
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(LINE.replace(b'"label": 1', b'"label": ' + word))
+    assert [label] == [item.label for item in read_recording(path, OURS)]
+
+
+@pytest.mark.parametrize("word", [b'"unclear"', b'"ban"', b'"1"'])
+def test_any_other_word_is_no_label(tmp_path: Path, word: bytes) -> None:
+    """The error names the words that there are."""
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(LINE.replace(b'"label": 1', b'"label": ' + word))
+    with pytest.raises(
+        DataError,
+        match=r"data\.jsonl:1: the label .* is none of 0 or 1, or in the words of spec ours: allow, remove, limit",
+    ):
+        read_recording(path, OURS)
+
+
+def test_a_spec_that_reads_no_answer_is_told(tmp_path: Path) -> None:
+    """Rather than that nothing can be learned."""
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(LINE)
+    with pytest.raises(DataError, match=r"spec ours finds no outcome in any of its 1 answers.*--outcome-spec"):
+        load([path], spec=OURS)

@@ -1,0 +1,68 @@
+"""`secondlook replay` and `sample`, as far as they go without a worker; tests/test_tutorial.py has them with one."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from confluent_kafka import Consumer, TopicPartition
+
+from scoring import is_held_out
+from streams.cli.main import main
+from streams.kafka.topics import load_topics
+from streams.trials.brokers import EmbeddedBroker
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    """Recorded answers in the words of a preset."""
+    file = tmp_path / "answers.jsonl"
+    result = CliRunner().invoke(main, ["sample", "--spec", "allow-block", "--out", str(file)])
+    assert 0 == result.exit_code, result.output
+    assert "cannot be said in these words" in result.output  # outcomes 2 and 3
+    return file
+
+
+def test_the_items_that_are_asked_for_are_sent_under_their_ids(broker: EmbeddedBroker, sample: Path) -> None:
+    """Request and response alike; without a worker it ends, and says what to look at."""
+    held_out = [
+        item for item in map(json.loads, sample.read_text().splitlines()) if is_held_out(item["request"]["request_id"])
+    ]
+    asked = ["--held-out", "--first", "3", "--limit", "5", "--patience", "0.5", "--outcome-spec", "allow-block"]
+    result = CliRunner().invoke(main, ["replay", str(sample), *asked, "--broker", broker.bootstrap])
+    assert 1 == result.exit_code
+    assert "decided     0 of 5" in result.output
+    assert "5 of 5 got no decision: does a worker run" in result.output
+    sent = {role: read(broker, role) for role in ("requests", "responses")}
+    wanted = {item["request"]["request_id"]: item for item in held_out[3:8]}
+    assert {name: item["request"] for name, item in wanted.items()} == sent["requests"]
+    assert {name: {"request_id": name, "body": item["response"]} for name, item in wanted.items()} == sent["responses"]
+
+
+def test_labels_in_words_of_another_spec_are_told(broker: EmbeddedBroker, sample: Path) -> None:
+    """Before anything is sent."""
+    result = CliRunner().invoke(main, ["replay", str(sample), "--broker", broker.bootstrap])
+    assert 1 == result.exit_code
+    assert "is none of 0 or 1, or in the words of spec lpp" in result.output
+
+
+def read(broker: EmbeddedBroker, role: str) -> dict[str, object]:
+    topic = load_topics()[role]
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "test", "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic.name, number, 0) for number in range(topic.partitions)])
+    found, ends = {}, 0
+    while ends < topic.partitions:
+        for message in consumer.consume(100, timeout=1):
+            if message.error() is not None:
+                ends += 1
+            else:
+                found[(message.key() or b"").decode()] = json.loads(message.value() or b"")
+    consumer.close()
+    return found
