@@ -15,7 +15,7 @@ OURS = OutcomeSpec(
     confidence_field="sure",
 )
 CYRILLIC = OutcomeSpec(
-    name="other", labels=(("да",), ("нет",), ('a"b',), ("c",)), field="ответ", confidence_field="confidence"
+    name="other", labels=(("да",), ("нет",), ("мало",), ("иное",)), field="ответ", confidence_field="confidence"
 )
 
 
