@@ -92,7 +92,7 @@ $(SITE_VENV)/.installed: docs/requirements.lock
 .PHONY: site
 site: $(SITE_VENV)/.installed ## The docs as a site, into build/site/html; fails on dead links, and on what would be loaded from another host
 	$(PYTHON) -m docs.site stage
-	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --quiet --strict -f docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/mkdocs build --strict -f docs/mkdocs.yml
 	$(PYTHON) -m docs.site check
 
 .PHONY: screenshots
@@ -145,7 +145,7 @@ lock: $(BIN)/uv ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
 	echo 'maturin==1.16.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o $(NATIVE)/requirements.lock
 	echo 'cyclonedx-bom==7.5.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o deploy/sbom.lock
-	echo 'mkdocs-material==9.6.20' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o docs/requirements.lock
+	echo 'mkdocs-material==9.8.2' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o docs/requirements.lock
 
 SBOM_VENV := build/sbom
 .PHONY: sbom
