@@ -71,18 +71,18 @@ def replay(
 
 
 def _told(books: Replayed) -> list[str]:
-    lines = [f"decided     {len(books.decisions)} of {len(books.labels)}"]
+    lines = [f"decided       {len(books.decisions)} of {len(books.labels)}"]
     for route, reasons in books.routes().items():
         why = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
-        lines.append(f"{route:12}{reasons.total()}: {why}")
+        lines.append(f"{route:14}{reasons.total()}: {why}")
     if books.set_aside:
-        lines.append("set aside   " + ", ".join(f"{code} {count}" for code, count in books.set_aside.most_common()))
+        lines.append("set aside     " + ", ".join(f"{code} {count}" for code, count in books.set_aside.most_common()))
     if books.judged:
-        lines.append(f"judged      {books.judged}, with the file's labels")
+        lines.append(f"judged        {books.judged}, with the file's labels")
     for what, (wrong, verdicts) in (
         ("of all verdicts", books.wrong()),
         ("of what was automated", books.wrong(AUTO_ACTION)),
     ):
         if verdicts:
-            lines.append(f"wrong       {wrong / verdicts:.1%} {what} ({wrong} of {verdicts}), by the file's labels")
+            lines.append(f"wrong         {wrong / verdicts:.1%} {what} ({wrong} of {verdicts}), by the file's labels")
     return lines

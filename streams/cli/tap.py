@@ -31,6 +31,7 @@ _ID, _POLICY, _REASON = 36, 14, 21
 @click.option("--llm", default="", help="Only answers of this LLM.")
 @click.option("--id", "request_id", default="", help="Only ids with this in them.")
 @click.option("--since", type=Since(), help="Begin then: an age (90s, 10m, 2h) or an RFC 3339 time.  [default: now]")
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Begin N records before the end of each partition.")
 @click.option("--limit", type=click.IntRange(1), help="End after so many.")
 @click.option("--until-now", is_flag=True, help="End where the topics end now.")
 @click.option("--dead-letters", "letters", is_flag=True, help="What is set aside too.")
@@ -41,6 +42,7 @@ _ID, _POLICY, _REASON = 36, 14, 21
 @setting_options("broker", "topic_prefix")
 def tap(
     since: int | None,
+    last: int | None,
     limit: int | None,
     *,
     until_now: bool,
@@ -55,6 +57,8 @@ def tap(
     """
     if content and not as_json:
         raise click.UsageError("--content goes with --json")
+    if last is not None and since is not None:
+        raise click.UsageError("say where to begin by --since or by --last")
     asked = Asked(*(options.pop(name) or "" for name in Asked._fields))
     if letters and any(asked):
         raise click.UsageError("--dead-letters goes without filters: a record that was set aside has no decision")
@@ -62,7 +66,7 @@ def tap(
     count = 0
     with (
         suppress(KeyboardInterrupt),
-        closing(Follower(settings, (*ROLES, _LETTERS) if letters else ROLES, since=since)) as follower,
+        closing(Follower(settings, (*ROLES, _LETTERS) if letters else ROLES, last=last or 0, since=since)) as follower,
     ):
         for one in _heard(follower, until_now=until_now):
             line = _line(one, asked, content=content, as_json=as_json)
