@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, TopicPartition
 
-from scoring import is_held_out
+from scoring import is_held_out, load_model
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
 from streams.trials.brokers import EmbeddedBroker
@@ -38,7 +38,7 @@ def test_the_items_that_are_asked_for_are_sent_under_their_ids(broker: EmbeddedB
     asked = ["--held-out", "--first", "3", "--limit", "5", "--patience", "0.5", "--outcome-spec", "allow-block"]
     result = CliRunner().invoke(main, ["replay", str(sample), *asked, "--broker", broker.bootstrap])
     assert 1 == result.exit_code
-    assert "decided     0 of 5" in result.output
+    assert "decided       0 of 5" in result.output
     assert "5 of 5 got no decision: does a worker run" in result.output
     sent = {role: read(broker, role) for role in ("requests", "responses")}
     wanted = {item["request"]["request_id"]: item for item in held_out[3:8]}
@@ -66,3 +66,27 @@ def read(broker: EmbeddedBroker, role: str) -> dict[str, object]:
                 found[(message.key() or b"").decode()] = json.loads(message.value() or b"")
     consumer.close()
     return found
+
+
+@pytest.mark.usefixtures("_few_draws")
+def test_an_own_vocabulary_trains_by_its_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the flag or the environment; without it the error says what is missing, and reading topics it is refused."""
+    spec, file = tmp_path / "ours.toml", tmp_path / "ours.jsonl"
+    spec.write_text(
+        'field = "verdict"\n[labels]\n0 = ["allow"]\n1 = ["remove", "limit"]\n[confidence]\nfield = "sure"\n'
+    )
+    train = ["train", "--data", str(file), "--only", "ridge", "--out"]
+    assert 0 == CliRunner().invoke(main, ["sample", "--spec", str(spec), "--out", str(file)]).exit_code
+    unread = CliRunner().invoke(main, [*train, str(tmp_path / "a")])
+    assert (1, False) == (unread.exit_code, (tmp_path / "a").exists())
+    assert "none of 0 or 1, or in the words of spec lpp" in unread.output
+    by_flag = CliRunner().invoke(main, [*train, str(tmp_path / "b"), "--outcome-spec", str(spec)])
+    assert 0 == by_flag.exit_code, by_flag.output
+    monkeypatch.setenv("SECONDLOOK_OUTCOME_SPEC", str(spec))
+    assert 0 == CliRunner().invoke(main, [*train, str(tmp_path / "c")]).exit_code
+    assert load_model(tmp_path / "b").sha256 == load_model(tmp_path / "c").sha256
+    topics = CliRunner().invoke(
+        main, ["train", "--from-topics", "--outcome-spec", str(spec), "--out", str(tmp_path / "d")]
+    )
+    assert 2 == topics.exit_code
+    assert "workers made these by their spec: leave out --outcome-spec" in topics.output

@@ -101,6 +101,13 @@ def test_it_ends_after_so_many(broker: EmbeddedBroker) -> None:
     assert 1 == len(ids(tap(broker, "--json", "--limit", "1")))
 
 
+def test_it_begins_so_many_before_the_end(broker: EmbeddedBroker) -> None:
+    """Of each partition, without asking for a time, which not every broker knows."""
+    arguments = ["tap", "--broker", broker.bootstrap, "--until-now", "--json", "--last"]
+    assert sorted(["first", HOSTILE, "third", "fourth"]) == ids(CliRunner().invoke(main, [*arguments, "100"]))
+    assert "say where to begin" in tap(broker, "--last", "1").output
+
+
 def test_filters_say_nothing_of_dead_letters(broker: EmbeddedBroker) -> None:
     """So both together are refused."""
     assert "has no decision" in tap(broker, "--dead-letters", "--policy", "spam").output
