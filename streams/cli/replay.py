@@ -44,7 +44,8 @@ def replay(
 
     FILE is JSONL (.xz, .gz) of {"request", "response", "label"}, as `train --data` reads it. Each item's request and response go to their
     topics, under its request_id; decisions and dead letters are waited for. An id that was decided within the workers' dedup_window is set aside
-    as a duplicate. Exit code 1 if an item got no decision.
+    as a duplicate. To the workers these are requests as any: keep them away from a pipeline whose decisions are acted on. Exit code 1 if an item
+    got no decision.
     """
     from featurizers import load_spec
     from scoring import is_held_out, read_recording
