@@ -110,6 +110,6 @@ def problem(words: list[str]) -> str | None:
     for parameter in order:
         values = given.get(parameter.name)
         for value in values if isinstance(values, list | tuple) else [values]:
-            if isinstance(parameter.type, click.Choice) and value not in {None, *parameter.type.choices}:
+            if isinstance(parameter.type, click.Choice) and value not in {None, "…", *parameter.type.choices}:
                 return f"{' '.join(words)}: {value!r} is none of {', '.join(parameter.type.choices)}"
     return None
