@@ -130,7 +130,13 @@ ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
         _topics("Read", "models", "control", why="which models there are, and which is in force"),
         _topics("Write", "models", why="`models push`", when="used"),
     ),
+    "models promote": (
+        _LABELS,
+        _topics("Read", "control", why="which model is in force, to compare with"),
+        _topics("Read", "models", why="that model, where the directory lacks it", when="used"),
+    ),
     "train": (_LABELS,),
+    "evaluate": (_LABELS,),
     "console": (
         *_SHOW,
         _DECIDED,
@@ -146,6 +152,10 @@ ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
         _topics("Write", "requests", "responses", why="where they go back to"),
         Need("Read", "group", (), "how far it has come"),
         Need("Write", "transactional-id", (), "each letter once", "transactions"),
+    ),
+    "autoscaler": (
+        _topics("Describe", "requests", "responses", why="how much there is to read"),
+        Need("Describe", "group", (), "how far the workers have come"),
     ),
     "topics check": (_topics("Describe", *_EVERY, why="the topics"), _SETTINGS),
     "topics create": (

@@ -46,7 +46,7 @@ class DecisionEncoder:
         own += [orjson.dumps(verdict.confidence), around[4]]
         if decision.route == HUMAN_REVIEW:
             priority = _UNSCORED_PRIORITY if verdict.error_probability is None else probability
-            own += [priority, around[5], request.value or b"null", around[6]]
+            own += [priority, around[5], case.portable or request.value or b"null", around[6]]
         return Output(_TOPICS[decision.route], request.key, b"".join(own), passed_on(case))
 
     def _around(

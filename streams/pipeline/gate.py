@@ -35,9 +35,12 @@ class Gate:
         self._room = max_bytes - ENVELOPE
         self._letter_room = max_bytes - LETTER
 
-    def admit(self, record: Record) -> None:
-        """Raise Refused for a record that could be written nowhere, or whose headers cannot be passed on."""
-        weight = size(record)
+    def admit(self, record: Record, more: int = 0) -> None:
+        """Raise Refused for a record that could be written nowhere, or whose headers cannot be passed on.
+
+        `more` are bytes by which a decision's form of it is longer.
+        """
+        weight = size(record) + more
         if weight > self._room:
             message = f"{weight} bytes, of which max_record_bytes leaves room for {self._room}"
             raise Refused(DeadLetter.TOO_LARGE, message, carried=weight <= self._letter_room)

@@ -20,6 +20,7 @@ from streams.pipeline.gate import MAX_NAME, Gate, Refused
 from streams.pipeline.incidents import Incident, incident
 from streams.pipeline.ledger import Limits, Stores, forget_surplus, overfull
 from streams.pipeline.pending import PartitionStore
+from streams.pipeline.portable import made_portable
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 from streams.pipeline.scope import EVERY, UNREADABLE
@@ -61,7 +62,8 @@ class Case(msgspec.Struct, gc=False):
     """One request to decide: with its response, or with the reason why there is nothing to score.
 
     `response` is decoded; `answer` is the record that it came in: for its headers, and for the log if a stage fails on it.
-    `tenant` and `language` are as in `Request`.
+    `tenant` and `language` are as in `Request`. `portable` is the request as humans are given it, where not every consumer could
+    read it as it came.
     """
 
     request_id: str
@@ -72,6 +74,7 @@ class Case(msgspec.Struct, gc=False):
     answer: Record | None = None
     tenant: str = EVERY
     language: str | None = None
+    portable: bytes | None = None
 
 
 class Dead(msgspec.Struct, gc=False):
@@ -192,6 +195,8 @@ class Matcher:
             return
         if request_id in store.requests:
             raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {_short(request_id)} is already waiting")
+        if (portable := made_portable(record.value or b"")) is not None:
+            self._gate.admit(record, len(portable) - len(record.value or b""))
         answer = store.responses.get(request_id)
         if answer is None:
             store.requests.add(request_id, Waiting(deadline, record))
@@ -269,8 +274,10 @@ class Matcher:
 def _case(
     request: Request, record: Record, response: Response | None, reason: Reason | None, answer: Record | None = None
 ) -> Case:
-    tenant = request.tenant or UNREADABLE
-    return Case(request.request_id, request.policy, record, response, reason, answer, tenant, request.language)
+    tenant, portable = request.tenant or UNREADABLE, made_portable(record.value or b"")
+    return Case(
+        request.request_id, request.policy, record, response, reason, answer, tenant, request.language, portable
+    )
 
 
 def _read_answer(

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     NO_THRESHOLD = "no_threshold"
     AUTOMATION_STOPPED = "automation_stopped"
     TENANT_UNREADABLE = "tenant_unreadable"
+    REQUEST_NOT_PORTABLE = "request_not_portable"
     CONTROLS_NOT_HONOURED = "controls_not_honoured"
     MODEL_FAILED = "model_failed"
     STORE_FULL = "store_full"
@@ -78,6 +79,8 @@ REASONS: Final[dict[Reason, str]] = {
     "was swapped in has none until one is set for it.",
     Reason.AUTOMATION_STOPPED: "Automation of this policy, tenant or outcome, or of all, is stopped by a control message.",
     Reason.TENANT_UNREADABLE: "Controls are set by tenant, and the request's `tenant` is no text of 1 to 255 characters.",
+    Reason.REQUEST_NOT_PORTABLE: "The request holds what not every JSON parser reads: a number beyond 64 bits, half a surrogate pair, more "
+    "than 60 levels. The decision carries that as strings.",
     Reason.CONTROLS_NOT_HONOURED: "The worker cannot do what the controls in force say (it lacks their model, say); `/ready`, control-status "
     "and `secondlook control show` say why.",
     Reason.MODEL_FAILED: "The model gave no probability for this answer.",

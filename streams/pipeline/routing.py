@@ -78,6 +78,8 @@ def decide(case: Case, verdict: Verdict, controls: Controls) -> Decision:
         return Decision(HUMAN_REVIEW, _INCONCLUSIVE[outcome])
     if outcome is None:
         return Decision(HUMAN_REVIEW, Reason.OUTCOME_MISSING)
+    if case.portable is not None:
+        return Decision(HUMAN_REVIEW, Reason.REQUEST_NOT_PORTABLE)
     if controls.problem is not None:
         return Decision(HUMAN_REVIEW, Reason.CONTROLS_NOT_HONOURED)
     threshold, audit_rate, closed = controls.ruling(case.policy, case.tenant, outcome)
