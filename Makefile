@@ -155,6 +155,13 @@ sbom: ## What is installed by requirements.lock, as CycloneDX, into dist/secondl
 	@mkdir -p dist
 	$(SBOM_VENV)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/secondlook.cdx.json requirements.lock
 
+AUDIT_VENV := build/audit
+.PHONY: audit
+audit: ## Known vulnerabilities of what requirements.lock installs; deploy/audit says by its exit code whether that could be asked
+	$(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r deploy/audit.lock
+	deploy/audit $(AUDIT_VENV)
+
 BENCH_VENV := benchmarks/.venv
 $(BENCH_VENV)/.installed: benchmarks/requirements.lock
 	@$(PYTHON) -m venv --clear $(BENCH_VENV) || { echo "Python's venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 1; }
@@ -180,6 +187,10 @@ bench-latency: install $(MODEL) $(BENCH_VENV)/.installed ## Response to readable
 .PHONY: bench-restart
 bench-restart: $(MODEL) ## Restart times after 5,000,000 requests and with 100,000 waiting; 15 minutes (BENCH_ARGS="--gone 100000")
 	$(BIN)/python benchmarks/restart.py $(BENCH_ARGS)
+
+.PHONY: bench-rolling
+bench-rolling: $(MODEL) ## Two workers replaced one after the other under load: how late decisions are; 6 minutes (BENCH_ARGS="--only SIGTERM")
+	$(BIN)/python benchmarks/rolling.py $(BENCH_ARGS)
 
 .PHONY: bench-memory
 bench-memory: $(MODEL) ## One worker under more unanswered records than fit: it stays below 512 MB (BENCH_ARGS="--requests 60000 --responses 30000")

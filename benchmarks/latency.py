@@ -56,7 +56,7 @@ class Bench:
         running = worker(delivery, group="bench-latency", web_port=port)(self._track, self._model)
         page = partial(_page, port)
         try:
-            _await_ready(port)
+            await_ready(port)
             self._measure(capacity / 2, _WARM_UP, page)
             return {load: self._measure(capacity * load / 100, seconds, page) for load in LOADS}
         except OSError as problem:
@@ -143,7 +143,8 @@ def _page(port: int, name: str = "metrics") -> str:
     return text
 
 
-def _await_ready(port: int) -> None:
+def await_ready(port: int) -> None:
+    """Wait until a worker's /ready says so. Raises OSError when it takes too long."""
     deadline = time.monotonic() + _READY
     while True:
         try:

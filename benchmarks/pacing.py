@@ -122,12 +122,12 @@ class Reader:
         self._seen, self._left = np.full(count, np.nan), count
         self._lap = _KEY.format(lap=lap, number=0).encode()[: _NUMBER.start]
 
-    def finish(self, timeout: float) -> Any:
-        """Wait for the rest; the times (monotonic) at which they could be read, NaN for what did not come."""
-        deadline = time.monotonic() + timeout
-        while self._left and time.monotonic() < deadline:
+    def finish(self, timeout: float, sent: int | None = None) -> Any:
+        """Wait for the rest, of the first `sent`; the times (monotonic) at which they could be read, NaN for what did not come."""
+        deadline, never = time.monotonic() + timeout, 0 if sent is None else len(self._seen) - sent
+        while self._left > never and time.monotonic() < deadline:
             time.sleep(0.01)
-        return self._seen
+        return self._seen[:sent]
 
     def close(self) -> None:
         self._stop.set()
