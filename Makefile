@@ -146,6 +146,7 @@ lock: $(BIN)/uv ## Renew requirements.lock from pyproject.toml
 	echo 'maturin==1.16.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o $(NATIVE)/requirements.lock
 	echo 'cyclonedx-bom==7.5.0' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o deploy/sbom.lock
 	echo 'mkdocs-material==9.8.2' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o docs/requirements.lock
+	echo 'pip-audit==2.10.1' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate - -o deploy/audit.lock
 
 SBOM_VENV := build/sbom
 .PHONY: sbom

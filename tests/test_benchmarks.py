@@ -214,3 +214,19 @@ def test_weighted_labels_keep_their_word_and_unweighted_ones_do_not() -> None:
     assert 1.0 == unweighted.interval_missed
     assert unweighted.bound_broken > 0.5
     assert weighted.certified > 0  # refusing everything would keep any word
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_a_rolling_deploy_is_held_against_what_was_before() -> None:
+    """What is due shortly before the first worker goes is decided during the roll; more than a second is late."""
+    import numpy as np
+    from rolling import Moments, figures
+
+    due = np.arange(40.0)
+    took = np.where((due >= 19) & (due < 21), 3.0, 0.01)
+
+    found = figures(due, due + took, Moments(0.0, 20.0, 30.0, (2.5, 3.5)))
+
+    assert (0.01, 0.01) == (found["before_p50"], found["before_max"])
+    assert (0.01, 3.0, 0.125) == (found["during_p50"], found["during_max"], found["late_share"])
+    assert (2.5, 3.5) == (found["gone_0"], found["gone_1"])

@@ -113,6 +113,12 @@ ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
         ),
         _topics("Delete", "control", why="`control compact`", when="used"),
     ),
+    "control set-risk-bound": (
+        *_SHOW,
+        _topics("Read", "human_review", "human_decisions", why="audits that humans judged, with `--from-topics`"),
+        _topics("Write", "control", why="the bound"),
+    ),
+    "control show-shadow": (*_SHOW, _topics("Read", "auto_action", "human_review", why="what the shadow said")),
     "control simulate": (
         *_SHOW,
         _topics(

@@ -43,7 +43,7 @@ class Gate:
         weight = size(record) + more
         if weight > self._room:
             message = f"{weight} bytes, of which max_record_bytes leaves room for {self._room}"
-            raise Refused(DeadLetter.TOO_LARGE, message, carried=weight <= self._letter_room)
+            raise Refused(DeadLetter.TOO_LARGE, message, carried=weight - more <= self._letter_room)
         if record.headers_unreadable:
             raise Refused(
                 DeadLetter.UNREADABLE_HEADERS, "the name of a header is not UTF-8, so that headers cannot be passed on"

@@ -306,7 +306,7 @@ def read_request(record: Record) -> Request:
     value = record.value or b""
     try:
         value.decode()  # msgspec does not look into strings that no field declares, and they travel on verbatim
-        request = _decode_any_tenant(value)
+        request = _decode_however_odd(value)
     except msgspec.ValidationError as problem:
         code = DeadLetter.INVALID_REQUEST if value.lstrip()[:1] == b"{" else DeadLetter.NOT_A_RECORD
         raise Refused(code, f"{problem}: a request needs request_id and policy, non-empty strings") from None
@@ -314,6 +314,18 @@ def read_request(record: Record) -> Request:
         raise Refused(DeadLetter.NOT_A_RECORD, f"not a JSON object in UTF-8: {problem}") from None
     _check_key(record, request.request_id)
     return request
+
+
+def _decode_however_odd(value: bytes) -> Request:
+    """Half a surrogate pair, which the author of a post may have written, or depth is no reason to set a request aside: a human decides."""
+    try:
+        return _decode_any_tenant(value)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, RecursionError):
+        if (portable := made_portable(value)) is None:
+            raise
+        return _decode_any_tenant(portable)
 
 
 def _decode_any_tenant(value: bytes) -> Request:

@@ -32,6 +32,7 @@ _ESCAPE: Final = re.compile(
 def made_portable(value: bytes) -> bytes | None:
     """A JSON document with what only some parsers read as strings; None where it is portable as it is.
 
+    Of what is no JSON it may make some, but none that says anything else.
     Most documents are told by a few passes at memory's speed; only what looks odd is gone through token by token.
     """
     return _rewritten(value) if _looks_odd(value) else None
@@ -87,7 +88,10 @@ def _number(text: bytes) -> bytes | None:
 
 def _fits(text: bytes) -> bool:
     mantissa, _, exponent = text.lower().partition(b"e")
-    if not exponent and b"." not in text:
-        return _LEAST <= int(text) <= _MOST
-    value = float(text)
+    try:
+        if not exponent and b"." not in text:
+            return _LEAST <= int(text) <= _MOST
+        value = float(text)
+    except ValueError:
+        return False  # no number in JSON either
     return math.isfinite(value) and (value != 0 or not mantissa.strip(b"-.0"))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -42,12 +43,14 @@ def test_commands_and_ports_are_ours() -> None:
     """Each service of our image runs a command that there is, and is reached on the port that it listens on, from this machine alone."""
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     (image,) = re.findall(r"SECONDLOOK_WEB_PORT=(\d+)", (ROOT / "deploy/Dockerfile").read_text())
-    options = {option.name: option.default for option in main.commands["console"].params}  # type: ignore[attr-defined]
+    commands = {name: main.get_command(click.Context(main), name) for name in ("worker", "console", "topics")}
+    assert None not in commands.values()
+    options = {option.name: option.default for option in commands["console"].params}  # type: ignore[union-attr]
     listening = {"worker": image, "console": str(options["port"])}
     ours = {name: one for name, one in services.items() if one["image"] == "secondlook"}
-    assert {"topics", *listening} == {*ours}
+    assert {*commands} == {*ours}
     for name, one in ours.items():
-        assert one.get("command", ["worker"])[0] in main.commands  # type: ignore[attr-defined]
+        assert name == one.get("command", ["worker"])[0]
         assert [listening[name]] == [port.rsplit(":", 1)[1] for port in one.get("ports", [])] or name == "topics"
     assert all(port.startswith("127.0.0.1:") for one in services.values() for port in one.get("ports", []))
     assert all(one["cap_drop"] == ["ALL"] and one["read_only"] for one in ours.values())

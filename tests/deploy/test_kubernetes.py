@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import kubernetes_validate
 import pytest
 import yaml
@@ -78,8 +79,8 @@ def test_the_commands_are_right(rendered: Rendered, overlay: str) -> None:
                 continue
             arguments = list(container["args"])
             command: Any = main
-            while hasattr(command, "commands"):
-                command = command.commands[arguments.pop(0)]
+            while isinstance(command, click.Group):
+                command = command.get_command(click.Context(command), arguments.pop(0))
             command.make_context("x", arguments)
             run.append(command.name)
     assert {"worker", "console"} <= {*run}

@@ -3,21 +3,29 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from scoring.store import add_model
+from scoring.training.cold_start import single_estimator_model
 from streams.cli.main import main
+from streams.console.feed import Feed
+from streams.console.state import State
 from streams.errors import DeniedError
 from streams.kafka import control_reader
+from streams.kafka.clients import group_name
 from streams.kafka.clock import BrokerClock
 from streams.kafka.control_reader import ControlReader
 from streams.kafka.control_status import StatusWriter
@@ -29,6 +37,7 @@ from streams.trials.worker_process import WorkerProcess
 from streams.worker.run import check_for_worker
 from tests.driving import IDS, ITEMS, TRACE
 from tests.kafka.secured import Secured, write_certificates
+from tests.streams.console.making import COSTS
 from tests.streams.pipeline.test_controls import Model, Shelf
 
 PREFIX = "sec."
@@ -66,6 +75,14 @@ class Desk:
         self.printed.append(output)
         assert expected == process.returncode, output
         return output
+
+    def ask(self, user: str, *arguments: str, expected: int | None = 0) -> str:
+        """A command within this process, which spares its start; what it printed, all of it where it may fail (expected None)."""
+        environment = {**self.cluster.environment(user), "SECONDLOOK_TOPIC_PREFIX": PREFIX}
+        result = CliRunner().invoke(main, list(arguments), env=environment)
+        self.printed.append(result.output)
+        assert expected in (None, result.exit_code), result.output
+        return result.output if expected is None else result.stdout
 
     def worker(self, monkeypatch: pytest.MonkeyPatch, user: str, models: Path, **settings: Any) -> WorkerProcess:
         """A worker of this user."""
@@ -141,6 +158,7 @@ def test_every_command_works_with_the_documented_rights_and_prints_no_secret(
         assert "redriven 1" in desk.run(letters, "dead-letters", "redrive", "--all")
         found = json.loads(desk.run(worker, "doctor", "--model", str(models), "--json"))
         assert [] == [one for one in found["checks"] if one["state"] in ("wrong", "unknown")]
+        look_on(desk, models)
         assert 0 == running.terminate()
         desk.printed.append(running.log.read_text())
         denied = [line for line in running.lines() if "lacks" in str(line)]
@@ -176,6 +194,66 @@ def test_every_command_works_with_the_documented_rights_and_prints_no_secret(
     everything = "\n".join(desk.printed)
     assert "SASL_SSL" in everything
     assert [] == [user for user, password in cluster.passwords.items() if password in everything]
+
+
+def look_on(desk: Desk, models: Path) -> None:
+    """What is read beside a worker, each by a user of its own: the console, tap, explain, training's, the autoscaler's."""
+    cluster = desk.cluster
+    users = {role: cluster.user(role.replace(" ", "-"), *needed(role)) for role in ("console", "tap", "explain")}
+    users |= {role: cluster.user(role.replace(" ", "-"), *needed(role)) for role in ("evaluate", "models promote")}
+    reviewer = Producer(cluster.client(cluster.user("reviewer", *needed("reviewers' tool"))))
+    for item in ITEMS:
+        judged = {"request_id": item.request_id, "policy": item.policy, "outcome": item.label}
+        reviewer.produce(TOPICS["human_decisions"].name, json.dumps(judged), item.request_id.encode())
+    assert 0 == reviewer.flush(30)
+
+    seen = desk.ask(users["tap"], "tap", "--since", "10m", "--until-now", "--dead-letters", "--json").splitlines()
+    assert len(ITEMS) + 1 == len(seen)
+    told = json.loads(desk.ask(users["explain"], "explain", IDS[0], "--model", str(models), "--json"))
+    roles = {one["role"] for one in told["history"]["events"]}
+    assert {"requests", "responses", "vectors", "human_decisions"} < roles
+    assert not told["history"]["unread"]
+    assert told["decision"] is not None
+    assert "AUROC" in desk.ask(users["evaluate"], "evaluate", "--from-topics", "--model", str(models))
+    with TemporaryDirectory() as folder:
+        own = shutil.copytree(models, Path(folder) / "models")
+        candidate = add_model(own, *single_estimator_model("entropy")).name
+        told = ("models", "promote", candidate[:12], "--from-topics", "--force", "--model", str(own))
+        assert "is the current model" in desk.ask(users["models promote"], *told)
+
+    settings = load_settings({"topic_prefix": PREFIX}, environ=cluster.environment(users["console"]))
+    feed = Feed(settings, COSTS)
+    feed.start()
+    try:
+        wait_until(lambda: everything_known(feed.state()))
+    finally:
+        feed.close()
+    asks = AdminClient(cluster.client(cluster.user("autoscaler", *needed("autoscaler"))))
+    ends = {TopicPartition(TOPICS[role].name, 0): OffsetSpec.latest() for role in ("requests", "responses")}
+    assert all(one.result(30).offset > 0 for one in asks.list_offsets(ends).values())
+    group = asks.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group_name(SETTINGS))])
+    assert all(one.error is None for done in group.values() for one in done.result(30).topic_partitions)
+
+
+def everything_known(state: State) -> bool:
+    """Whether each thing that the console shows was read, and nothing was in the way."""
+    assert state.contact.problem is None, state.contact.problem
+    known = (state.lag.records, state.request_latency, state.response_latency, state.controls, state.letters.counted)
+    return bool(state.workers and state.partitions and sum(one.decisions for one in state.routes)) and None not in known
+
+
+@pytest.mark.parametrize(
+    ("role", "command"),
+    [("tap", ["tap", "--until-now", "--dead-letters"]), ("evaluate", ["evaluate", "--from-topics"])],
+)
+def test_what_a_reader_lacks_is_named(cluster: Secured, models: Path, role: str, command: list[str]) -> None:
+    """Each right of the table is needed."""
+    desk, more = Desk(cluster), ["--model", str(models)] if role == "evaluate" else []
+    user = cluster.user(f"short-of-{role}", *needed(role))
+    for right in needed(role):
+        cluster.take(user, right)
+        wait_until(lambda: f"lacks the right to {right.text}" in desk.ask(user, *command, *more, expected=None))  # noqa: B023 - called at once
+        cluster.grant(user, right)
 
 
 def examined(cluster: Secured, user: str, models: Path, *more: str) -> tuple[int, list[dict[str, Any]]]:
