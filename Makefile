@@ -158,10 +158,10 @@ sbom: ## What is installed by requirements.lock, as CycloneDX, into dist/secondl
 
 AUDIT_VENV := build/audit
 .PHONY: audit
-audit: ## Known vulnerabilities of what requirements.lock installs; deploy/audit says by its exit code whether that could be asked
+audit: ## Known vulnerabilities of what requirements.lock installs; deploy/audit.py ends with 0, 1 (some), or 3 (could not be asked)
 	$(PYTHON) -m venv $(AUDIT_VENV)
 	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r deploy/audit.lock
-	deploy/audit $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/python deploy/audit.py
 
 BENCH_VENV := benchmarks/.venv
 $(BENCH_VENV)/.installed: benchmarks/requirements.lock
