@@ -153,8 +153,6 @@ def read_to_end(
                 progress.read()
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 reached[partition] = message.offset()
-            elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                continue  # the client asks after the coordinator of its group's name, to which it never belongs
             elif not mends_itself(error):
                 raise unreadable(topic, error)
             if partition in until and reached[partition] >= until[partition]:
@@ -188,8 +186,13 @@ def holds_records(
 
 
 def mends_itself(error: KafkaError) -> bool:
-    """Whether a consumer that meets this error reads on by itself once the brokers are well."""
-    return error.retriable() or error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT)  # noqa: SLF001
+    """Whether a reader that meets this error reads on by itself once the brokers are well.
+
+    One that belongs to no group has a group's name all the same, after whose coordinator the client asks: without a right to that
+    group it reads as well.
+    """
+    harmless = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError.GROUP_AUTHORIZATION_FAILED)  # noqa: SLF001
+    return error.retriable() or error.code() in harmless
 
 
 def unreadable(topic: str, error: KafkaError) -> BrokerError:
