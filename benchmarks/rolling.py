@@ -27,8 +27,8 @@ from streams.errors import StreamError
 from streams.trials.brokers import LocalKafka
 from streams.trials.worker_process import WorkerProcess
 
-_BEFORE, _BETWEEN, _AFTER = 10.0, 8.0, 5.0
-"""Seconds of steady load before the first worker goes, between the two, and after the second one is ready."""
+_WARM_UP, _BEFORE, _BETWEEN, _AFTER = 8.0, 10.0, 8.0, 5.0
+"""Seconds of load that do not count, of load before the first worker goes, between the two, and after the second one is ready."""
 _LONGEST = 300.0
 _STRAGGLERS = 90.0
 _LATE = 1.0
@@ -44,7 +44,7 @@ class Way(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """When (monotonic) the load began, the first worker was told to go, and the last one was ready; and each one's seconds in between."""
+    """When (monotonic) workers were warm, the first worker was told to go, and the last one was ready; and each one's seconds in between."""
 
     begun: float
     rolled: float
@@ -81,8 +81,9 @@ class Roll:
         running = [self._start(number) for number in (0, 1)]
         for _, port in running:
             await_ready(port)
-        begun = time.monotonic()
         under_load()
+        time.sleep(_WARM_UP)
+        begun = time.monotonic()
         time.sleep(_BEFORE)
         rolled = time.monotonic()
         gone = []
@@ -136,7 +137,7 @@ def measure(course: Course, way: Way, rate: float, made: list[tuple[bytes, bytes
 def figures(due: Any, seen: Any, moments: Moments) -> Figures:
     """Latencies (s) before and during the roll, the share that took more than a second, and how long each worker was gone."""
     took = seen - due
-    before = took[due < moments.rolled - _LATE]  # what is due just before is decided during it
+    before = took[(due >= moments.begun) & (due < moments.rolled - _LATE)]  # what is due just before is decided during it
     during = took[(due >= moments.rolled - _LATE) & (due < moments.done + _AFTER)]
     found: Figures = {}
     for name, part in (("before", before), ("during", during)):

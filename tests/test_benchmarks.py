@@ -223,9 +223,9 @@ def test_a_rolling_deploy_is_held_against_what_was_before() -> None:
     from rolling import Moments, figures
 
     due = np.arange(40.0)
-    took = np.where((due >= 19) & (due < 21), 3.0, 0.01)
+    took = np.where((due >= 19) & (due < 21) | (due < 2), 3.0, 0.01)
 
-    found = figures(due, due + took, Moments(0.0, 20.0, 30.0, (2.5, 3.5)))
+    found = figures(due, due + took, Moments(2.0, 20.0, 30.0, (2.5, 3.5)))
 
     assert (0.01, 0.01) == (found["before_p50"], found["before_max"])
     assert (0.01, 3.0, 0.125) == (found["during_p50"], found["during_max"], found["late_share"])

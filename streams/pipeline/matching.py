@@ -195,7 +195,7 @@ class Matcher:
             return
         if request_id in store.requests:
             raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {_short(request_id)} is already waiting")
-        if (portable := made_portable(record.value or b"")) is not None:
+        if self._gate.is_half_full(record) and (portable := made_portable(record.value or b"")) is not None:
             self._gate.admit(record, len(portable) - len(record.value or b""))
         answer = store.responses.get(request_id)
         if answer is None:

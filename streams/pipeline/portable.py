@@ -18,11 +18,17 @@ _LONGEST_NUMBER: Final = 64
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 _FLAT: Final = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG: Final = b"0" * 19
-"""A whole number of fewer digits fits."""
-_EXPONENTS: Final = (b"e000", b"e+000", b"e-000")
-_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
-_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{\]}]|-?[0-9][0-9.eE+-]*', re.DOTALL)
+_LONG, _EXPONENT = b"0" * 19, b"0e000"
+"""What a number that does not fit holds, flat and without signs; so do some ids, which are looked at closer."""
+_LARGE: Final = re.compile(rb"[:,\[]\s*+-?(?:[0-9.]{19}|[0-9.]+[eE][+-]?[0-9]{3})")
+_LONE: Final = re.compile(
+    rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\(?!u[dD][89a-fA-F]).)*+\\u", re.DOTALL
+)
+"""All up to a single surrogate."""
+_TOKEN: Final = re.compile(
+    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{\]}]|-?[0-9.]{19}[0-9.eE+-]*|-?[0-9][0-9.]*[eE][0-9.eE+-]+', re.DOTALL
+)
+"""Strings, what opens and closes, and numbers that may not fit."""
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL
 )
@@ -33,19 +39,18 @@ def made_portable(value: bytes) -> bytes | None:
     """A JSON document with what only some parsers read as strings; None where it is portable as it is.
 
     Of what is no JSON it may make some, but none that says anything else.
-    Most documents are told by a few passes at memory's speed; only what looks odd is gone through token by token.
+    It is at most twice as long then. Most documents are told by a few passes at memory's speed; only what looks odd is gone through token by token.
     """
     return _rewritten(value) if _looks_odd(value) else None
 
 
 def _looks_odd(value: bytes) -> bool:
-    flat = value.translate(_FLAT)
-    return (
-        _LONG in flat
-        or any(exponent in flat for exponent in _EXPONENTS)
-        or value.count(b"[") + value.count(b"{") > MOST_LEVELS
-        or (b"\\u" in value and _SURROGATE.search(value) is not None)
-    )
+    flat = value.translate(_FLAT, b"+-")
+    if (_LONG in flat or _EXPONENT in flat) and _LARGE.search(value):
+        return True
+    if value.count(b"[") + value.count(b"{") > MOST_LEVELS:
+        return True
+    return b"\\" in value and b"\\u" in value and _LONE.match(value) is not None
 
 
 def _rewritten(value: bytes) -> bytes | None:
@@ -75,10 +80,9 @@ def _rewritten(value: bytes) -> bytes | None:
 
 def _string(text: bytes) -> bytes | None:
     """A string whose single surrogates are told by their escapes; None where it has none."""
-    if _SURROGATE.search(text) is None:
+    if b"\\u" not in text or _LONE.match(text) is None:
         return None
-    new = _ESCAPE.sub(lambda escape: b"\\" + escape[0] if len(escape[0]) == 6 else escape[0], text)  # noqa: PLR2004 - see there
-    return None if new == text else new
+    return _ESCAPE.sub(lambda escape: b"\\" + escape[0] if len(escape[0]) == 6 else escape[0], text)  # noqa: PLR2004 - see there
 
 
 def _number(text: bytes) -> bytes | None:

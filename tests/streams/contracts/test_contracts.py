@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from featurizers import PRESETS, PROVIDERS, SCHEMA
 from scoring import RECORDING, ErrorModel, ModelError, Scores, load_model, read_recording
@@ -147,6 +148,15 @@ def test_a_decision_names_the_predictors_it_lacks(model: ErrorModel) -> None:
     assert set(lists["a"]) <= set(model.card["inputs"]["never_missing"])
 
 
+@pytest.mark.parametrize("odd", [b"1" * 30, b"1e400", b'"\\ud800"', b"[" * 100_000 + b"]" * 100_000])
+def test_a_request_that_not_every_parser_reads_keeps_the_contract(odd: bytes, model: ErrorModel) -> None:
+    """A human decides, whatever the model says, and is given all of it."""
+    asked = replace(request("a"), value=b'{"request_id":"a","policy":"hate","content":' + odd + b"}")
+    (decision,) = decisions(run(model, asked, response("a", RECORDED), threshold=1.0))
+    assert [Reason.REQUEST_NOT_PORTABLE] == decision["reasons"]
+    assert len(odd) - 130 <= len(orjson.dumps(decision["request"]["content"]))
+
+
 @pytest.mark.parametrize("tenant", [7, "", "x" * 256, ["acme"], True, {"name": "acme"}])
 def test_a_tenant_that_cannot_be_read_keeps_the_contract(tenant: Any, model: ErrorModel) -> None:
     """It stops nothing, until tenants are told apart: then a human decides."""
@@ -212,6 +222,7 @@ def test_every_reason_has_a_decision_here() -> None:
     """A new reason code needs its case, above or in the tests around."""
     apart = {
         Reason.TENANT_UNREADABLE,
+        Reason.REQUEST_NOT_PORTABLE,
         Reason.NO_RESPONSE,
         Reason.MODEL_FAILED,
         Reason.STORE_FULL,
