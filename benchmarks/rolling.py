@@ -137,7 +137,9 @@ def measure(course: Course, way: Way, rate: float, made: list[tuple[bytes, bytes
 def figures(due: Any, seen: Any, moments: Moments) -> Figures:
     """Latencies (s) before and during the roll, the share that took more than a second, and how long each worker was gone."""
     took = seen - due
-    before = took[(due >= moments.begun) & (due < moments.rolled - _LATE)]  # what is due just before is decided during it
+    before = took[
+        (due >= moments.begun) & (due < moments.rolled - _LATE)
+    ]  # what is due just before is decided during it
     during = took[(due >= moments.rolled - _LATE) & (due < moments.done + _AFTER)]
     found: Figures = {}
     for name, part in (("before", before), ("during", during)):

@@ -27,7 +27,15 @@ _NOT_SETTINGS: Final = frozenset(
     PREFIX + name
     for name in (
         *("NATIVE", "CACHE", "ISSUED_BY", "SIGN_WITH"),
-        *("TEST_BROKER", "REQUIRE_KAFKA", "REQUIRE_NATIVE", "REQUIRE_PROMETHEUS", "FUZZED_BODIES", "FUZZ_SEED"),
+        *(
+            "TEST_BROKER",
+            "REQUIRE_KAFKA",
+            "REQUIRE_NATIVE",
+            "REQUIRE_PROMETHEUS",
+            "REQUIRE_KUBECTL",
+            "FUZZED_BODIES",
+            "FUZZ_SEED",
+        ),
     )
 )
 """Variables that are read elsewhere: by the featurizers, `secondlook control`, the local Kafka and this project's tests."""

@@ -1,4 +1,4 @@
-"""Programs that try the files, where they are at hand: Prometheus, its promtool, kubectl (Debian: prometheus, kubernetes-client).
+"""Programs that try the files, where they are at hand: Prometheus, its promtool (Debian: prometheus), kubectl 1.22 or newer.
 
 Without one its tests are skipped, and the last lines of the run say so. With SECONDLOOK_REQUIRE_PROMETHEUS=1 or
 SECONDLOOK_REQUIRE_KUBECTL=1 they fail.
@@ -45,18 +45,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def _program(name: str, config: pytest.Config, package: str, untried: str) -> str:
     found = shutil.which(name)
     if found is None:
-        text, required = f"there is no {name} (Debian: apt-get install {package})", "PROMETHEUS"
-        if package != "prometheus":
-            required = name.upper()
+        text, required = f"there is no {name} ({package})", package.split(",")[0].upper()
         if os.environ.get(f"SECONDLOOK_REQUIRE_{required}") == "1":
             pytest.fail(f"SECONDLOOK_REQUIRE_{required}=1, but {text}", pytrace=False)
-        config.stash.setdefault(SKIPPED, {})[package] = f"{untried}, these tests were skipped: {text}"
+        config.stash.setdefault(SKIPPED, {})[required] = f"{untried}, these tests were skipped: {text}"
         pytest.skip(text)
     return found
 
 
 def _of_prometheus(name: str, config: pytest.Config) -> str:
-    return _program(name, config, "prometheus", "ALERTS AND BOARD NOT TRIED BY PROMETHEUS")
+    return _program(
+        name, config, "Prometheus, Debian: apt-get install prometheus", "ALERTS AND BOARD NOT TRIED BY PROMETHEUS"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +74,9 @@ def prometheus(pytestconfig: pytest.Config) -> str:
 @pytest.fixture(scope="session")
 def rendered(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Manifests]:
     """Give what an overlay comes to, with a CA and passwords beside it, as an operator would lay them there."""
-    kubectl = _program("kubectl", pytestconfig, "kubernetes-client", "THE OVERLAYS OF deploy/kubernetes NOT RENDERED")
+    kubectl = _program(
+        "kubectl", pytestconfig, "kubectl, 1.22 or newer", "THE OVERLAYS OF deploy/kubernetes NOT RENDERED"
+    )
     tree = tmp_path_factory.mktemp("deploy") / "kubernetes"
     shutil.copytree(KUBERNETES, tree)
     prod = tree / "overlays/prod"
