@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 
 from docs.site import links, outside, pages
 from featurizers import explain, load_spec
@@ -51,6 +52,8 @@ def test_every_block_is_run_or_says_how_far_it_is_looked_at(block: Block, tmp_pa
                 file = tmp_path / "spec.toml"
                 file.write_text(block.body)
                 load_rule(file)
+        case "yaml":
+            yaml.safe_load(block.body)
         case "sh":
             subprocess.run(["bash", "-n"], input=block.body, text=True, check=True)
         case other:

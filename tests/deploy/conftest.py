@@ -45,7 +45,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def _program(name: str, config: pytest.Config, package: str, untried: str) -> str:
     found = shutil.which(name)
     if found is None:
-        text, required = f"there is no {name} ({package})", package.split(",")[0].upper()
+        text, required = f"there is no {name} ({package})", package.split(",", maxsplit=1)[0].upper()
         if os.environ.get(f"SECONDLOOK_REQUIRE_{required}") == "1":
             pytest.fail(f"SECONDLOOK_REQUIRE_{required}=1, but {text}", pytrace=False)
         config.stash.setdefault(SKIPPED, {})[required] = f"{untried}, these tests were skipped: {text}"
