@@ -1,10 +1,10 @@
 """The console's pages: HTML made here from a state, every text in it escaped. Pure."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -31,6 +31,10 @@ _SLOT: Final = 5.0
 _STEPS: Final = (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2)
 _MOST_SHOWN: Final = 12
 """Policies whose charts are drawn."""
+_LONGEST: Final = 2_000
+_DEEPEST: Final = 5
+_MOST_CONTENT: Final = 20_000
+"""Characters of a value, lists in lists in it, and characters of a record, that a page shows."""
 _UNKNOWN: Final = Markup('<span class="unknown">unknown</span>')
 
 
@@ -75,14 +79,27 @@ def _address(text: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """Any value of an item, in one line."""
+    """Any value of an item, in one line, as much of it as there is room for."""
+    return printable(_in_words(value, _DEEPEST), _LONGEST)
+
+
+def _in_words(value: object, depth: int) -> str:
     if value is None:
         return "none"
+    if isinstance(value, list | dict) and not depth:
+        return "…"
     if isinstance(value, list):
-        return ", ".join(map(_shown, value)) or "none"
+        return ", ".join(_in_words(one, depth - 1) for one in value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{printable(str(name))} {_shown(one)}" for name, one in value.items())
-    return printable(value if isinstance(value, str) else orjson.dumps(value).decode())
+        return ", ".join(f"{name} {_in_words(one, depth - 1)}" for name, one in value.items())
+    return value if isinstance(value, str) else json.dumps(value)  # which knows numbers of any length
+
+
+def _content(text: str) -> str:
+    """What was moderated or answered, line by line; of a long one the beginning."""
+    more = len(text) - _MOST_CONTENT
+    shown = "\n".join(map(printable, text[:_MOST_CONTENT].split("\n")))
+    return shown + (f"\n… and {more:,} characters more: secondlook explain ID --content" if more > 0 else "")
 
 
 _ENVIRONMENT: Final = Environment(
@@ -102,6 +119,7 @@ _ENVIRONMENT.filters |= {
     "clock": _clock,
     "address": _address,
     "shown": _shown,
+    "content": _content,
     "printable": printable,
 }
 

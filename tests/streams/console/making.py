@@ -128,6 +128,6 @@ def watched(seconds: int = 60, *, decided: int = 40, p: float = 0.1, unread: int
     fleet.in_force(in_force())
     for number in range(decided):
         fleet.decided(
-            decision(f"id-{number}", p=p), "moderation.auto-action 0:1", int(NOW * 1000) - 500, NOW - 1, live=True
+            decision(f"id-{number}", p=p), int(NOW * 1000) - 500, NOW - 1, live=True
         )
     return fleet

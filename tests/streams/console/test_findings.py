@@ -18,7 +18,7 @@ def reasons(reason: str, count: int = 100) -> ReadModel:
     fleet = watched(decided=0)
     for number in range(count):
         one = decision(f"{number}", p=None, reasons=[reason])
-        fleet.decided(one, "there", int(NOW * 1000), NOW, live=True)
+        fleet.decided(one, int(NOW * 1000), NOW, live=True)
     return fleet
 
 

@@ -53,7 +53,7 @@ def named(name: str) -> ReadModel:
         llm={"name": name, "outcome": 0, "category": name},
         drivers=[{"predictor": name, "push": 1}],
     )
-    fleet.decided(one, name, int(NOW * 1000), NOW, live=True)
+    fleet.decided(one, int(NOW * 1000), NOW, live=True)
     figures = Figures(name, name, "ab", reliability=[Reliability(5, 0.2, 0.4)], drift={name: 0.3})
     said = word(
         name,
