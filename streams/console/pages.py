@@ -10,11 +10,13 @@ from markupsafe import Markup
 
 from streams.console import charts
 from streams.console.decisions import ROUTES, Asked
+from streams.console.desk import THRESHOLD, Proposal, Wanted
 from streams.console.item import Item
-from streams.console.scores import Point, at, points
+from streams.console.scores import Point, Spread, at, points
 from streams.console.state import Seen, State
+from streams.kafka.control_status import MOST_STAGES
 from streams.pipeline.reasons import DEAD_LETTERS, REASONS
-from streams.pipeline.scope import EVERY, by_specificity
+from streams.pipeline.scope import EVERY, OUTCOMES, by_specificity
 from streams.printable import printable
 
 PAGES: Final[Mapping[str, str]] = {
@@ -129,25 +131,51 @@ def render(name: str, state: State, **more: Any) -> str:
     return _page(name or "now", state, here=name, **more)
 
 
-def now(state: State) -> str:
-    """How it stands."""
-    return render("", state, chart=charts.decided(state.slots, _SLOT))
+def now(state: State, *, acts: bool = False) -> str:
+    """How it stands. `acts`, here and elsewhere: controls can be changed from here."""
+    return render("", state, acts=acts, chart=charts.decided(state.slots, _SLOT))
 
 
-def decisions(state: State, asked: Asked, found: list[Seen]) -> str:
+def decisions(state: State, asked: Asked, found: list[Seen], *, acts: bool = False) -> str:
     """The last decisions."""
-    return render("decisions", state, asked=asked, found=found, routes=ROUTES, reasons=[code.value for code in REASONS])
+    reasons = [code.value for code in REASONS]
+    return render("decisions", state, acts=acts, asked=asked, found=found, routes=ROUTES, reasons=reasons)
 
 
-def item(state: State, found: Item | None, request_id: str, problem: str | None = None) -> str:
+def item(state: State, found: Item | None, request_id: str, problem: str | None = None, *, acts: bool = False) -> str:
     """One item's history; `problem` says why it could not be looked for."""
-    return _page("item", state, here="decisions", found=found, request_id=request_id, problem=problem)
+    return _page("item", state, here="decisions", acts=acts, found=found, request_id=request_id, problem=problem)
 
 
-def threshold(state: State) -> str:
+def act(
+    state: State, wanted: Wanted, proposal: Proposal | None, problem: str | None = None, by: str = "", reason: str = ""
+) -> str:
+    """What a change would do, and the form that makes it; `problem` says why it was not made, or cannot be."""
+    effects = [] if wanted.action != THRESHOLD or proposal is None else _effects(state, wanted)
+    more = {"wanted": wanted, "proposal": proposal, "problem": problem, "by": by, "reason": reason, "effects": effects}
+    return _page("act", state, here="controls", acts=True, **more)
+
+
+def _effects(state: State, wanted: Wanted) -> list[tuple[str, Point | None, Point | None]]:
+    """What another threshold would do to the last answers of each policy that it is for: its name, now, and then."""
+    found = []
+    for policy, spread in _by_traffic(state):
+        if wanted.policy in (EVERY, policy):
+            curve, in_force = points(spread, state.costs), threshold_of(state, policy)
+            found.append(
+                (policy, None if in_force is None else at(curve, in_force), at(curve, float(wanted.threshold)))
+            )
+    return found[:_MOST_SHOWN]
+
+
+def _by_traffic(state: State) -> list[tuple[str, Spread]]:
+    return sorted(state.spreads.items(), key=lambda one: (-one[1].scored, one[0]))
+
+
+def threshold(state: State, *, acts: bool = False) -> str:
     """The spread of P(error) by policy, and what its threshold does."""
     shown = []
-    for policy, spread in sorted(state.spreads.items(), key=lambda one: (-one[1].scored, one[0]))[:_MOST_SHOWN]:
+    for policy, spread in _by_traffic(state)[:_MOST_SHOWN]:
         in_force = threshold_of(state, policy)
         curve = points(spread, state.costs)
         shown.append(
@@ -160,7 +188,7 @@ def threshold(state: State) -> str:
                 "moves": moves(curve, in_force),
             }
         )
-    return render("threshold", state, policies=shown, more=max(0, len(state.spreads) - _MOST_SHOWN))
+    return render("threshold", state, acts=acts, policies=shown, more=max(0, len(state.spreads) - _MOST_SHOWN))
 
 
 def threshold_of(state: State, policy: str) -> float | None:
@@ -193,7 +221,7 @@ def moves(curve: list[Point], in_force: float | None) -> list[tuple[float, Point
     return list(found.values())
 
 
-def quality(state: State) -> str:
+def quality(state: State, *, acts: bool = False) -> str:
     """What humans say."""
     shown = [
         {
@@ -207,23 +235,26 @@ def quality(state: State) -> str:
     alerts: dict[tuple[str, str, str], list[str]] = {}
     for alert in state.alerts:
         alerts.setdefault((alert.kind, alert.policy, alert.llm), []).append(alert.about)
-    return render("quality", state, shown=shown, alerts=alerts)
+    return render("quality", state, acts=acts, shown=shown, alerts=alerts)
 
 
-def controls(state: State) -> str:
-    """What is in force, how it came to be."""
-    return render("controls", state)
+def controls(state: State, *, acts: bool = False, written: int | None = None) -> str:
+    """What is in force, how it came to be; `written` is the version that was written a moment ago."""
+    return render("controls", state, acts=acts, written=written)
 
 
-def letters(state: State) -> str:
+def letters(state: State, *, acts: bool = False) -> str:
     """What was set aside."""
-    return render("letters", state, meanings={code.value: text for code, text in DEAD_LETTERS.items()})
+    return render("letters", state, acts=acts, meanings={code.value: text for code, text in DEAD_LETTERS.items()})
 
 
-def workers(state: State) -> str:
+def workers(state: State, *, acts: bool = False) -> str:
     """Who works on what."""
-    return render("workers", state)
+    stages = dict.fromkeys(stage for one in state.workers for stage in one.busy or ())
+    return render("workers", state, acts=acts, stages=list(stages)[:MOST_STAGES])
 
 
 def _page(template: str, state: State, **more: Any) -> str:
-    return _ENVIRONMENT.get_template(f"{template}.html").render(state=state, pages=PAGES, every=EVERY, **more)
+    return _ENVIRONMENT.get_template(f"{template}.html").render(
+        state=state, pages=PAGES, every=EVERY, outcomes=OUTCOMES, **more
+    )

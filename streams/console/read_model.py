@@ -242,6 +242,7 @@ class ReadModel:
             None if one.partitions is None else list(one.partitions),
             _pending_of(one),
             one.restoring,
+            None if one.busy is None else dict(one.busy),
         )
 
 

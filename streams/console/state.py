@@ -84,7 +84,7 @@ class Partition(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """A live worker's last word. `partitions` and `pending` are None for one of a version that does not say them."""
+    """A live worker's last word. `partitions`, `pending` and `busy` (by stage, the share of the last seconds) are None where it does not say them."""
 
     name: str
     silent: float
@@ -95,6 +95,7 @@ class Worker(msgspec.Struct, frozen=True):
     partitions: list[int] | None
     pending: Pending | None
     restoring: bool | None
+    busy: dict[str, float] | None = None
 
 
 class LetterSeen(msgspec.Struct, frozen=True):

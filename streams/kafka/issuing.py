@@ -150,7 +150,11 @@ def counts_before(message: ControlMessage, content: Content) -> str | None:
     what, has = _kind(message, content)
     scope = scope_of(message)
     first = [str(one) for one in sorted(has) if one.counts_before(scope)]
-    return f"what {some(first, '; ')} {'has' if len(first) == 1 else 'have'} of {what} counts before it, there" if first else None
+    return (
+        f"what {some(first, '; ')} {'has' if len(first) == 1 else 'have'} of {what} counts before it, there"
+        if first
+        else None
+    )
 
 
 def reach(message: ControlMessage) -> str:

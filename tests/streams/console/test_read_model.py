@@ -92,6 +92,16 @@ def test_memory_is_bounded() -> None:
     assert len(fleet._routes._slots) <= 122
 
 
+def test_what_is_passed_by_counts_in_rates_alone() -> None:
+    """So that a rate is not that of the console."""
+    fleet = watched(decided=0)
+    fleet.unread(7, {"auto_action": 600, "human_review": 60, "dead_letter": 6}, NOW)
+    state = fleet.state(NOW)
+    assert (11.0, 1.0, 0.1) == (state.rates.decisions, state.rates.escalated, state.rates.dead_letters)
+    assert (7, 666, 0) == (state.contact.unread, state.contact.skipped, state.routes[0].decisions)
+    assert 0 == fleet.state(NOW + 700).contact.skipped
+
+
 def test_a_state_is_json_as_it_stands() -> None:
     """It can be read back as the same."""
     state = watched().state(NOW)
