@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 from click.testing import CliRunner
 
 from streams.cli.main import main
+from streams.kafka.control_keys import write_private_key
 
 
 def test_it_answers_without_a_broker_and_ends_on_ctrl_c() -> None:
@@ -33,3 +35,30 @@ def test_a_port_that_is_taken() -> None:
     assert 1 == result.exit_code
     assert f"--port {port}: " in result.output
     assert "give a port that is free" in result.output
+
+
+def test_controls_need_a_token_that_stands_in_no_argument(tmp_path: Path) -> None:
+    """From a file or the environment; a short one is refused, and said without itself."""
+    command = ["console", "--broker", "127.0.0.1:1", "--port", "0", "--allow-controls"]
+    assert "needs a token" in CliRunner().invoke(main, command).output
+    (tmp_path / "token").write_text("hush\n")
+    for arguments, environment in (
+        (["--token-file", str(tmp_path / "token")], {}),
+        ([], {"SECONDLOOK_CONSOLE_TOKEN": "hush"}),
+        ([], {"SECONDLOOK_CONSOLE_TOKEN_FILE": str(tmp_path / "token")}),
+    ):
+        result = CliRunner(env=environment).invoke(main, [*command, *arguments])
+        assert (1, True, False) == (
+            result.exit_code,
+            "20 printable characters" in result.output,
+            "hush" in result.output.replace(str(tmp_path), ""),
+        )
+    assert 2 == CliRunner().invoke(main, [*command, "--token", "hush"]).exit_code
+
+
+def test_controls_where_messages_must_be_signed_need_a_key(tmp_path: Path) -> None:
+    """That is said at the start, not at three in the morning."""
+    (tmp_path / "keys").write_text(write_private_key(tmp_path / "ana.key") + " ana\n")
+    command = ["console", "--broker", "127.0.0.1:1", "--allow-controls", "--control-keys", str(tmp_path / "keys")]
+    result = CliRunner(env={"SECONDLOOK_CONSOLE_TOKEN": "x" * 30}).invoke(main, command)
+    assert (1, True) == (result.exit_code, "needs --sign-with FILE" in result.output)
