@@ -142,9 +142,10 @@ def main() -> None:
             time.sleep(10)
             idle = (console.cpu - idle) / 10
             before, start = console.cpu, time.monotonic()
-            sent = 0
+            written = 0
             unread, skipped, memory = [], 0, []
             for sent in replay(settings, values[-20_000:], given.rate, given.seconds):
+                written = sent
                 console.page("")
                 state = console.state()
                 unread.append(state["contact"]["unread"])
@@ -154,10 +155,10 @@ def main() -> None:
             cpu = console.cpu - before
             print(f"console, nothing comes: {idle:.3f} of a processor")
             print(
-                f"console: {sent / took:,.0f} decisions/s written; it said {state['rates']['decisions']:,.0f}; {cpu / took:.3f} of a processor"
+                f"console: {written / took:,.0f} decisions/s written; it said {state['rates']['decisions']:,.0f}; {cpu / took:.3f} of a processor"
             )
             print(
-                f"console: {1e6 * (cpu - idle * took) / sent:.1f} us per decision, {(cpu - idle * took) / sent / worker:.2f} of the worker's"
+                f"console: {1e6 * (cpu - idle * took) / written:.1f} us per decision, {(cpu - idle * took) / written / worker:.2f} of the worker's"
             )
             print(
                 f"unread at most {max(unread):,}; passed by {skipped:,}; memory {memory[0] / 2**20:.0f} to {max(memory) / 2**20:.0f} MiB"

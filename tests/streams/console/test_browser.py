@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from typing import Any
 
@@ -60,14 +61,14 @@ def busy_fleet() -> ReadModel:
 class Site:
     """A console, its fleet, which tests may change, and what was asked of its desk."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.fleet = busy_fleet()
         self.issued: list[tuple[Wanted, int | None, str, str]] = []
         self._loop = asyncio.new_event_loop()
         at: Future[str] = Future()
         desk: Any = self
         console = Console(self, self.find, (), (desk, Token(TOKEN)))
-        self._serving = self._loop.create_task(serve(console, "127.0.0.1", 0, at.set_result))
+        self._serving = self._loop.create_task(serve(console, "127.0.0.1", port, at.set_result))
         self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(asyncio.wait([self._serving])))
         self._thread.start()
         self.at = at.result(10)
@@ -85,7 +86,11 @@ class Site:
 
     def propose(self, wanted: Wanted) -> Proposal:
         return Proposal(
-            3, f"stop_automation policy={wanted.policy}", "for every policy", [("stop of *", "none", "in force")], [HOSTILE]
+            3,
+            f"stop_automation policy={wanted.policy}",
+            "for every policy",
+            [("stop of *", "none", "in force")],
+            [HOSTILE],
         )
 
     def issue(self, wanted: Wanted, seen: int | None, by: str, reason: str) -> Taken:
@@ -190,18 +195,21 @@ def test_what_is_marked_stays_and_is_said_to(site: Site, page: Page) -> None:
     expect(page.locator("#held")).to_be_hidden()
 
 
-def test_a_console_that_goes_is_said_and_comes_back(site: Site, context: BrowserContext) -> None:
-    """The page is as it was, says so, and goes on by itself."""
-    page = context.new_page()
-    page.goto(site.at)
-    expect(page.locator("#contact")).to_be_hidden()
-    context.route("**/*", lambda route: route.abort())
-    site.close()
-    expect(page.locator("#contact")).to_be_visible()
-    context.unroute("**/*")
-    site.__init__()  # type: ignore[misc] # another one, elsewhere: requests are sent on
-    context.route("**/*", lambda route: route.continue_(url=site.at + route.request.url.split("/", 3)[3]))
-    expect(page.locator("#contact")).to_be_hidden()
+def test_a_console_that_goes_is_said_and_comes_back(context: BrowserContext) -> None:
+    """The page is as it was, says so, and goes on by itself. (The browser tells of what it could not reach as an error of its own.)"""
+    site, page = Site(), context.new_page()
+    try:
+        page.goto(site.at)
+        expect(page.locator("#contact")).to_be_hidden()
+    finally:
+        site.close()
+    expect(page.locator("#contact")).to_be_visible(timeout=20_000)
+    site = Site(int(site.at.rsplit(":", 1)[1].strip("/")))
+    try:
+        expect(page.locator("#contact")).to_be_hidden(timeout=20_000)
+    finally:
+        page.close()
+        site.close()
 
 
 def test_by_keyboard(site: Site, page: Page) -> None:
@@ -266,19 +274,37 @@ def test_a_wrong_token_changes_nothing(site: Site, context: BrowserContext) -> N
     assert [] == site.issued
 
 
-def test_a_page_from_elsewhere_changes_and_reads_nothing(site: Site, context: BrowserContext) -> None:
-    """A form that it sends, though it knows the token; a picture of an item; a frame."""
-    page = context.new_page()
+@pytest.fixture
+def elsewhere(site: Site) -> Iterator[str]:
+    """A page of somebody's: a form that knows the token, a picture of an item."""
     form = f'<form method="post" action="{site.at}act?action=stop"><input name="token" value="{TOKEN}"><input name="by" value="eve"><button>go</button></form>'
-    inside = f'<img src="{site.at}item?id=a"><iframe src="{site.at}"></iframe>'
-    context.route(
-        "http://evil.example/",
-        lambda route: route.fulfill(body=f"<!doctype html>{form}{inside}", content_type="text/html"),
-    )
-    with page.expect_response("**/item?id=a") as picture:
-        page.goto("http://evil.example/")
+    body = f'<!doctype html>{form}<img src="{site.at}item?id=a">'.encode()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is to be said of it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_page_from_elsewhere_changes_and_reads_nothing(site: Site, elsewhere: str, context: BrowserContext) -> None:
+    """Neither by a picture, nor by a form that somebody is led to send."""
+    page = context.new_page()
+    with page.expect_response(lambda answer: "/item" in answer.url) as picture:
+        page.goto(elsewhere)
     assert 403 == picture.value.status
-    with page.expect_response("**/act?action=stop") as sent:
+    with page.expect_response(lambda answer: "/act" in answer.url) as sent:
         page.get_by_role("button").click()
     assert (403, []) == (sent.value.status, site.issued)
 
