@@ -59,8 +59,8 @@ class Picture(NamedTuple):
 
 
 PICTURES: Final = (
-    Picture("now", "load", tallest=860),
-    Picture("now-dark", "load", dark=True, tallest=860),
+    Picture("now", "load", tallest=970),
+    Picture("now-dark", "load", dark=True, tallest=970),
     Picture("now-phone", "load", width=_PHONE),
     Picture("threshold", "load", "threshold", tallest=900),
     Picture("quality", "load", "quality"),
@@ -176,11 +176,12 @@ def record() -> None:
         traffic = Steady(settings, _RATE)
         traffic.start()
         stack.callback(traffic.stop)
-        time.sleep(90)
-        _keep("load", feed.state())
+        time.sleep(15)  # the embedded broker keeps little: of an item all is there for half a minute
         (one,) = feed.latest(Asked(reason="above_threshold"), 1)
         item = find_item(settings, one.decision.request_id, content=False, within=20.0)
         (STATES / "item.json").write_bytes(msgspec.json.encode(item))
+        time.sleep(75)
+        _keep("load", feed.state())
         bound = {"max_risk": 0.02, "confidence": 0.95, "threshold": 0.5, "labels": 900, "automated": 400, "errors": 1}
         model = feed.state().workers[0].model or ""
         sha = "0" * 64

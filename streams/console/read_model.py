@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from streams.console.decisions import ROLES, ROUTES, Asked, Decision
-from streams.console.findings import judged
+from streams.console.findings import BLIND_AFTER, judged
 from streams.console.lag import Course, Look, added, together
 from streams.console.latency import DecidedIds, Latencies
 from streams.console.scores import Costs, Scores
@@ -148,7 +148,8 @@ class ReadModel:
         return found
 
     def state(self, now: float) -> State:
-        """As it stands."""
+        """As it stands; while no broker answers, as it stood when one last did: else nothing would seem to come."""
+        at, now = now, min(now, self._answered + BLIND_AFTER) if self._answered else now
         owners = self._owners()
         partitions = [
             Partition(role, number, owners.get(number), course.lag(now))
@@ -157,9 +158,9 @@ class ReadModel:
         words = list(self._live.values())
         return judged(
             State(
-                at=moment(int(now * 1000)),
+                at=moment(int(at * 1000)),
                 findings=[],
-                contact=self._contact(now),
+                contact=self._contact(at),
                 rates=self._rated(now, partitions),
                 window=WINDOW,
                 routes=self._routed(now, WINDOW),

@@ -53,6 +53,16 @@ def test_the_broker_is_away() -> None:
     assert "for 20 s" in found[0].why
 
 
+def test_while_it_is_blind_figures_are_as_they_were() -> None:
+    """Nothing would seem to come, else."""
+    fleet = watched(unread=5)
+    before, after = fleet.state(NOW + 6), fleet.state(NOW + 300)
+    assert "blind" == after.word.word
+    assert before.rates == after.rates
+    assert before.lag == after.lag
+    assert before.routes == after.routes
+
+
 def test_no_broker_ever_answered() -> None:
     """The client's own words are why; that no worker is live is not known, and not said."""
     fleet = ReadModel("nowhere:9092", COSTS)
