@@ -15,7 +15,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, Route, sync_playwright
 from streams.cli.console import costs_of
 from streams.console import pages
 from streams.console.decisions import Asked
+from streams.console.desk import THRESHOLD, Desk, Proposal, Wanted
 from streams.console.feed import Feed
 from streams.console.item import Item, find_item
 from streams.console.state import State, encode_state
@@ -43,6 +44,7 @@ DIGESTS: Final = OUT / "pages.json"
 _RATE: Final = 60.0
 _WIDE, _PHONE = 1240, 390
 _TALLEST: Final = 1000
+_WANTED: Final = Wanted(THRESHOLD, threshold="0.3")
 _QUALITY: Final = 82
 """Of WebP: a page of text stays sharp."""
 
@@ -67,6 +69,7 @@ PICTURES: Final = (
     Picture("workers", "load", "workers"),
     Picture("controls", "load", "controls"),
     Picture("item", "load", "item", tallest=900),
+    Picture("change", "load", "act"),
     Picture("empty", "empty", tallest=640),
     Picture("worker-down", "worker-down", tallest=420),
     Picture("split", "split", tallest=420),
@@ -91,6 +94,8 @@ def html_of(one: Picture) -> str:
     if one.page == "item":
         item = msgspec.json.decode((STATES / "item.json").read_bytes(), type=Item)
         return pages.item(state, item, item.request_id)
+    if one.page == "act":
+        return pages.act(state, _WANTED, msgspec.json.decode((STATES / "proposal.json").read_bytes(), type=Proposal))
     page: Callable[[State], str] = getattr(pages, one.page)
     return page(state)
 
@@ -108,7 +113,7 @@ def static(name: str) -> str:
 
 def draw(browser: Browser, one: Picture) -> bytes:
     """The picture, as WebP."""
-    scheme = "dark" if one.dark else "light"
+    scheme: Literal["dark", "light"] = "dark" if one.dark else "light"
     with contextlib.closing(
         browser.new_context(viewport={"width": one.width, "height": 900}, color_scheme=scheme)
     ) as context:
@@ -182,18 +187,22 @@ def record() -> None:
         (STATES / "item.json").write_bytes(msgspec.json.encode(item))
         time.sleep(75)
         _keep("load", feed.state())
-        bound = {"max_risk": 0.02, "confidence": 0.95, "threshold": 0.5, "labels": 900, "automated": 400, "errors": 1}
-        model = feed.state().workers[0].model or ""
-        sha = "0" * 64
+        proposal = Desk(settings, None).propose(_WANTED)
+        (STATES / "proposal.json").write_bytes(msgspec.json.encode(proposal))
         certified = SetRiskBound(
             policy="*",
-            model=model,
-            labels_sha256=sha,
+            max_risk=0.02,
+            confidence=0.95,
+            threshold=0.5,
+            labels=900,
+            automated=400,
+            errors=1,
+            labels_sha256="0" * 64,
             sample="audits",
+            model=feed.state().workers[0].model or "",
             issued_by="ann",
             reason="at most 2 % wrong",
-            **bound,
-        )  # type: ignore[arg-type]
+        )
         publish_control(settings, certified)
         _keep("risk-breached", _once(feed, "risk breached", 240))
         publish_control(
