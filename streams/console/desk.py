@@ -110,7 +110,9 @@ class Wanted:
             return undoing(history)
         if self.action not in _TYPES:
             raise ControlError(f"the console cannot do this: {', '.join(ACTIONS)}. Nothing was written")
-        fields: dict[str, Any] = {"type": _TYPES[self.action], **self.scope._asdict()}
+        # What is left out is not written: older workers would not know the field.
+        narrowed = {name: text for name, text in self.scope._asdict().items() if text != EVERY}
+        fields: dict[str, Any] = {"type": _TYPES[self.action], "policy": EVERY, **narrowed}
         if self.action == THRESHOLD:
             fields["threshold"] = _number(self.threshold)
         return parse_control(orjson.dumps(fields))

@@ -60,7 +60,7 @@ def test_a_threshold_is_shown_then_set(settings: Settings) -> None:
     assert ("ana (console)", "it costs less", 0) == tuple(
         message.get(name) for name in ("issued_by", "reason", "expected_version")
     )
-    assert 0.25 == message["threshold"]
+    assert (0.25, False) == (message["threshold"], "tenant" in message)
 
 
 def test_what_it_takes_away_is_said_first(settings: Settings) -> None:
