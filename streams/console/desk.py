@@ -45,6 +45,7 @@ SHORTEST_TOKEN: Final = 20
 _WRONG_FOR: Final = 60.0
 _MOST_WRONG, _MOST_WRONG_OF_ALL = 5, 50
 """Wrong tokens a minute, of one address and of all, after which none is looked at."""
+TOO_MANY: Final = 429
 _LONGEST_NAME: Final = 100
 _NO_VERSION: Final = "which version was seen is not said: open the page anew. Nothing was written"
 
@@ -72,7 +73,7 @@ class Token:
         if len(lately) >= _MOST_WRONG_OF_ALL or lately.count(whose) >= _MOST_WRONG:
             raise TokenError(
                 "too many wrong tokens: none is looked at for a minute. secondlook control goes on working. Nothing was written",
-                429,
+                TOO_MANY,
             )
         if not hmac.compare_digest(_digest(given), self._digest):
             self._wrong.append((self._now(), whose))

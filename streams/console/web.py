@@ -19,7 +19,7 @@ from aiohttp import web
 
 from streams.console import pages
 from streams.console.decisions import Asked
-from streams.console.desk import Desk, Proposal, Token, Wanted
+from streams.console.desk import TOO_MANY, Desk, Proposal, Token, Wanted
 from streams.console.item import Item
 from streams.console.state import Seen, State, encode_state
 from streams.errors import ControlError, StreamError, TokenError
@@ -183,13 +183,15 @@ class Console:
     ) -> web.Response:
         assert self._desk is not None  # noqa: S101 - as above
         proposal: Proposal | None = None
-        async with self._acting:
-            try:
-                proposal = await _apart(self._desk[0].propose, wanted)
-            except StreamError as error:
-                problem, status = problem or str(error), 409 if status == 200 else status  # noqa: PLR2004 - all is well
-        page = pages.act(self._source.state(), wanted, proposal, problem, by, reason)
-        return _html(page, status)
+        if self._acting.locked():  # what is sent waits, what is only looked at does not
+            problem, status = problem or "another change is being looked at: try again in a moment", max(status, 503)
+        elif status != TOO_MANY:
+            async with self._acting:
+                try:
+                    proposal = await _apart(self._desk[0].propose, wanted)
+                except StreamError as error:
+                    problem, status = problem or str(error), max(status, 409)
+        return _html(pages.act(self._source.state(), wanted, proposal, problem, by, reason), status)
 
     async def _act(self, request: web.Request) -> web.Response:
         """Do it: who asks must come from a page of ours, and have the token."""
