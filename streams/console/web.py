@@ -10,29 +10,26 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Collection
-from functools import partial
 from importlib import resources
-from typing import Final, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import Final, Protocol
 
 from aiohttp import web
 
 from streams.console import pages
+from streams.console.acting import Acting
+from streams.console.answers import LONGEST, apart, html, version_in
 from streams.console.decisions import Asked
-from streams.console.desk import TOO_MANY, Desk, Proposal, Token, Wanted
+from streams.console.desk import Desk, Token
 from streams.console.item import Item
 from streams.console.state import Seen, State, encode_state
-from streams.errors import ControlError, StreamError, TokenError
-from streams.pipeline.control_fields import MOST_EXACT
+from streams.errors import StreamError
 
-_T = TypeVar("_T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 TICK: Final = 2.0
 """Seconds between two events."""
 _MOST_LISTENERS: Final = 50
 _MOST_DECISIONS: Final = 200
-_LONGEST: Final = 300
 _LARGEST_FORM: Final = 16 * 1024
 _ELSEWHERE: Final = ("cross-site", "same-site")
 _HEADERS: Final = {
@@ -79,8 +76,7 @@ class Console:
         self._names = {"localhost", *(name.lower() for name in names)}
         self._listeners = 0
         self._finding = asyncio.Semaphore(1)
-        self._desk = desk
-        self._acting = asyncio.Lock()
+        self._acting = None if desk is None else Acting(source.state, *desk)
 
     def app(self) -> web.Application:
         """The application."""
@@ -98,9 +94,8 @@ class Console:
         app.router.add_get("/item", self._item)
         app.router.add_get("/state.json", self._state)
         app.router.add_get("/events", self._events)
-        if self._desk is not None:
-            app.router.add_get("/act", self._propose)
-            app.router.add_post("/act", self._act)
+        if self._acting is not None:
+            self._acting.add_to(app)
         for name, kind in _STATIC.items():
             app.router.add_get(f"/static/{name}", _static(name, kind))
         return app
@@ -108,9 +103,7 @@ class Console:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not self._is_ours(request.host):
-            text = (
-                f"this console is not called {request.host[:_LONGEST]!r}; --allow-host NAME has it answer to a name\n"
-            )
+            text = f"this console is not called {request.host[:LONGEST]!r}; --allow-host NAME has it answer to a name\n"
             return web.Response(status=421, text=text, headers=_HEADERS)
         if not _is_from_here(request):
             text = "a page from elsewhere has your browser ask for this: open the console itself\n"
@@ -137,81 +130,41 @@ class Console:
 
     def _shown(self, page: Callable[..., str]) -> Handler:
         async def handler(_request: web.Request) -> web.Response:
-            return _html(page(self._source.state(), acts=self._acts))
+            return html(page(self._source.state(), acts=self._acts))
 
         return handler
 
     @property
     def _acts(self) -> bool:
-        return self._desk is not None
+        return self._acting is not None
 
     async def _controls(self, request: web.Request) -> web.Response:
-        return _html(
-            pages.controls(self._source.state(), acts=self._acts, written=_version(request.query.get("written", "")))
+        return html(
+            pages.controls(self._source.state(), acts=self._acts, written=version_in(request.query.get("written", "")))
         )
 
     async def _decisions(self, request: web.Request) -> web.Response:
         query = request.query
-        asked = Asked(*(query.get(name, "").strip()[:_LONGEST] for name in Asked._fields))
-        return _html(
+        asked = Asked(*(query.get(name, "").strip()[:LONGEST] for name in Asked._fields))
+        return html(
             pages.decisions(self._source.state(), asked, self._source.latest(asked, _MOST_DECISIONS), acts=self._acts)
         )
 
     async def _item(self, request: web.Request) -> web.Response:
-        request_id = request.query.get("id", "").strip()[:_LONGEST]
+        request_id = request.query.get("id", "").strip()[:LONGEST]
         if not request_id:
             raise web.HTTPFound("/decisions")
         if self._finding.locked():
             busy = "another item is being looked for: try again in a moment"
-            return _html(pages.item(self._source.state(), None, request_id, busy, acts=self._acts), status=503)
+            return html(pages.item(self._source.state(), None, request_id, busy, acts=self._acts), status=503)
         found: Item | None = None
         problem: str | None = None
         async with self._finding:
             try:
-                found = await _apart(self._find, request_id)
+                found = await apart(self._find, request_id)
             except StreamError as error:
                 problem = str(error)
-        return _html(pages.item(self._source.state(), found, request_id, problem, acts=self._acts))
-
-    async def _propose(self, request: web.Request) -> web.Response:
-        """What it would do, and the form that does it: nothing changes yet."""
-        assert self._desk is not None  # noqa: S101 - else there is no such route
-        return await self._proposed(_wanted(request))
-
-    async def _proposed(
-        self, wanted: Wanted, problem: str | None = None, status: int = 200, by: str = "", reason: str = ""
-    ) -> web.Response:
-        assert self._desk is not None  # noqa: S101 - as above
-        proposal: Proposal | None = None
-        if self._acting.locked():  # what is sent waits, what is only looked at does not
-            problem, status = problem or "another change is being looked at: try again in a moment", max(status, 503)
-        elif status != TOO_MANY:
-            async with self._acting:
-                try:
-                    proposal = await _apart(self._desk[0].propose, wanted)
-                except StreamError as error:
-                    problem, status = problem or str(error), max(status, 409)
-        return _html(pages.act(self._source.state(), wanted, proposal, problem, by, reason), status)
-
-    async def _act(self, request: web.Request) -> web.Response:
-        """Do it: who asks must come from a page of ours, and have the token."""
-        assert self._desk is not None  # noqa: S101 - as above
-        desk, token = self._desk
-        if not _is_sent_from_here(request):
-            raise web.HTTPForbidden(text="this form was not sent from a page of the console. Nothing was written\n")
-        form = {name: text for name, text in (await request.post()).items() if isinstance(text, str)}
-        wanted, by, reason = _wanted(request), form.get("by", ""), form.get("reason", "")
-        seen = _version(form.get("version", ""))
-        try:
-            token.check(form.get("token", ""), request.remote or "")
-            async with self._acting:
-                taken = await _apart(desk.issue, wanted, seen, by, reason)
-        except TokenError as refused:
-            return await self._proposed(wanted, str(refused), refused.status, by, reason)
-        except StreamError as problem:
-            status = 409 if isinstance(problem, ControlError) else 503
-            return await self._proposed(wanted, str(problem), status, by, reason)
-        raise web.HTTPSeeOther(f"/controls?written={taken.version}")
+        return html(pages.item(self._source.state(), found, request_id, problem, acts=self._acts))
 
     async def _state(self, _request: web.Request) -> web.Response:
         return web.Response(body=encode_state(self._source.state()), content_type="application/json")
@@ -233,20 +186,6 @@ class Console:
             self._listeners -= 1
 
 
-def _wanted(request: web.Request) -> Wanted:
-    """What is asked for, of the address: there any character stands as it is, in a form's fields not."""
-    return Wanted.of({name: text[:_LONGEST] for name, text in request.query.items()})
-
-
-def _version(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < len(str(MOST_EXACT)) else None
-
-
-async def _apart(work: Callable[..., _T], *arguments: object) -> _T:
-    """On a thread of its own: it waits for brokers."""
-    return await asyncio.get_running_loop().run_in_executor(None, partial(work, *arguments))
-
-
 def _is_from_here(request: web.Request) -> bool:
     """Whether a browser asks for a page of ours, or somebody follows a link to it; what is no browser says nothing of it."""
     headers = request.headers
@@ -256,17 +195,6 @@ def _is_from_here(request: web.Request) -> bool:
         "navigate",
         "document",
     )
-
-
-def _is_sent_from_here(request: web.Request) -> bool:
-    """Whether a form was sent from a page of ours: browsers say whence with every POST."""
-    origin = request.headers.get("Origin", "")
-    return urlsplit(origin).netloc.lower() == request.host.lower() != ""
-
-
-def _html(text: str, status: int = 200) -> web.Response:
-    # What is no character (a lone surrogate) can be in a text that somebody wrote, and in no page.
-    return web.Response(body=text.encode(errors="replace"), status=status, content_type="text/html", charset="utf-8")
 
 
 def _static(name: str, kind: str) -> Handler:

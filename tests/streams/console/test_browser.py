@@ -38,7 +38,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1240, "height": 900}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1240, "height": 900}},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
-    "dark phone": {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
 }
 TOKEN = "correct horse battery staple"
 
@@ -65,12 +64,18 @@ class Site:
         self.fleet = busy_fleet()
         self.looked_for: list[str] = []
         self.issued: list[tuple[Wanted, int | None, str, str]] = []
-        self._loop = asyncio.new_event_loop()
         at: Future[str] = Future()
         desk: Any = self
         console = Console(self, self.find, (), (desk, Token(TOKEN)))
-        self._serving = self._loop.create_task(serve(console, "127.0.0.1", port, at.set_result))
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(asyncio.wait([self._serving])))
+
+        async def run() -> None:
+            self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+            serving = asyncio.create_task(serve(console, "127.0.0.1", port, at.set_result))
+            await self._ended.wait()
+            serving.cancel()
+            await asyncio.wait([serving])
+
+        self._thread = threading.Thread(target=lambda: asyncio.run(run()))
         self._thread.start()
         self.at = at.result(10)
 
@@ -100,9 +105,8 @@ class Site:
         return Taken(3, 0, None, is_applied=True)
 
     def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._serving.cancel)
+        self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join()
-        self._loop.close()
 
 
 @pytest.fixture

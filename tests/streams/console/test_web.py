@@ -206,6 +206,8 @@ def test_a_change_is_shown_then_made() -> None:
     [
         (FORM, {}, 403),
         (FORM, {"Origin": "null"}, 403),
+        (FORM, {"Origin": "http://["}, 403),
+        (FORM, {"Origin": "here", "Content-Type": "multipart/form-data"}, 415),
         (FORM, {"Origin": "https://evil.example"}, 403),
         (FORM, {"Sec-Fetch-Site": "cross-site"}, 403),
         ({**FORM, "token": "wrong"}, {"Origin": "here"}, 403),
