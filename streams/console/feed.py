@@ -140,6 +140,8 @@ class Feed:
         now = time.time()
         read = [(letter_of if one.role == _LETTERS else decision_of)(one.message) for one in heard]
         with self._lock:
+            if heard:  # who may read nothing else is not blind
+                self._model.looked("records", None, now)
             for one, what in zip(heard, read, strict=True):
                 if isinstance(what, LetterSeen):
                     self._model.set_aside(what, now, live=one.live)
