@@ -96,8 +96,8 @@ site: $(SITE_VENV)/.installed ## The docs as a site, into build/site/html; fails
 	$(PYTHON) -m docs.site check
 
 .PHONY: screenshots
-screenshots: $(VENV)/.installed $(MODEL) ## Renew the pictures of docs/console, of workers at work: Chromium (two minutes)
-	$(BIN)/python -m docs.screenshots
+screenshots: $(VENV)/.installed $(MODEL) ## Draw the pictures of docs/console anew, in Chromium (RECORD=1: of states recorded anew, in minutes)
+	$(BIN)/python -m docs.screenshots $(if $(RECORD),record)
 
 .PHONY: figures
 figures: $(VENV)/.installed ## Measure every figure of docs/scoring.md anew, on one core (minutes)

@@ -11,6 +11,7 @@ SecondlookError              (featurizers.errors)
     ├── ChangelogError       a changelog record of ours that this version cannot read
     ├── DataLossError        records or state that are gone from Kafka: the operator decides whether to go on
     ├── OwnerError           topics that another consumer group works on
+    ├── TokenError           who asks the console for a change may not
     ├── LetterError          a dead letter that is not there, or has no value
     └── DeliveryError        a batch that cannot be committed: the worker stops, a restart redoes it
         └── DeliveryStopped  the worker was told to stop before the batch could be committed: no failure
@@ -63,6 +64,14 @@ class DataLossError(StreamError):
 
 class OwnerError(StreamError):
     """The pipeline's topics are another consumer group's; the message says how to take them over."""
+
+
+class TokenError(StreamError):
+    """Who asks the console for a change has no right token, or gave too many wrong ones; `status` is HTTP's word for it."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class LetterError(StreamError):

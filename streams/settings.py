@@ -26,19 +26,12 @@ _LEGAL: Final = re.compile(r"[A-Za-z0-9._-]*")
 _NOT_SETTINGS: Final = frozenset(
     PREFIX + name
     for name in (
-        *("NATIVE", "CACHE", "ISSUED_BY", "SIGN_WITH"),
-        *(
-            "TEST_BROKER",
-            "REQUIRE_KAFKA",
-            "REQUIRE_NATIVE",
-            "REQUIRE_PROMETHEUS",
-            "REQUIRE_KUBECTL",
-            "FUZZED_BODIES",
-            "FUZZ_SEED",
-        ),
+        *("NATIVE", "CACHE", "ISSUED_BY", "SIGN_WITH", "CONSOLE_TOKEN", "CONSOLE_TOKEN_FILE"),
+        *("TEST_BROKER", "REQUIRE_KAFKA", "REQUIRE_NATIVE", "REQUIRE_CHROMIUM", "REQUIRE_PROMETHEUS", "REQUIRE_KUBECTL"),
+        *("FUZZED_BODIES", "FUZZ_SEED"),
     )
 )
-"""Variables that are read elsewhere: by the featurizers, `secondlook control`, the local Kafka and this project's tests."""
+"""Variables that are read elsewhere: by the featurizers, `secondlook control` and `console`, the local Kafka and this project's tests."""
 _SERVICE_LINK: Final = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )

@@ -7,7 +7,7 @@ import click
 
 from streams.cli import control_shadow
 from streams.cli.control_compact import compact_log
-from streams.cli.control_issue import Issue, issue, issue_threshold, undoing, wait_for_fleet
+from streams.cli.control_issue import issue, issue_threshold, wait_for_fleet
 from streams.cli.control_limits import set_review_budget, set_risk_bound
 from streams.cli.control_options import (
     FILE,
@@ -32,6 +32,7 @@ from streams.console.in_force import record
 from streams.kafka.control_history import read_history
 from streams.kafka.control_keys import write_private_key
 from streams.kafka.fleet import Fleet
+from streams.kafka.issuing import Issue, undoing
 from streams.pipeline.control_messages import (
     ClearShadow,
     ControlMessage,

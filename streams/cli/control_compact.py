@@ -8,12 +8,13 @@ import click
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from streams.cli.control_issue import EXIT_NOT_EVERYWHERE, Issue, write
+from streams.cli.control_issue import EXIT_NOT_EVERYWHERE
 from streams.errors import BrokerError, ControlError
 from streams.kafka.admin import has_controller, records_kept
 from streams.kafka.clients import admin_config, base_config
 from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import LISTEN, Fleet
+from streams.kafka.issuing import Issue, write
 from streams.kafka.topics import load_topics, topic_names
 from streams.kafka.troubles import told
 from streams.pipeline.control_messages import Snapshot

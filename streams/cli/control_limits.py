@@ -4,9 +4,10 @@ from typing import Any
 
 import click
 
-from streams.cli.control_issue import Issue, issue_threshold
+from streams.cli.control_issue import issue_threshold
 from streams.cli.control_options import FILE, Number, issuing, issuing_by, of_setting, taken
 from streams.cli.main import settings_from
+from streams.kafka.issuing import Issue
 from streams.pipeline.control_limits import SetReviewBudget
 from streams.pipeline.scope import Scope
 

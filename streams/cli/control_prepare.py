@@ -7,9 +7,9 @@ from typing import Final
 
 import click
 
-from streams.cli.control_issue import Issue, listed, some, write
 from streams.errors import ControlError
 from streams.kafka.fleet import LISTEN, Fleet
+from streams.kafka.issuing import Issue, listed, some, write
 from streams.kafka.model_topic import models_topic, read_models
 from streams.pipeline.control_messages import PrepareModel, PrepareShadow, SetModel, SetShadow
 from streams.printable import printable

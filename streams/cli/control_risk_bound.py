@@ -15,12 +15,13 @@ import numpy as np
 from featurizers import load_spec
 from scoring import ThresholdError
 from scoring.data import load
-from streams.cli.control_issue import Issue, issue, model_of_workers
+from streams.cli.control_issue import issue
 from streams.cli.control_simulate import find_model
 from streams.cli.scoring import training_extra
 from streams.errors import ControlError
 from streams.kafka.control_history import read_history
 from streams.kafka.fleet import Fleet
+from streams.kafka.issuing import Issue, model_of_workers
 from streams.kafka.reading import places_of, read_values
 from streams.pipeline.audits import Labels, audit_labels, period
 from streams.pipeline.control_limits import SetRiskBound

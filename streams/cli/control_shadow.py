@@ -7,13 +7,14 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 
-from streams.cli.control_issue import Issue, issue, model_of_workers
+from streams.cli.control_issue import issue
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import Proposal
 from streams.cli.screen import echo_json, row, say, table
 from streams.errors import ControlError
 from streams.kafka.control_history import read_history
 from streams.kafka.fleet import Fleet
+from streams.kafka.issuing import Issue, model_of_workers
 from streams.kafka.reading import places_of
 from streams.kafka.recent import read_recent
 from streams.pipeline.control_messages import SetModel, SetShadow

@@ -16,7 +16,7 @@ from rich.table import Table
 from scoring import ErrorModel, ModelError
 from scoring.data import NO_LABEL, join_decisions
 from scoring.sampled_error import NO_AUDITS, NO_AUDITS_JUDGED, NO_REVIEWS_JUDGED, NOTHING_AUTOMATED
-from streams.cli.control_issue import Issue, issue, listed
+from streams.cli.control_issue import issue
 from streams.cli.control_prepare import full_sha256, prepare
 from streams.cli.control_proposal import Proposal
 from streams.cli.scoring import lines_of, tell_left_out
@@ -24,6 +24,7 @@ from streams.cli.screen import echo_json, row, say, table
 from streams.errors import ControlError
 from streams.kafka.control_history import History, read_history
 from streams.kafka.fleet import Fleet
+from streams.kafka.issuing import Issue, listed
 from streams.kafka.model_topic import read_models
 from streams.kafka.reading import places_of, read_values
 from streams.kafka.recent import read_recent, read_since

@@ -1,5 +1,6 @@
 """`secondlook explain FILE|REQUEST_ID`: one answer through spec, predictors, model and threshold, as a worker decides it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def explain(what: str, policy: str | None, *, content: bool, as_json: bool, **op
     if as_json:
         nothing: dict[str, Any] = {"answer": None, "lacking": [], "decision": None, "problem": problem}
         document = nothing if now is None else now.document()
-        click.echo(orjson.dumps({**document, "history": msgspec.to_builtins(item)}).decode())
+        click.echo(json.dumps({**document, "history": msgspec.to_builtins(item)}))  # with numbers of any length
         return
     console = Console()
     show_item(item, console)
@@ -152,7 +153,7 @@ def _say_field(name: str, value: object, console: Console) -> None:
         pushes = ", ".join(f"{one['predictor']} {one['push']:+.3f}" for one in value)
         say(console, f"  drivers: {pushes or 'none'}")
     else:
-        text = value if isinstance(value, str) else orjson.dumps(value).decode()
+        text = value if isinstance(value, str) else json.dumps(value)
         say(console, f"  {name}: {text}")
 
 

@@ -1,12 +1,13 @@
 """`secondlook tap`: decisions, and what is set aside, as they come."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from typing import Any, Final
 
 import click
-import orjson
+import msgspec
 
 from streams.cli.main import setting_options, settings_from
 from streams.cli.since import Since
@@ -92,18 +93,16 @@ def _line(one: Heard, asked: Asked, *, content: bool, as_json: bool) -> str | No
     if one.role == _LETTERS:
         letter = letter_of(one.message)
         if as_json:
-            return orjson.dumps(
-                {"type": "dead_letter", **{name: getattr(letter, name) for name in letter.__struct_fields__}}
-            ).decode()
+            return json.dumps({"type": "dead_letter", **msgspec.structs.asdict(letter)})
         return f"{at[11:23]}  {_cell(letter.key, _ID)}  {'':{_POLICY}}  {'set aside':12}  {_cell(letter.code, _REASON)}  {printable(letter.message, 80)}"
     value = one.message.value() or b""
     decision = read_decision(value)
     if decision is None or not asked.wants(decision):
         return None
     if as_json:
-        document = orjson.loads(value) if content else without_request(value)
+        document = msgspec.json.decode(value) if content else without_request(value)
         place = {"topic": one.message.topic(), "partition": one.message.partition(), "offset": one.message.offset()}
-        return orjson.dumps({"type": "decision", "at": at, **place, **document}).decode()
+        return json.dumps({"type": "decision", "at": at, **place, **document})  # with numbers of any length
     return _words(at, decision)
 
 

@@ -140,11 +140,12 @@ def lag_in_words(lag: Lag) -> str:
         return _UNKNOWN
     if not lag.records:
         return "0"
-    if lag.pace in (Pace.WELL, Pace.UNKNOWN):
-        return f"{lag.records:,}" + (", it keeps up" if lag.pace == Pace.WELL else "")
+    if lag.keeps_up or lag.pace == Pace.UNKNOWN:
+        return f"{lag.records:,}" + (", it keeps up" if lag.keeps_up else "")
     until = "never all at this pace" if lag.growing else "" if lag.catch_up is None else f"all in {lag.catch_up:.0f} s"
     more = "more than " if lag.at_least else ""
-    return f"{lag.records:,} for {more}{lag.seconds or 0:.0f} s, {lag.pace.value}" + (f", {until}" if until else "")
+    pace = Pace.BEHIND if lag.pace == Pace.WELL else lag.pace  # it was well a minute ago
+    return f"{lag.records:,} for {more}{lag.seconds or 0:.0f} s, {pace.value}" + (f", {until}" if until else "")
 
 
 def _routes(state: State) -> Table:

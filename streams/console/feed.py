@@ -14,7 +14,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from streams.console.decisions import ROLES, Asked, read_decision
+from streams.console.decisions import ROLES, Asked, Decision, read_decision
 from streams.console.in_force import differences, in_force, record
 from streams.console.read_model import ReadModel, moment
 from streams.console.scores import Costs
@@ -45,6 +45,10 @@ _HISTORY: Final = 100
 _CHANGES: Final = 20
 _LONGEST: Final = 300
 _TIMEOUT: Final = 2.0
+_FRESH: Final = 0.5
+"""Seconds for which a state that was made is given again: many browsers may look."""
+_MOST_UNREAD: Final = 100_000
+"""Records behind which the console may fall: beyond that it passes by what it has not read, and says how much."""
 _SPOKEN_OF: Final = 600.0
 """Seconds for which a worker that fell silent is missed: after that, another one has long been in its place."""
 _FEW_BYTES: Final = {"queued.max.messages.kbytes": 1024, "fetch.message.max.bytes": 256 * 1024}
@@ -58,6 +62,9 @@ class Feed:
         self._model = ReadModel(settings.broker, costs)
         self._lock = threading.Lock()
         self._history: History | None = None
+        self._state: State | None = None
+        self._made = 0.0
+        self._has_begun = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
 
@@ -71,9 +78,11 @@ class Feed:
         self._thread.join(3)
 
     def state(self) -> State:
-        """As it stands now."""
+        """As it stands now, or did a moment ago."""
         with self._lock:
-            return self._model.state(time.time())
+            if self._state is None or time.monotonic() - self._made > _FRESH:
+                self._state, self._made = self._model.state(time.time()), time.monotonic()
+            return self._state
 
     def latest(self, asked: Asked, most: int) -> list[Seen]:
         """The last decisions that are asked for, the latest first."""
@@ -89,13 +98,16 @@ class Feed:
         """Follow until told to stop, or until something fails for good."""
         with (
             closing(GroupProgress(self._settings)) as progress,
-            closing(Follower(self._settings, (*ROLES, _LETTERS), last=_BEFORE)) as follower,
+            # What stood there before is read once: begun anew after a failure, it would count twice.
+            closing(Follower(self._settings, (*ROLES, _LETTERS), last=0 if self._has_begun else _BEFORE)) as follower,
             closing(_Sampler(self._settings)) as sampler,
             Fleet(self._settings) as workers,
         ):
             self._say("topics", None)
+            self._has_begun = True
             looks = [
-                _Look("progress", _LOOK_EVERY, lambda: self._measure(progress, follower)),
+                _Look("unread", _LOOK_EVERY, lambda: self._keep_up(follower), asks=False),
+                _Look("progress", _LOOK_EVERY, lambda: self._measure(progress)),
                 _Look("workers", _LOOK_EVERY, lambda: self._hear(workers), asks=False),
                 _Look("controls", _CONTROLS_EVERY, lambda: self._read_controls(workers, progress)),
                 _Look("sample", _SAMPLE_EVERY, lambda: self._sample(sampler)),
@@ -126,21 +138,25 @@ class Feed:
 
     def _take(self, heard: list[Heard]) -> None:
         now = time.time()
+        read = [(letter_of if one.role == _LETTERS else decision_of)(one.message) for one in heard]
         with self._lock:
-            for one in heard:
-                at = broker_stamp(one.message) or 0
-                if one.role == _LETTERS:
-                    self._model.set_aside(letter_of(one.message), now, live=one.live)
-                    continue
-                decision = read_decision(one.message.value())
-                if decision is not None:
-                    self._model.decided(decision, place_of(one.message), at, now, live=one.live)
+            if heard:  # who may read nothing else is not blind
+                self._model.looked("records", None, now)
+            for one, what in zip(heard, read, strict=True):
+                if isinstance(what, LetterSeen):
+                    self._model.set_aside(what, now, live=one.live)
+                elif what is not None:
+                    self._model.decided(what, broker_stamp(one.message) or 0, now, live=one.live)
 
-    def _measure(self, progress: GroupProgress, follower: Follower) -> None:
+    def _keep_up(self, follower: Follower) -> None:
+        skipped = follower.skip(_BEFORE) if follower.lag() > _MOST_UNREAD else {}
+        with self._lock:
+            self._model.unread(follower.lag(), skipped, time.time())
+
+    def _measure(self, progress: GroupProgress) -> None:
         reached = progress.look()
         with self._lock:
             self._model.progress(reached, time.time())
-            self._model.unread(follower.lag())
 
     def _hear(self, workers: Fleet) -> None:
         workers.listen(0.1)
@@ -238,6 +254,11 @@ class _Sampler:
 
     def close(self) -> None:
         self._consumer.close()
+
+
+def decision_of(message: Consumed) -> Decision | None:
+    """The decision in a record; None where it is none."""
+    return read_decision(message.value())
 
 
 def place_of(message: Consumed) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from streams.console.lag import Pace
+from streams.console.lag import LATE, Pace
 from streams.console.state import Finding, State
 from streams.pipeline.quality.judging import RISK
 from streams.pipeline.reasons import DeadLetter, Reason
@@ -23,8 +23,6 @@ BLIND_AFTER: Final = 6.0
 """Seconds without an answer from any broker after which nothing here is current."""
 _FEW: Final = 20
 """Decisions below which no share of them means anything."""
-_LATE: Final = 10.0
-"""Seconds that a record may be unread before it is said."""
 _MANY_UNANSWERED: Final = 0.2
 _AS_MANY: Final = 0.25
 """Answers without a request, for each request without an answer, from which on it looks as if they belonged together."""
@@ -152,7 +150,7 @@ def _lag(state: State) -> Iterator[Finding]:
             f"more comes than is worked off: {lag.records:,} records unread, and rising",
             "start more workers of the group",
         )
-    elif lag.records and (lag.seconds or 0) > _LATE and not stalled:
+    elif lag.records and (lag.seconds or 0) > LATE and not stalled:
         until = "" if lag.catch_up is None else f"; all is read in about {lag.catch_up:.0f} s"
         yield Finding("behind", WARN, f"{lag.records:,} records unread, the oldest for {lag.seconds:.0f} s{until}")
 

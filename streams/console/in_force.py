@@ -13,7 +13,7 @@ from streams.kafka.fleet import Fleet, is_split
 from streams.pipeline.control_content import NOTHING_SAID, AuditRate, Content, Threshold
 from streams.pipeline.control_fields import Message
 from streams.pipeline.control_log import Taken
-from streams.pipeline.control_messages import Snapshot, encode_control
+from streams.pipeline.control_messages import ControlMessage, Snapshot, encode_control
 from streams.pipeline.routing import rfc3339
 from streams.pipeline.scope import Scope
 from streams.printable import printable
@@ -126,6 +126,11 @@ def _value(one: Threshold) -> str:
         of_this = one.bound and f"{one.bound.max_risk:g} at {one.bound.confidence:g} confidence"
         origin = f"bound: {of_this or 'none for this model, so humans decide'}"
     return origin if one.value is None else f"{one.value:g} ({origin})"
+
+
+def message_in_words(message: ControlMessage) -> str:
+    """What a message says, in one line."""
+    return _told(orjson.loads(encode_control(message)))
 
 
 def _told(message: Mapping[str, Any]) -> str:

@@ -26,7 +26,8 @@ HISTORY: Final = (
 )  # fmt: skip
 """Topics that may hold something of an item, in the order in which it comes about."""
 _MOST: Final = 100
-"""Records of one item that are told of a topic: an id may be used again and again."""
+_MOST_BYTES: Final = 2**24
+"""Records of one item that are told of a topic, and their bytes: an id may be used again and again."""
 _MEANINGS: Final[Mapping[str, str]] = {code.value: text for code, text in DEAD_LETTERS.items()}
 
 
@@ -69,9 +70,9 @@ class Item(msgspec.Struct, frozen=True):
 def find_records(
     settings: Settings, request_id: str, roles: Iterable[str] = HISTORY, within: float | None = None
 ) -> tuple[list[Record], list[str]]:
-    """The records of an id, and the topics that could not be read to their ends within so many seconds. Raises TopicError, BrokerError.
+    """The records of an id, and the topics that were not read to their ends within so many seconds. Raises TopicError, BrokerError.
 
-    A partition is read from its beginning: first the one in which the key belongs, the others only where that holds nothing.
+    Of more records than `_MOST`, or `_MOST_BYTES`, in a partition only the first are read. A partition is read from its beginning: first the one in which the key belongs, the others only where that holds nothing.
     """
     deadline = None if within is None else time.monotonic() + within
 
@@ -85,7 +86,7 @@ def find_records(
         first = home(key, len(partitions))
         for numbers in ([first], [one for one in partitions if one != first]):
             here, whole = _read(settings, topic, numbers, _wanted(role, key, request_id), late)
-            found += [Record(role, one) for one in here[:_MOST]]
+            found += [Record(role, one) for one in here]
             if not whole and topic not in unread:
                 unread.append(topic)
             if here or not whole:
@@ -113,9 +114,18 @@ def _read(
     if late():
         return [], False
     until = ends(settings, topic, numbers)
+    found: list[Consumed] = []
+    size = 0
+
+    def enough() -> bool:
+        return late() or len(found) >= _MOST or size >= _MOST_BYTES
+
     with closing(Consumer(reader_config(settings))) as consumer:
-        found = [legible(one) for one in read_to_end(consumer, topic, until, stopping=late) if wanted(one)]
-    return found, not late()
+        for one in read_to_end(consumer, topic, until, stopping=enough):
+            if wanted(one) and not enough():
+                found.append(legible(one))
+                size += len(one.value() or b"")
+    return found, not enough()
 
 
 def _wanted(role: str, key: bytes, request_id: str) -> Callable[[Consumed], bool]:

@@ -14,6 +14,8 @@ import msgspec
 
 WINDOW: Final = 60.0
 """Seconds over which rates are taken and commits are judged."""
+LATE: Final = 10.0
+"""Seconds that a record may be unread before it is said."""
 _JUDGED_AFTER: Final = 20.0
 _RATED_AFTER: Final = 4.0
 _KEPT: Final = 400
@@ -56,6 +58,11 @@ class Lag(msgspec.Struct, frozen=True):
     catch_up: float | None
     growing: bool
     pace: Pace
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether nothing is unread, or nothing for long, and the end was reached within the last minute."""
+        return self.pace == Pace.WELL and (self.seconds or 0) <= LATE
 
 
 UNKNOWN: Final = Lag(None, None, False, None, None, None, False, Pace.UNKNOWN)

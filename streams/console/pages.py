@@ -1,20 +1,22 @@
 """The console's pages: HTML made here from a state, every text in it escaped. Pure."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from streams.console import charts
 from streams.console.decisions import ROUTES, Asked
+from streams.console.desk import THRESHOLD, Proposal, Wanted
 from streams.console.item import Item
-from streams.console.scores import Point, at, points
+from streams.console.scores import Point, Spread, at, points
 from streams.console.state import Seen, State
+from streams.kafka.control_status import MOST_STAGES
 from streams.pipeline.reasons import DEAD_LETTERS, REASONS
-from streams.pipeline.scope import EVERY, by_specificity
+from streams.pipeline.scope import EVERY, OUTCOMES, by_specificity
 from streams.printable import printable
 
 PAGES: Final[Mapping[str, str]] = {
@@ -31,6 +33,10 @@ _SLOT: Final = 5.0
 _STEPS: Final = (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.2)
 _MOST_SHOWN: Final = 12
 """Policies whose charts are drawn."""
+_LONGEST: Final = 2_000
+_DEEPEST: Final = 5
+_MOST_CONTENT: Final = 20_000
+"""Characters of a value, lists in lists in it, and characters of a record, that a page shows."""
 _UNKNOWN: Final = Markup('<span class="unknown">unknown</span>')
 
 
@@ -75,14 +81,27 @@ def _address(text: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """Any value of an item, in one line."""
+    """Any value of an item, in one line, as much of it as there is room for."""
+    return printable(_in_words(value, _DEEPEST), _LONGEST)
+
+
+def _in_words(value: object, depth: int) -> str:
     if value is None:
         return "none"
+    if isinstance(value, list | dict) and not depth:
+        return "…"
     if isinstance(value, list):
-        return ", ".join(map(_shown, value)) or "none"
+        return ", ".join(_in_words(one, depth - 1) for one in value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{printable(str(name))} {_shown(one)}" for name, one in value.items())
-    return printable(value if isinstance(value, str) else orjson.dumps(value).decode())
+        return ", ".join(f"{name} {_in_words(one, depth - 1)}" for name, one in value.items())
+    return value if isinstance(value, str) else json.dumps(value)  # which knows numbers of any length
+
+
+def _content(text: str) -> str:
+    """What was moderated or answered, line by line; of a long one the beginning."""
+    more = len(text) - _MOST_CONTENT
+    shown = "\n".join(map(printable, text[:_MOST_CONTENT].split("\n")))
+    return shown + (f"\n… and {more:,} characters more: secondlook explain ID --content" if more > 0 else "")
 
 
 _ENVIRONMENT: Final = Environment(
@@ -102,6 +121,7 @@ _ENVIRONMENT.filters |= {
     "clock": _clock,
     "address": _address,
     "shown": _shown,
+    "content": _content,
     "printable": printable,
 }
 
@@ -111,25 +131,51 @@ def render(name: str, state: State, **more: Any) -> str:
     return _page(name or "now", state, here=name, **more)
 
 
-def now(state: State) -> str:
-    """How it stands."""
-    return render("", state, chart=charts.decided(state.slots, _SLOT))
+def now(state: State, *, acts: bool = False) -> str:
+    """How it stands. `acts`, here and elsewhere: controls can be changed from here."""
+    return render("", state, acts=acts, chart=charts.decided(state.slots, _SLOT))
 
 
-def decisions(state: State, asked: Asked, found: list[Seen]) -> str:
+def decisions(state: State, asked: Asked, found: list[Seen], *, acts: bool = False) -> str:
     """The last decisions."""
-    return render("decisions", state, asked=asked, found=found, routes=ROUTES, reasons=[code.value for code in REASONS])
+    reasons = [code.value for code in REASONS]
+    return render("decisions", state, acts=acts, asked=asked, found=found, routes=ROUTES, reasons=reasons)
 
 
-def item(state: State, found: Item | None, request_id: str, problem: str | None = None) -> str:
+def item(state: State, found: Item | None, request_id: str, problem: str | None = None, *, acts: bool = False) -> str:
     """One item's history; `problem` says why it could not be looked for."""
-    return _page("item", state, here="decisions", found=found, request_id=request_id, problem=problem)
+    return _page("item", state, here="decisions", acts=acts, found=found, request_id=request_id, problem=problem)
 
 
-def threshold(state: State) -> str:
+def act(
+    state: State, wanted: Wanted, proposal: Proposal | None, problem: str | None = None, by: str = "", reason: str = ""
+) -> str:
+    """What a change would do, and the form that makes it; `problem` says why it was not made, or cannot be."""
+    effects = [] if wanted.action != THRESHOLD or proposal is None else _effects(state, wanted)
+    more = {"wanted": wanted, "proposal": proposal, "problem": problem, "by": by, "reason": reason, "effects": effects}
+    return _page("act", state, here="controls", acts=True, **more)
+
+
+def _effects(state: State, wanted: Wanted) -> list[tuple[str, Point | None, Point | None]]:
+    """What another threshold would do to the last answers of each policy that it is for: its name, now, and then."""
+    found = []
+    for policy, spread in _by_traffic(state):
+        if wanted.policy in (EVERY, policy):
+            curve, in_force = points(spread, state.costs), threshold_of(state, policy)
+            found.append(
+                (policy, None if in_force is None else at(curve, in_force), at(curve, float(wanted.threshold)))
+            )
+    return found[:_MOST_SHOWN]
+
+
+def _by_traffic(state: State) -> list[tuple[str, Spread]]:
+    return sorted(state.spreads.items(), key=lambda one: (-one[1].scored, one[0]))
+
+
+def threshold(state: State, *, acts: bool = False) -> str:
     """The spread of P(error) by policy, and what its threshold does."""
     shown = []
-    for policy, spread in sorted(state.spreads.items(), key=lambda one: (-one[1].scored, one[0]))[:_MOST_SHOWN]:
+    for policy, spread in _by_traffic(state)[:_MOST_SHOWN]:
         in_force = threshold_of(state, policy)
         curve = points(spread, state.costs)
         shown.append(
@@ -142,7 +188,7 @@ def threshold(state: State) -> str:
                 "moves": moves(curve, in_force),
             }
         )
-    return render("threshold", state, policies=shown, more=max(0, len(state.spreads) - _MOST_SHOWN))
+    return render("threshold", state, acts=acts, policies=shown, more=max(0, len(state.spreads) - _MOST_SHOWN))
 
 
 def threshold_of(state: State, policy: str) -> float | None:
@@ -175,7 +221,7 @@ def moves(curve: list[Point], in_force: float | None) -> list[tuple[float, Point
     return list(found.values())
 
 
-def quality(state: State) -> str:
+def quality(state: State, *, acts: bool = False) -> str:
     """What humans say."""
     shown = [
         {
@@ -189,23 +235,26 @@ def quality(state: State) -> str:
     alerts: dict[tuple[str, str, str], list[str]] = {}
     for alert in state.alerts:
         alerts.setdefault((alert.kind, alert.policy, alert.llm), []).append(alert.about)
-    return render("quality", state, shown=shown, alerts=alerts)
+    return render("quality", state, acts=acts, shown=shown, alerts=alerts)
 
 
-def controls(state: State) -> str:
-    """What is in force, how it came to be."""
-    return render("controls", state)
+def controls(state: State, *, acts: bool = False, written: int | None = None) -> str:
+    """What is in force, how it came to be; `written` is the version that was written a moment ago."""
+    return render("controls", state, acts=acts, written=written)
 
 
-def letters(state: State) -> str:
+def letters(state: State, *, acts: bool = False) -> str:
     """What was set aside."""
-    return render("letters", state, meanings={code.value: text for code, text in DEAD_LETTERS.items()})
+    return render("letters", state, acts=acts, meanings={code.value: text for code, text in DEAD_LETTERS.items()})
 
 
-def workers(state: State) -> str:
+def workers(state: State, *, acts: bool = False) -> str:
     """Who works on what."""
-    return render("workers", state)
+    stages = dict.fromkeys(stage for one in state.workers for stage in one.busy or ())
+    return render("workers", state, acts=acts, stages=list(stages)[:MOST_STAGES])
 
 
 def _page(template: str, state: State, **more: Any) -> str:
-    return _ENVIRONMENT.get_template(f"{template}.html").render(state=state, pages=PAGES, every=EVERY, **more)
+    return _ENVIRONMENT.get_template(f"{template}.html").render(
+        state=state, pages=PAGES, every=EVERY, outcomes=OUTCOMES, **more
+    )

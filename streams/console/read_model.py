@@ -8,8 +8,8 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from streams.console.decisions import Asked, Decision
-from streams.console.findings import judged
+from streams.console.decisions import ROLES, ROUTES, Asked, Decision
+from streams.console.findings import BLIND_AFTER, judged
 from streams.console.lag import Course, Look, added, together
 from streams.console.latency import DecidedIds, Latencies
 from streams.console.scores import Costs, Scores
@@ -46,6 +46,8 @@ _LATELY: Final = 60.0
 _RATED_AFTER: Final = 5.0
 _RATE: Final = 60.0
 
+_ROUTE_OF: Final = dict(zip(ROLES, ROUTES, strict=True))
+
 Place = tuple[str, int]
 
 
@@ -57,10 +59,11 @@ class ReadModel:
         self._routes: Window[tuple[str, str, str]] = Window(WINDOW, _SLOT)
         self._rates: Window[str] = Window(_RATE * 2, 1.0)
         self._set_aside: Window[str] = Window(_LATELY, _SLOT)
+        self._skipped: Window[None] = Window(WINDOW, _SLOT)
         self._spreads: OrderedDict[str, Scores] = OrderedDict()
         self._policies: set[str] = set()
         self._reasons: set[str] = set()
-        self._seen: deque[Seen] = deque(maxlen=_KEPT)
+        self._seen: deque[tuple[int, Decision]] = deque(maxlen=_KEPT)
         self._courses: dict[Place, Course] = {}
         self._of_requests, self._of_responses, self._decided = Latencies(), Latencies(), DecidedIds()
         self._codes: Counter[str] = Counter()
@@ -74,7 +77,7 @@ class ReadModel:
         self._problems: dict[str, tuple[str, int]] = {}
         self._unread: int | None = None
 
-    def decided(self, one: Decision, place: str, at: int, now: float, *, live: bool) -> None:
+    def decided(self, one: Decision, at: int, now: float, *, live: bool) -> None:
         """A decision's record; `at` is its own time (ms), `live` that it came while it was watched."""
         policy = self._bounded(one.policy, self._policies, MOST_POLICIES)
         reason = self._bounded(one.reason, self._reasons, _MOST_REASONS)
@@ -86,7 +89,7 @@ class ReadModel:
         self._of_requests.decided(one.request_id, at)
         self._of_responses.decided(one.request_id, at)
         self._decided.add(one.request_id, at)
-        self._seen.append(Seen(moment(at), place, one))
+        self._seen.append((at, one))
 
     def came(self, role: str, request_id: str, at: int) -> None:
         """A request or an answer of the sample."""
@@ -127,32 +130,37 @@ class ReadModel:
             self._answered = answered
             self._began = self._began or answered
 
-    def unread(self, count: int) -> None:
-        """Records that have not been read here yet."""
+    def unread(self, count: int, skipped: Mapping[str, int], now: float) -> None:
+        """Records that have not been read here yet, and those that were passed by, by role: they count in rates alone."""
         self._unread = count
+        for role, passed_by in skipped.items():
+            self._rates.add(now, _ROUTE_OF.get(role, role), passed_by)
+            self._skipped.add(now, None, passed_by)
 
     def latest(self, asked: Asked, most: int) -> list[Seen]:
         """The last decisions of those that are kept and asked for, the latest first."""
         found: list[Seen] = []
-        for one in reversed(self._seen):
-            if asked.wants(one.decision):
-                found.append(one)
+        for at, one in reversed(self._seen):
+            if asked.wants(one):
+                found.append(Seen(moment(at), one))
                 if len(found) == most:
                     break
         return found
 
     def state(self, now: float) -> State:
-        """As it stands."""
+        """As it stands; while no broker answers, as it stood when one last did: else nothing would seem to come."""
+        at, now = now, min(now, self._answered + BLIND_AFTER) if self._answered else now
+        owners = self._owners()
         partitions = [
-            Partition(role, number, self._owner(number), course.lag(now))
+            Partition(role, number, owners.get(number), course.lag(now))
             for (role, number), course in sorted(self._courses.items())
         ]
         words = list(self._live.values())
         return judged(
             State(
-                at=moment(int(now * 1000)),
+                at=moment(int(at * 1000)),
                 findings=[],
-                contact=self._contact(now),
+                contact=self._contact(at),
                 rates=self._rated(now, partitions),
                 window=WINDOW,
                 routes=self._routed(now, WINDOW),
@@ -188,7 +196,8 @@ class ReadModel:
         # What fails once is tried again; only what fails again says something.
         known = [text for text, times in self._problems.values() if times > 1 or not self._answered]
         problem = "; ".join(dict.fromkeys(known)) or None
-        return Contact(self._broker, silent, problem, self._unread, now - self._began if self._began else 0.0)
+        watched = now - self._began if self._began else 0.0
+        return Contact(self._broker, silent, problem, self._unread, watched, self._skipped.last(now).total())
 
     def _rated(self, now: float, partitions: Sequence[Partition]) -> Rates:
         watched = now - self._began if self._began else 0.0
@@ -218,8 +227,10 @@ class ReadModel:
             for policy, of in sorted(by_policy.items(), key=lambda one: (one[0] != EVERY, -one[1].total(), one[0]))
         ]
 
-    def _owner(self, number: int) -> str | None:
-        return next((name for name, one in sorted(self._live.items()) if number in (one.partitions or ())), None)
+    def _owners(self) -> dict[int, str]:
+        """Whose each partition is; of several that name it, the first by name."""
+        workers = sorted(self._live.items(), reverse=True)
+        return {number: name for name, one in workers for number in one.partitions or ()}
 
     def _worker(self, name: str, one: WorkerStatus) -> Worker:
         return Worker(
@@ -232,6 +243,7 @@ class ReadModel:
             None if one.partitions is None else list(one.partitions),
             _pending_of(one),
             one.restoring,
+            None if one.busy is None else dict(one.busy),
         )
 
 

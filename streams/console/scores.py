@@ -4,15 +4,12 @@ from typing import Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from scoring import Accounting
 
 BINS: Final = 100
 _HALF: Final = 10_000
 """Answers after which the older half is dropped."""
-
-Counts = NDArray[np.int64]
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -31,17 +28,19 @@ class Scores:
     """Counts in two halves: the one that fills, and the one before."""
 
     def __init__(self) -> None:
-        self._counts = np.zeros((2, BINS + 1), dtype=np.int64)
+        self._counts, self._before = [0] * (BINS + 1), [0] * (BINS + 1)
+        self._counted = 0
 
     def add(self, probability: float | None) -> None:
         """Count an answer."""
-        if self._counts[0].sum() >= _HALF:
-            self._counts[1], self._counts[0] = self._counts[0], 0
-        self._counts[0, BINS if probability is None else min(int(probability * BINS), BINS - 1)] += 1
+        if self._counted >= _HALF:
+            self._before, self._counts, self._counted = self._counts, [0] * (BINS + 1), 0
+        self._counts[BINS if probability is None else min(int(probability * BINS), BINS - 1)] += 1
+        self._counted += 1
 
     def spread(self) -> Spread:
         """As it stands."""
-        total = self._counts.sum(axis=0).tolist()
+        total = [now + before for now, before in zip(self._counts, self._before, strict=True)]
         return Spread(total[:BINS], total[BINS])
 
 

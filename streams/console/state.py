@@ -20,13 +20,17 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Contact(msgspec.Struct, frozen=True):
-    """How the console itself stands: seconds since a broker last answered, what it could not do, records that it has not read yet."""
+    """How the console itself stands: seconds since a broker last answered, what it could not do, records that it has not read yet.
+
+    `skipped` are those of the window that it passed by, as more came than it could read.
+    """
 
     broker: str
     silent: float | None
     problem: str | None
     unread: int | None
     watched: float
+    skipped: int = 0
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -80,7 +84,7 @@ class Partition(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """A live worker's last word. `partitions` and `pending` are None for one of a version that does not say them."""
+    """A live worker's last word. `partitions`, `pending` and `busy` (by stage, the share of the last seconds) are None where it does not say them."""
 
     name: str
     silent: float
@@ -91,6 +95,7 @@ class Worker(msgspec.Struct, frozen=True):
     partitions: list[int] | None
     pending: Pending | None
     restoring: bool | None
+    busy: dict[str, float] | None = None
 
 
 class LetterSeen(msgspec.Struct, frozen=True):
@@ -163,10 +168,9 @@ class State(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A decision with where it stands and its record's time."""
+    """A decision with its record's time."""
 
     at: str
-    place: str
     decision: Decision
 
 

@@ -382,6 +382,7 @@ class ControlReader:
                 partitions=sorted(work.partitions)[:MOST_PARTITIONS],
                 restoring=work.restoring,
                 pending=work.pending,
+                busy=work.busy,
                 snapshot=self._snapshot,
             )
         )

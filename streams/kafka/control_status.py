@@ -28,11 +28,13 @@ MOST_MODELS: Final = 50
 """Models that a worker names, the newest first."""
 MOST_POLICIES: Final = 1_000
 MOST_PARTITIONS: Final = 1_000
+MOST_STAGES: Final = 20
 MOST_BUDGETS: Final = 100
 MOST_ALERTS: Final = 50
 MOST_FIGURES: Final = 10
 """Policies and LLMs whose live quality is told, those with most audits first."""
 _LONGEST_TEXT = 500
+_Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-1, le=MOST_EXACT)]
 _RENEWED_AFTER = 30.0
 """Seconds without a word being stored, after which another client tries."""
@@ -80,11 +82,15 @@ class PendingStatus(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Work(NamedTuple):
-    """What a worker works on: its partitions, whether it is still taking some over, and what waits in it (None: not known yet)."""
+    """What a worker works on: its partitions, whether it is still taking some over, what waits in it (None: not known yet).
+
+    `busy` is the share of the last seconds in which each of its stages was at work.
+    """
 
     partitions: Sequence[int]
     restoring: bool
     pending: PendingStatus | None
+    busy: Mapping[str, float] | None = None
 
 
 NO_WORK: Final = Work((), False, None)
@@ -118,6 +124,7 @@ class WorkerStatus(msgspec.Struct, kw_only=True, omit_defaults=True):
     partitions: Sequence[int] | None = None
     restoring: bool | None = None
     pending: PendingStatus | None = None
+    busy: Annotated[Mapping[str, _Share], msgspec.Meta(max_length=MOST_STAGES)] | None = None
     snapshot: _Whole = -1
     """The offset of the last snapshot in the control log that it agrees with; -1: none yet."""
 

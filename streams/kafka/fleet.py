@@ -21,6 +21,8 @@ GONE_FOR: Final = 3600.0
 """Seconds for which one that fell silent is still spoken of."""
 LISTEN: Final = ALIVE_EVERY + 2
 """Seconds within which a live worker speaks."""
+_MOST_WORKERS: Final = 5_000
+"""Workers whose last words are remembered: their names are made up at each start, and anybody may write such words who may write there."""
 _TAIL = 5_000
 """Statuses that are read back: more than a thousand workers write while one counts as live."""
 
@@ -140,7 +142,12 @@ class Fleet:
         status = decode_status(message.value())
         if status is None:
             return
+        self.said.pop(status.worker, None)
         self.said[status.worker] = status
+        if len(self.said) > _MOST_WORKERS:
+            longest_silent = next(iter(self.said))
+            del self.said[longest_silent]
+            self._heard.pop(longest_silent, None)
         if at_once:
             self._heard[status.worker] = time.monotonic()
 

@@ -149,6 +149,7 @@ ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
         _topics("Read", "requests", "responses", why="rates, lag and latency"),
         _HISTORY,
         Need("Describe", "group", (), "how far the workers have come"),
+        _topics("Write", "control", why="`--allow-controls`", when="used"),
     ),
     "tap": (_DECIDED,),
     "explain": (*_SHOW, _DECIDED, _topics("Read", "requests", "responses", why="an item's history"), _HISTORY),

@@ -82,14 +82,12 @@ def connect_agents(
         put: Callable[[Any], Awaitable[object]],
         thread: Executor | None = None,
     ) -> None:
-        seconds = metrics.stage_seconds.labels(name)
-
         async def agent(batches: AsyncIterable[_In]) -> None:
             loop = asyncio.get_running_loop()
             async for batch in batches:
                 started = time.perf_counter()
                 result = work(batch) if thread is None else await loop.run_in_executor(thread, work, batch)
-                seconds.observe(time.perf_counter() - started)
+                metrics.worked(name, time.perf_counter() - started)
                 await put(result)
 
         agent.__name__ = name

@@ -183,7 +183,8 @@ class Stream(mode.Service):
         waited = max(self._oldest(stores).values(), default=None)
         pending = PendingStatus(held.requests, held.responses, None if waited is None else round(waited, 1))
         numbers = sorted({partition for _, partition in self.source.positions})
-        return Work(numbers, self.source.restoring, None if self.source.restoring else pending)
+        busy = self.metrics.busy.shares()
+        return Work(numbers, self.source.restoring, None if self.source.restoring else pending, busy)
 
     def _oldest(self, stores: Stores) -> dict[str, float]:
         """By source, the seconds that the record has waited that times out first; nothing where none waits."""

@@ -142,7 +142,7 @@ class Sink:
             self._taken_back(batches, "stale")
             log.warning("%s", problem)
             return
-        self._metrics.stage_seconds.labels("deliver").observe(time.perf_counter() - started)
+        self._metrics.worked("deliver", time.perf_counter() - started)
         self._aborted = 0
         self.last_commit = time.monotonic()
         for outbox in batches:

@@ -16,6 +16,7 @@ from streams.pipeline.controls import Controls
 from streams.pipeline.incidents import Incident
 from streams.pipeline.measures import Measures
 from streams.pipeline.stages import Outbox
+from streams.worker.busy import Busy
 from streams.worker.metrics.controls import CONTROLS
 from streams.worker.metrics.flow import FLOW
 from streams.worker.metrics.histogram import BatchHistogram
@@ -56,6 +57,7 @@ class Metrics:
             "Time a batch spends in a stage; in `deliver`, what is committed together.",
             ["stage"],
         )
+        self.busy = Busy()
         self._batch_seconds = histogram("secondlook_batch_seconds", "From a batch's poll to its commit.")
         self.model_failures = counter("secondlook_model_failures", "Batches the model failed on.")
         self._shadow = counter(
@@ -113,6 +115,11 @@ class Metrics:
         """Count records read, by source."""
         for source, count in sources:
             self._consumed.labels(source).inc(count)
+
+    def worked(self, stage: str, seconds: float) -> None:
+        """Count what a batch took in a stage."""
+        self.stage_seconds.labels(stage).observe(seconds)
+        self.busy.add(stage, seconds)
 
     def settled(self, result: str) -> None:
         """Count a batch by how it ended: committed, aborted, or stale (its assignment was over)."""

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from streams.cli import control_issue, control_show
 from streams.cli.main import main
 from streams.errors import BrokerError
-from streams.kafka import reading
+from streams.kafka import issuing, reading
 from streams.kafka.reading import read_values
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import ControlMessage, parse_control
@@ -293,7 +293,7 @@ def test_what_is_written_but_cannot_be_followed_is_said_so(
     def unreadable(_settings: object, **_more: object) -> None:
         raise BrokerError("cannot read it")
 
-    monkeypatch.setattr(control_issue, "read_history", unreadable)
+    monkeypatch.setattr(issuing, "read_history", unreadable)
     result = control(broker, "stop")
     assert (1, True) == (result.exit_code, "it is written, at offset" in result.output)
 

@@ -62,6 +62,7 @@ def word(worker: str = "one", **more: Any) -> WorkerStatus:
         "partitions": [0, 1],
         "restoring": False,
         "pending": PendingStatus(2, 0, 1.5),
+        "busy": {"read": 0.5, "deliver": 0.9},
         **more,
     }
     return WorkerStatus(worker=worker, **said)
@@ -127,7 +128,5 @@ def watched(seconds: int = 60, *, decided: int = 40, p: float = 0.1, unread: int
     fleet.heard({"one": word()}, {"one": 1.0}, {})
     fleet.in_force(in_force())
     for number in range(decided):
-        fleet.decided(
-            decision(f"id-{number}", p=p), "moderation.auto-action 0:1", int(NOW * 1000) - 500, NOW - 1, live=True
-        )
+        fleet.decided(decision(f"id-{number}", p=p), int(NOW * 1000) - 500, NOW - 1, live=True)
     return fleet

@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 from streams.console.decisions import Asked
 from streams.console.feed import Feed
 from streams.console.state import Routes, State
+from streams.errors import BrokerError
 from streams.kafka.control_status import encode_status
 from streams.kafka.topics import load_topics
 from streams.pipeline.routing import rfc3339
@@ -92,6 +93,24 @@ def test_the_broker_goes_and_comes_back(broker: EmbeddedBroker, fed: Fed) -> Non
     assert "as it was then" in state.word.why
     broker.set_up()
     fed.once(lambda state: state.word.word != "blind")
+
+
+def test_who_may_read_decisions_alone_is_not_blind(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come from brokers too; what may not be read is said."""
+
+    def refused(*_: object) -> None:
+        raise BrokerError("this user lacks the right")
+
+    for look in ("_measure", "_read_controls", "_sample"):
+        monkeypatch.setattr(Feed, look, refused)
+    fed = Fed(broker)
+    fed.feed.start()
+    try:
+        fed.write("auto_action", "alone", record("alone"))
+        state = fed.once(lambda state: "blind in part" in [one.word for one in state.findings])
+    finally:
+        fed.feed.close()
+    assert "lacks the right" in (state.contact.problem or "")
 
 
 def test_what_stood_there_before(broker: EmbeddedBroker) -> None:

@@ -18,7 +18,7 @@ def reasons(reason: str, count: int = 100) -> ReadModel:
     fleet = watched(decided=0)
     for number in range(count):
         one = decision(f"{number}", p=None, reasons=[reason])
-        fleet.decided(one, "there", int(NOW * 1000), NOW, live=True)
+        fleet.decided(one, int(NOW * 1000), NOW, live=True)
     return fleet
 
 
@@ -51,6 +51,16 @@ def test_the_broker_is_away() -> None:
     found = watched().state(NOW + 20).findings
     assert ("blind", "bad") == (found[0].word, found[0].level)
     assert "for 20 s" in found[0].why
+
+
+def test_while_it_is_blind_figures_are_as_they_were() -> None:
+    """Nothing would seem to come, else."""
+    fleet = watched(unread=5)
+    before, after = fleet.state(NOW + 6), fleet.state(NOW + 300)
+    assert "blind" == after.word.word
+    assert before.rates == after.rates
+    assert before.lag == after.lag
+    assert before.routes == after.routes
 
 
 def test_no_broker_ever_answered() -> None:

@@ -78,6 +78,35 @@ def test_content_only_when_asked_for(settings: Settings, item: Item) -> None:
     assert ["requests", "dead_letter", "human_decisions"] == shown
 
 
+def test_what_is_read_of_one_id_is_bounded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id may be used again and again; that there is more is said."""
+    monkeypatch.setattr("streams.console.item._MOST", 1)
+    producer = Producer({"bootstrap.servers": settings.broker, "partitioner": "murmur2_random"})
+    for _ in range(3):
+        producer.produce(TOPICS["requests"].name, b'{"request_id": "again", "policy": "hate"}', b"again")
+    assert 0 == producer.flush(10)
+    found = find_item(settings, "again", content=False)
+    assert (["requests"], [TOPICS["requests"].name]) == ([one.role for one in found.events], found.unread)
+
+
+def test_an_unreadable_answer_says_nothing_of_itself(settings: Settings) -> None:
+    """Why it cannot be read is told without its words."""
+    producer = Producer({"bootstrap.servers": settings.broker, "partitioner": "murmur2_random"})
+    bodies = (
+        POST.encode(),
+        json.dumps({POST: POST}),
+        json.dumps({"choices": POST}),
+        json.dumps({"choices": [{"message": POST}]}),
+    )
+    for number, body in enumerate(bodies):
+        producer.produce(TOPICS["responses"].name, body, f"bad-{number}")
+    assert 0 == producer.flush(10)
+    for number in range(len(bodies)):
+        found = find_item(settings, f"bad-{number}", content=False)
+        assert 1 == len(found.events)
+        assert POST not in repr(found)
+
+
 def test_a_record_that_is_not_where_its_key_belongs(settings: Settings) -> None:
     """The other partitions are looked through too."""
     assert ["requests"] == [one.role for one in find_item(settings, "elsewhere", content=False).events]

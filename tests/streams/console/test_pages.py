@@ -53,7 +53,7 @@ def named(name: str) -> ReadModel:
         llm={"name": name, "outcome": 0, "category": name},
         drivers=[{"predictor": name, "push": 1}],
     )
-    fleet.decided(one, name, int(NOW * 1000), NOW, live=True)
+    fleet.decided(one, int(NOW * 1000), NOW, live=True)
     figures = Figures(name, name, "ab", reliability=[Reliability(5, 0.2, 0.4)], drift={name: 0.3})
     said = word(
         name,
@@ -160,6 +160,27 @@ def test_the_threshold_of_a_policy() -> None:
     assert 0.39 == pages.threshold_of(narrowed(policy="hate", value=None), "hate")
     assert None is pages.threshold_of(narrowed(policy="hate", tenant="acme", value=0.2), "hate")
     assert None is pages.threshold_of(narrowed(outcome="remove", value=0.2), "hate")
+
+
+def test_stages_of_which_a_worker_says_nothing_are_unknown() -> None:
+    """One of an older version, beside one that says them."""
+    fleet = watched()
+    fleet.heard({"one": word(), "old": word("old", busy=None)}, {}, {})
+    text = Reader(pages.workers(fleet.state(NOW))).text
+    assert "50%90%" in text.replace("\n", "")
+    assert "unknownunknown" in text.replace("\n", "")
+
+
+def test_a_value_is_cut_where_there_is_no_room() -> None:
+    """However long it is, and however deep: anybody may write vectors."""
+    deep: object = "end"
+    for _ in range(500):
+        deep = [deep]
+    said = {"long": "x" * 10_000_000, "deep": deep, "large": 10**40}
+    page = pages.item(watched().state(NOW), Item("a", [Event("vectors", "", "", "", said, "y" * 50_000)], []), "a")
+    assert len(page) < 40_000
+    assert "30,000 characters more" in page
+    assert str(10**40) in page
 
 
 def test_quality_says_unknown_without_audits() -> None:

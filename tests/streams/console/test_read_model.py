@@ -22,7 +22,7 @@ def test_rates_are_of_what_was_watched() -> None:
     """What stood in the topics before says nothing of them, and counts in shares."""
     fleet = watched(decided=60)
     for number in range(600):
-        fleet.decided(decision(f"old-{number}", p=0.9), "there", int((NOW - 300) * 1000), NOW, live=False)
+        fleet.decided(decision(f"old-{number}", p=0.9), int((NOW - 300) * 1000), NOW, live=False)
     state = fleet.state(NOW)
     assert 1.0 == state.rates.decisions
     assert 0.0 == state.rates.escalated
@@ -38,8 +38,8 @@ def test_policies_from_outside_are_bounded() -> None:
     """Further ones are counted together; one that is called as all are does not count as all."""
     fleet = ReadModel("broker:9092", COSTS)
     for number in range(3 * MOST_POLICIES):
-        fleet.decided(decision(policy=f"p{number}"), "there", int(NOW * 1000), NOW, live=True)
-    fleet.decided(decision(policy="*"), "there", int(NOW * 1000), NOW, live=True)
+        fleet.decided(decision(policy=f"p{number}"), int(NOW * 1000), NOW, live=True)
+    fleet.decided(decision(policy="*"), int(NOW * 1000), NOW, live=True)
     state = fleet.state(NOW)
     assert 3 * MOST_POLICIES + 1 == state.routes[0].decisions
     others = next(one for one in state.routes if one.policy == OTHER)
@@ -87,9 +87,19 @@ def test_memory_is_bounded() -> None:
     """Whatever comes."""
     fleet = watched()
     for number in range(10_000):
-        fleet.decided(decision(f"{number}"), "there", int((NOW + number) * 1000), NOW + number, live=True)
+        fleet.decided(decision(f"{number}"), int((NOW + number) * 1000), NOW + number, live=True)
     assert 2_000 == len(fleet._seen)
     assert len(fleet._routes._slots) <= 122
+
+
+def test_what_is_passed_by_counts_in_rates_alone() -> None:
+    """So that a rate is not that of the console."""
+    fleet = watched(decided=0)
+    fleet.unread(7, {"auto_action": 600, "human_review": 60, "dead_letter": 6}, NOW)
+    state = fleet.state(NOW)
+    assert (11.0, 1.0, 0.1) == (state.rates.decisions, state.rates.escalated, state.rates.dead_letters)
+    assert (7, 666, 0) == (state.contact.unread, state.contact.skipped, state.routes[0].decisions)
+    assert 0 == fleet.state(NOW + 700).contact.skipped
 
 
 def test_a_state_is_json_as_it_stands() -> None:

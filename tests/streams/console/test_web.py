@@ -10,12 +10,15 @@ from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
 
 from streams.console.decisions import Asked
+from streams.console.desk import THRESHOLD, Proposal, Token, Wanted
 from streams.console.item import Event, Item
 from streams.console.state import Seen, State
 from streams.console.web import Console, serve
-from streams.errors import BrokerError
+from streams.errors import BrokerError, ControlError
+from streams.pipeline.control_log import Taken
 from tests.streams.console.making import HOSTILE, NOW, watched
 
+TOKEN = "correct horse battery staple"
 PATHS = ("/", "/decisions", "/threshold", "/quality", "/controls", "/letters", "/workers")
 
 
@@ -106,6 +109,164 @@ def test_it_answers_to_addresses_and_its_own_names(host: str, status: int) -> No
         assert ("findings" in await answer.text()) == (status == 200)
 
     browse(work)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, 200),
+        ({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}, 403),
+    ],
+)
+def test_other_pages_have_it_do_nothing(headers: dict[str, str], status: int) -> None:
+    """A link to an item may be followed from elsewhere; a picture of that address would only have topics read."""
+
+    async def work(client: TestClient[Any, Any], _source: Source) -> None:
+        assert status == (await client.get("/item?id=a", headers=headers)).status
+
+    browse(work)
+
+
+def test_without_a_desk_there_is_no_way_to_act() -> None:
+    """Neither to ask for a change, nor to make one; and pages say so."""
+
+    async def work(client: TestClient[Any, Any], _source: Source) -> None:
+        assert 404 == (await client.get("/act?action=stop")).status
+        assert 404 == (await client.post("/act?action=stop", data={"token": TOKEN})).status
+        for path in PATHS:
+            page = await (await client.get(path)).text()
+            assert "Read-only" in page
+            assert "/act" not in page
+
+    browse(work)
+
+
+class Acting:
+    """A desk that remembers what it was asked for; it refuses a threshold."""
+
+    def __init__(self) -> None:
+        self.issued: list[tuple[Wanted, int | None, str, str]] = []
+
+    def propose(self, wanted: Wanted) -> Proposal:
+        changes = [("stop of *", "none", "in force")]
+        return Proposal(3, f"stop_automation policy={wanted.policy}", "for every policy", changes, [HOSTILE])
+
+    def issue(self, wanted: Wanted, seen: int | None, by: str, reason: str) -> Taken:
+        if wanted.action == THRESHOLD:
+            raise ControlError("version 4 is in force, not 3: look at what has changed. Nothing was written")
+        self.issued.append((wanted, seen, by, reason))
+        return Taken(3, 0, None, is_applied=True)
+
+
+def act(
+    work: Callable[[TestClient[Any, Any], Acting], Awaitable[None]],
+) -> None:
+    """Do something with a client of a console that has a desk."""
+
+    async def run() -> None:
+        desk: Any = Acting()
+        async with TestClient(TestServer(Console(Source(), found, (), (desk, Token(TOKEN))).app())) as client:
+            await work(client, desk)
+
+    asyncio.run(run())
+
+
+def here(client: TestClient[Any, Any]) -> dict[str, str]:
+    return {"Origin": str(client.make_url("")).rstrip("/")}
+
+
+FORM = {"version": "3", "by": "ana", "reason": "wrong removals", "token": TOKEN}
+
+
+def test_a_change_is_shown_then_made() -> None:
+    """By the form that the page holds; what comes back leads to what is in force."""
+
+    async def work(client: TestClient[Any, Any], desk: Acting) -> None:
+        page = await (await client.get("/act", params={"action": "stop", "policy": HOSTILE})).text()
+        assert 'method="post"' in page
+        assert "<img src=x" not in page
+        assert [] == desk.issued
+        address = {"action": "stop", "policy": HOSTILE}
+        answer = await client.post("/act", params=address, data=FORM, headers=here(client), allow_redirects=False)
+        assert (303, "/controls?written=4") == (answer.status, answer.headers["Location"])
+        assert [(Wanted("stop", policy=HOSTILE), 3, "ana", "wrong removals")] == desk.issued
+        assert "Set-Cookie" not in answer.headers
+        assert "Version 4 is written" in await (await client.get("/controls?written=4")).text()
+
+    act(work)
+
+
+@pytest.mark.parametrize(
+    ("form", "headers", "status"),
+    [
+        (FORM, {}, 403),
+        (FORM, {"Origin": "null"}, 403),
+        (FORM, {"Origin": "http://["}, 403),
+        (FORM, {"Origin": "here", "Content-Type": "multipart/form-data"}, 415),
+        (FORM, {"Origin": "https://evil.example"}, 403),
+        (FORM, {"Sec-Fetch-Site": "cross-site"}, 403),
+        ({**FORM, "token": "wrong"}, {"Origin": "here"}, 403),
+        ({"by": "ana"}, {"Origin": "here"}, 403),
+        ({**FORM, "reason": "x" * 20_000}, {"Origin": "here"}, 413),
+    ],
+)
+def test_who_may_not_changes_nothing(form: dict[str, str], headers: dict[str, str], status: int) -> None:
+    """A page from elsewhere, even with the token; a page of ours without it. The token stands in no answer."""
+
+    async def work(client: TestClient[Any, Any], desk: Acting) -> None:
+        given = {name: here(client)["Origin"] if text == "here" else text for name, text in headers.items()}
+        answer = await client.post("/act?action=stop", data=form, headers=given)
+        assert (status, []) == (answer.status, desk.issued)
+        assert TOKEN not in await answer.text()
+        assert "Content-Security-Policy" in answer.headers
+
+    act(work)
+
+
+def test_wrong_tokens_are_limited() -> None:
+    """Then not even the right one is looked at, for a while."""
+
+    async def work(client: TestClient[Any, Any], desk: Acting) -> None:
+        async def status(token: str) -> int:
+            form = {**FORM, "token": token}
+            return (await client.post("/act?action=stop", data=form, headers=here(client))).status
+
+        assert [403] * 5 + [429] == [await status("wrong") for _ in range(6)]
+        assert (429, []) == (await status(TOKEN), desk.issued)
+
+    act(work)
+
+
+def test_what_is_refused_is_said_with_what_is_in_force_now() -> None:
+    """And the form stands there again, with what was typed, but for the token."""
+
+    async def work(client: TestClient[Any, Any], _desk: Acting) -> None:
+        answer = await client.post("/act?action=threshold&threshold=0.2", data=FORM, headers=here(client))
+        page = await answer.text()
+        assert 409 == answer.status
+        assert "version 4 is in force, not 3" in page
+        assert 'value="wrong removals"' in page
+        assert TOKEN not in page
+
+    act(work)
+
+
+def test_pages_lead_to_changes_where_there_is_a_desk() -> None:
+    """Each stop to its end."""
+
+    async def work(client: TestClient[Any, Any], _desk: Acting) -> None:
+        for path in PATHS:
+            page = await (await client.get(path)).text()
+            assert "Read-only" not in page
+            assert 'href="/act?action=stop"' in page
+        assert 'href="/act?action=undo"' in await (await client.get("/controls")).text()
+
+    act(work)
 
 
 def test_filters_go_to_the_source() -> None:

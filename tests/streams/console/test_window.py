@@ -58,3 +58,18 @@ def test_what_never_comes_is_forgotten() -> None:
         found.came(str(number), 0, None)
         decided.add(str(number), 0)
     assert (20_000, None, 0) == (len(found._came), decided.get("9999"), decided.get("29999"))
+
+
+def test_a_record_is_measured_once() -> None:
+    """Where little comes, the last few are sampled again and again: that makes no more of them."""
+    decided, found = DecidedIds(), Latencies()
+    decided.add("a", 1040)
+    for _ in range(5):
+        found.came("a", 1000, decided.get("a"))
+    found.came("b", 2000, None)
+    for _ in range(5):
+        found.came("b", 2500, None)
+        found.decided("b", 2050)
+    lately = found.lately(3000)
+    assert lately is not None
+    assert (2, 50.0) == (lately.count, lately.p99)

@@ -288,6 +288,6 @@ def test_what_a_worker_works_on_keeps_the_contract() -> None:
         "honoured": True,
     }
     for pending in (PendingStatus(0, 0), PendingStatus(2, 1, 3.5)):
-        word = WorkerStatus(**about, partitions=[0, 3], restoring=True, pending=pending)
+        word = WorkerStatus(**about, partitions=[0, 3], restoring=True, pending=pending, busy={"read": 0.25})
         said = check("control-status", encode_status(word))
         assert ([0, 3], True, pending.requests) == (said["partitions"], said["restoring"], said["pending"]["requests"])

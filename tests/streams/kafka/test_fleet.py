@@ -54,6 +54,15 @@ def test_live_is_who_spoke_just_now_and_does_not_stop(settings: Settings) -> Non
         assert ({"live"}, {"hung"}) == (set(fleet.live), set(fleet.gone))
 
 
+def test_words_are_remembered_of_so_many(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are made up at each start: those silent the longest are forgotten."""
+    monkeypatch.setattr("streams.kafka.fleet._MOST_WORKERS", 2)
+    for name in ("first", "second", "first", "third"):
+        say(settings, name)
+    with Fleet(settings) as fleet:
+        assert {"first", "third"} == set(fleet.said)
+
+
 def test_who_read_as_far_and_has_a_lower_version_refused_it(settings: Settings) -> None:
     """It trusts other keys: what it said does not count as in force."""
     say(settings, "took", control_version=5, position=5)

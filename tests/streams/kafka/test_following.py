@@ -66,6 +66,22 @@ def test_some_of_what_was_before(settings: Settings) -> None:
         assert 0 == follower.lag()
 
 
+def test_what_is_too_much_is_passed_by(settings: Settings) -> None:
+    """It goes on at the last of each partition, and says of which role how many that leaves out."""
+    with closing(Follower(settings, ROLES)) as follower:
+        heard(follower, lambda _: follower.caught_up)
+        assert {} == follower.skip(0)
+        write(settings, "human_review", *(b"%d" % number for number in range(10)))
+        deadline = time.monotonic() + 20
+        while follower.lag() < 10:  # the client knows of ends by what it fetches
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert {"human_review": 8} == follower.skip(2)
+        found = heard(follower, lambda found: len(found) == 2)
+        assert [b"8", b"9"] == [one.message.value() for one in found]
+        assert 0 == follower.lag()
+
+
 def test_an_outage_is_waited_out(broker: EmbeddedBroker, settings: Settings) -> None:
     """Meanwhile nothing comes; after it, all."""
     with closing(Follower(settings, ROLES)) as follower:
