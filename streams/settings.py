@@ -27,7 +27,14 @@ _NOT_SETTINGS: Final = frozenset(
     PREFIX + name
     for name in (
         *("NATIVE", "CACHE", "ISSUED_BY", "SIGN_WITH", "CONSOLE_TOKEN", "CONSOLE_TOKEN_FILE"),
-        *("TEST_BROKER", "REQUIRE_KAFKA", "REQUIRE_NATIVE", "REQUIRE_CHROMIUM", "REQUIRE_PROMETHEUS", "REQUIRE_KUBECTL"),
+        *(
+            "TEST_BROKER",
+            "REQUIRE_KAFKA",
+            "REQUIRE_NATIVE",
+            "REQUIRE_CHROMIUM",
+            "REQUIRE_PROMETHEUS",
+            "REQUIRE_KUBECTL",
+        ),
         *("FUZZED_BODIES", "FUZZ_SEED"),
     )
 )
