@@ -68,6 +68,8 @@ demo: install $(MODEL) ## The main job on the embedded broker (DEMO_ARGS="--json
 	$(BIN)/secondlook demo $(DEMO_ARGS)
 
 .PHONY: test
+# An environment that forbids bytecode would have each of some hundred processes compile the program anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: install ## All tests (TEST_ARGS="-k matching" runs some; COVERAGE=1 asks how much of the stream they reach, too)
 	$(BIN)/python -m pytest $(if $(TEST_ARGS),$(TEST_ARGS),-n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20 $(if $(COVERAGE),$(FLOOR)))
 
