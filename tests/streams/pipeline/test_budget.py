@@ -137,9 +137,11 @@ def test_traffic_that_stays_as_it_is_settles_and_is_left_alone(
     assert all(budget.lowest <= one <= budget.highest for one in traffic.thresholds)
     settled = len(traffic.moves)
     traffic.run(60)
-    assert np.count_nonzero(traffic.moves[settled:]) <= 2
     off = traffic.share() - budget.share
     near = 2 * band(budget.share, 400 * SPAN)
+    # Where hardly more than what is wanted goes to humans at any threshold, chance says when it is too much, and so when it begins to move.
+    just_always_escalated = 0 < traffic.share(1.0) - budget.share <= near
+    assert just_always_escalated or np.count_nonzero(traffic.moves[settled:]) <= 2
     match traffic.findings[-1].state:
         case BudgetState.HELD | BudgetState.MOVING if off < 0:
             higher_share = traffic.share(_next_below(traffic))
