@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterator
+from shlex import quote
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from streams.doctor.facts import Facts
 from streams.kafka.troubles import DOCTOR
 
 State = Literal["ok", "warning", "wrong", "unknown"]
+_KAFKAS: Final = re.compile(r"\b(kafka-[a-z-]+\.sh) ")
+"""Kafka's own tools."""
 _MEND: Final = re.compile(r"\.? Mend it(?P<when>[^:]*): (?P<command>.*)", re.DOTALL)
 
 
@@ -42,13 +45,17 @@ def check_for_all(one: Check) -> Check:
 def examine(facts: Facts) -> list[Finding]:
     """Every check of the role, in the order in which causes come before what follows from them."""
     checks = CHECKS if facts.role == "worker" else FOR_ALL
-    return [_told(finding) for one in checks for finding in one(facts)]
+    return [_told(finding, facts) for one in checks for finding in one(facts)]
 
 
-def _told(found: Finding) -> Finding:
-    """Without advice that another finding has."""
+def _told(found: Finding, facts: Facts) -> Finding:
+    """Without advice that another finding has; Kafka's own tools log in where this user must."""
     about = found.about.replace(f" {DOCTOR}", "")
-    return found._replace(about=_MEND.sub("", about) if found.state == "unknown" else about)
+    about = _MEND.sub("", about) if found.state == "unknown" else about
+    is_open = facts.settings.kafka.get("security.protocol", "plaintext").lower() == "plaintext"
+    return found._replace(
+        about=about, mend=found.mend if is_open else _KAFKAS.sub(r"\1 --command-config ADMIN.properties ", found.mend)
+    )
 
 
 def mended(name: str, state: State, text: str) -> Finding:
@@ -63,4 +70,6 @@ def mended(name: str, state: State, text: str) -> Finding:
 def command(facts: Facts, what: str) -> str:
     """A command of ours on this pipeline."""
     prefix = facts.settings.topic_prefix
-    return f"secondlook {what} --broker {facts.settings.broker}" + (f" --topic-prefix {prefix}" if prefix else "")
+    return f"secondlook {what} --broker {quote(facts.settings.broker)}" + (
+        f" --topic-prefix {prefix}" if prefix else ""
+    )

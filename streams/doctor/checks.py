@@ -5,13 +5,14 @@ A new check is a function here; a fact that nobody gathers yet, a field of `Fact
 
 import re
 from collections.abc import Mapping
+from shlex import quote
 from typing import Final
 
 from streams.doctor.checking import Finding, Found, State, check, check_for_all, command, mended
 from streams.doctor.facts import Facts, Failed, Unknown
 from streams.kafka.clients import group_name
 from streams.kafka.rights import ROLES, Need, Right, grant_command, rights
-from streams.kafka.topics import CO_PARTITIONED, judge_counts, judge_settings, load_topics
+from streams.kafka.topics import CO_PARTITIONED, delete_command, judge_counts, judge_settings, load_topics
 
 _NOTEWORTHY_SKEW: Final = 5.0
 _SHORT_RETENTION: Final = 3600.0
@@ -38,7 +39,7 @@ def topics(facts: Facts) -> Found:
     for text in problems:
         yield mended("topics", "wrong", text)
     if problems and (others := _other_prefixes(counts, facts.settings.topic_prefix)):
-        mend = f"secondlook doctor --broker {bootstrap} --topic-prefix {others[0] or repr('')}"
+        mend = f"secondlook doctor --broker {quote(bootstrap)} --topic-prefix {quote(others[0])}"
         about = f"there are pipelines with the topic_prefix {', '.join(map(repr, others))}: is one of them meant?"
         yield Finding("topics", "warning", about, mend)
     if not (problems or denied):
@@ -95,7 +96,7 @@ def retention(facts: Facts) -> Found:
         name = load_topics(facts.settings.topic_prefix)[key].name
         if 0 <= kept < least:
             mend = (
-                f"kafka-configs.sh --bootstrap-server {facts.settings.broker} --alter --entity-type topics --entity-name {name} "
+                f"kafka-configs.sh --bootstrap-server {quote(facts.settings.broker)} --alter --entity-type topics --entity-name {name} "
                 "--add-config retention.ms=604800000"
             )
             about = f"{name} keeps records for {kept:g} s: what no worker has read by then is lost"
@@ -217,7 +218,8 @@ def group(facts: Facts) -> Found:
         about = (
             f"group {other!r} reads these requests too, with {count}. If it is a worker's, everything is decided twice"
         )
-        mend = f"kafka-consumer-groups.sh --bootstrap-server {facts.settings.broker} --describe --group {other}"
+        server = quote(facts.settings.broker)
+        mend = f"kafka-consumer-groups.sh --bootstrap-server {server} --describe --group {quote(other)}"
         yield Finding("group", "warning", about, mend)
 
 
@@ -236,7 +238,7 @@ def ownership(facts: Facts) -> Found:
     else:
         about = f"the topics are group {found!r}'s: a worker of {name!r} refuses to start"
         mine = found.removeprefix(facts.settings.topic_prefix)
-        mend = f"secondlook worker --group {mine}; or, to take over for good: --new-group-from state"
+        mend = f"secondlook worker --group {quote(mine)}; or, to take over for good: --new-group-from state"
         yield Finding("ownership", "wrong", about, mend)
 
 
@@ -245,7 +247,9 @@ def model(facts: Facts) -> Found:
     """The model of the settings."""
     found = facts.here.model
     if isinstance(found, Failed):
-        mend = f"secondlook train --data LABELLED.jsonl.gz --out {facts.settings.model}; or --model DIRECTORY"
+        mend = (
+            f"secondlook train --data LABELLED.jsonl.gz --out {quote(str(facts.settings.model))}; or --model DIRECTORY"
+        )
         yield Finding("model", "wrong", found.why, mend)
     elif not found.calibrated:
         about = (
@@ -263,12 +267,19 @@ def controls(facts: Facts) -> Found:
     if isinstance(found, Unknown):
         yield Finding("controls", "unknown", found.why)
     elif not found.whole:
-        about = "the beginning of the control log is gone, and no snapshot stands for it: everything goes to humans"
-        mend = f"{command(facts, 'control history')}; then delete the topic, {command(facts, 'topics create')}, and set what is to hold"
+        about = (
+            "the beginning of the control log is gone, and no snapshot stands for it: everything goes to humans. See what is left, "
+            "make the topic anew, and set what is to hold"
+        )
+        topic = load_topics(facts.settings.topic_prefix)["control"].name
+        anew = f"{delete_command(facts.settings.broker, topic)} && {command(facts, 'topics create')}"
+        mend = f"{command(facts, 'control history')}; {anew}"
         yield Finding("controls", "wrong", about, mend)
     elif found.problem is not None and found.fetchable:
         about = f"version {found.version} names a model that is not here; a worker fetches it from the models topic"
-        yield Finding("controls", "warning", about, f"{command(facts, 'models pull')} --model {facts.settings.model}")
+        yield Finding(
+            "controls", "warning", about, f"{command(facts, 'models pull')} --model {quote(str(facts.settings.model))}"
+        )
     elif found.problem is not None:
         lacking = found.model is not None and "No model" in found.problem
         mend = command(facts, f"models push {(found.model or '')[:12]}" if lacking else "control rollback")

@@ -4,6 +4,7 @@ Read, Write and Delete bring Describe with them, so that it stands here only whe
 """
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Final, Literal, NamedTuple
 
 from streams.kafka.clients import group_name
@@ -217,8 +218,8 @@ def grant_command(right: Right, settings: Settings) -> str:
     user = settings.kafka.get("sasl.username", "NAME")
     pattern = " --resource-pattern-type prefixed" if right.prefixed else ""
     return (
-        f"kafka-acls.sh --bootstrap-server {settings.broker} --command-config ADMIN.properties --add "
-        f"--allow-principal User:{user} --operation {right.operation} --{right.kind} '{right.name}'{pattern}"
+        f"kafka-acls.sh --bootstrap-server {quote(settings.broker)} --add --allow-principal {quote(f'User:{user}')} "
+        f"--operation {right.operation} --{right.kind} {quote(right.name)}{pattern}"
     )
 
 

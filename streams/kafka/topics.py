@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from shlex import quote
 from types import MappingProxyType
 
 import msgspec
@@ -117,7 +118,7 @@ def judge_counts(topics: Mapping[str, Topic], counts: Mapping[str, int], bootstr
     problems += _unequal(co_partitioned, counts, bootstrap)
     for key in SINGLE_PARTITION:
         if key in topics and counts.get(topics[key].name, 1) != 1:
-            problems.append(_too_many(topics[key].name, counts[topics[key].name], bootstrap))
+            problems.append(_too_many(topics[key], counts[topics[key].name], bootstrap))
     return problems
 
 
@@ -256,7 +257,7 @@ def _needed(topic: Topic) -> dict[str, str]:
 
 def _alter(bootstrap: str, topic: Topic, name: str, wanted: str) -> str:
     return (
-        f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics "
+        f"kafka-configs.sh --bootstrap-server {quote(bootstrap)} --alter --entity-type topics "
         f"--entity-name {topic.name} --add-config {name}={wanted}"
     )
 
@@ -336,14 +337,22 @@ def _brokers(conf: ClientConfig, timeout: float) -> list[str]:
 def _missing(topics: list[Topic], bootstrap: str) -> list[str]:
     if not topics:
         return []
-    prefix = topics[0].name.removesuffix(_definition()[topics[0].key].name)
     listed = ", ".join(topic.name for topic in topics)
-    return [f"missing on {bootstrap}: {listed}. Mend it: {create_command(bootstrap, prefix)}"]
+    return [f"missing on {bootstrap}: {listed}. Mend it: {create_command(bootstrap, _prefix(topics[0]))}"]
+
+
+def _prefix(topic: Topic) -> str:
+    return topic.name.removesuffix(_definition()[topic.key].name)
 
 
 def create_command(bootstrap: str, prefix: str) -> str:
     """The command that creates what is missing."""
-    return f"secondlook topics create --broker {bootstrap}" + (f" --topic-prefix {prefix}" if prefix else "")
+    return f"secondlook topics create --broker {quote(bootstrap)}" + (f" --topic-prefix {prefix}" if prefix else "")
+
+
+def delete_command(bootstrap: str, name: str) -> str:
+    """The command that deletes a topic, with all that it holds."""
+    return f"kafka-topics.sh --bootstrap-server {quote(bootstrap)} --delete --topic {name}"
 
 
 def _unequal(names: list[str], counts: Mapping[str, int], bootstrap: str) -> list[str]:
@@ -358,12 +367,12 @@ def _unequal(names: list[str], counts: Mapping[str, int], bootstrap: str) -> lis
 
 
 def _add_partitions(bootstrap: str, name: str, count: int) -> str:
-    return f"kafka-topics.sh --bootstrap-server {bootstrap} --alter --topic {name} --partitions {count}"
+    return f"kafka-topics.sh --bootstrap-server {quote(bootstrap)} --alter --topic {name} --partitions {count}"
 
 
-def _too_many(name: str, count: int, bootstrap: str) -> str:
+def _too_many(topic: Topic, count: int, bootstrap: str) -> str:
     return (
-        f"topic {name} has {count} partitions, but its messages need one order, so one partition. Kafka can't take "
-        f"partitions away. Mend it: kafka-topics.sh --bootstrap-server {bootstrap} --delete --topic {name}, then "
-        f"secondlook topics create --broker {bootstrap}, then send its messages again"
+        f"topic {topic.name} has {count} partitions, but its messages need one order, so one partition. Kafka can't take "
+        "partitions away, and what it holds must be sent again to a new one. Mend it: "
+        f"{delete_command(bootstrap, topic.name)} && {create_command(bootstrap, _prefix(topic))}"
     )

@@ -276,7 +276,7 @@ def test_doctor_names_each_right_that_a_worker_lacks(cluster: Secured, models: P
     assert (1, set(NEEDED) - optional) == (code, named)
     mends = {one["mend"] for one in checks if one["check"] == "access"}
     assert any(
-        f"--allow-principal User:{user} --operation Read --topic '{TOPICS['requests'].name}'" in one for one in mends
+        f"--allow-principal User:{user} --operation Read --topic {TOPICS['requests'].name}" in one for one in mends
     )
     assert [] == [one for one in checks if "missing on" in one["about"]]
 

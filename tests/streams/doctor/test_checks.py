@@ -1,11 +1,15 @@
 """The doctor's checks, on facts that are given: each fault is named with what mends it, and what is not known is never well."""
 
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import click
 import pytest
 
+from streams.cli.main import main
 from streams.doctor import CHECKS, Finding, examine
 from streams.doctor.facts import Facts, Failed, Fleet, Here, InForce, Member, Model, Trial, Unknown, Worker
 from streams.kafka.rights import ROLES, rights
@@ -110,84 +114,86 @@ def topic_names(without: str = "") -> dict[str, int]:
     return {topic.name: topic.partitions for key, topic in TOPICS.items() if key != without}
 
 
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        ({"counts": topic_names("vectors")}, ("topics", "wrong", "secondlook topics create --broker kafka:9093")),
-        (
-            {"counts": {**topic_names(), "llm.responses": 2}},
-            ("topics", "wrong", "--topic llm.responses --partitions 4"),
-        ),
-        (
-            {"counts": {**topic_names(), "moderation.control": 3}},
-            ("topics", "wrong", "--delete --topic moderation.control"),
-        ),
-        ({"denied": frozenset({"lpp.vectors"})}, ("topics", "unknown", "")),
-        (
-            {"configs": {"pending": configs("pending", retention_ms="1000")}},
-            ("topic settings", "wrong", "--entity-name secondlook.pending --add-config retention.ms=-1"),
-        ),
-        (
-            {"configs": {"requests": configs("requests", message_timestamp_type="CreateTime")}},
-            ("topic settings", "warning", "--add-config message.timestamp.type=LogAppendTime"),
-        ),
-        ({"configs": {"quality": Unknown("no right")}}, ("topic settings", "unknown", "")),
-        (
-            {"configs": {"responses": configs("responses", retention_ms="60000")}},
-            ("retention", "warning", "retention.ms=604800000"),
-        ),
-        (
-            {"transactions": Trial("too long", timeout_too_long=True)},
-            ("transactions", "wrong", "--transaction-timeout 900"),
-        ),
-        ({"transactions": Trial("no such request")}, ("transactions", "wrong", "--delivery at_least_once")),
-        ({"transactions": Unknown("no answer")}, ("transactions", "unknown", "")),
-        ({"skew": -61.0}, ("clock", "warning", "timedatectl set-ntp true")),
-        ({"skew": Unknown("not stamped")}, ("clock", "unknown", "")),
-        ({"others": {"copy": 2}}, ("group", "warning", "--describe --group copy")),
-        ({"members": Unknown("no right")}, ("group", "unknown", "")),
-        ({"owner": "first"}, ("ownership", "wrong", "secondlook worker --group first")),
-        ({"owner": Unknown("no answer")}, ("ownership", "unknown", "")),
-        ({"here": Here(Failed("No model at models"), "lpp", "native", None)}, ("model", "wrong", "secondlook train")),
-        (
-            {"here": Here(Model("softmax", MODEL, calibrated=False), "lpp", "native", None)},
-            ("model", "warning", "control set-threshold"),
-        ),
-        (
-            {"here": Here(Model("b", MODEL, calibrated=True), Failed("no preset"), "native", None)},
-            ("spec", "wrong", "features"),
-        ),
-        (
-            {"here": Here(Model("b", MODEL, calibrated=True), "lpp", "python", "off")},
-            ("reader", "warning", "make native"),
-        ),
-        ({"in_force": InForce(3, whole=False, model=None, problem=None)}, ("controls", "wrong", "topics create")),
-        (
-            {"in_force": InForce(3, whole=True, model=MODEL, problem="No model at models/f")},
-            ("controls", "wrong", "models push"),
-        ),
-        (
-            {"in_force": InForce(3, whole=True, model=MODEL, problem="No model at models/f", fetchable=True)},
-            ("controls", "warning", "models pull"),
-        ),
-        (
-            {"in_force": InForce(3, whole=True, model=MODEL, problem="not calibrated")},
-            ("controls", "wrong", "control rollback"),
-        ),
-        ({"in_force": Unknown("no answer")}, ("controls", "unknown", "")),
-        ({"fleet": Fleet((Worker("pod-0", 3, "it lacks the model"),))}, ("workers", "wrong", "control show")),
-        ({"fleet": Fleet((Worker("pod-0", 3, None),), gone=("pod-1",))}, ("workers", "warning", "supervisor")),
-        ({"fleet": Fleet((Worker("pod-0", 3, None),), split=True)}, ("workers", "wrong", "control show")),
-    ],
-    ids=str,
-)
-def test_each_fault_is_found_with_what_mends_it(change: dict[str, Any], expected: tuple[str, str, str]) -> None:
-    """By its own check."""
-    facts = well()
+def changed(facts: Facts, change: dict[str, Any]) -> Facts:
     if "configs" in change:
         change = {"configs": {**facts.configs, **change["configs"]}}
+    return replace(facts, **change)
+
+
+FAULTS: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
+    ({"counts": topic_names("vectors")}, ("topics", "wrong", "secondlook topics create --broker kafka:9093")),
+    (
+        {"counts": {**topic_names(), "llm.responses": 2}},
+        ("topics", "wrong", "--topic llm.responses --partitions 4"),
+    ),
+    (
+        {"counts": {**topic_names(), "moderation.control": 3}},
+        ("topics", "wrong", "--delete --topic moderation.control"),
+    ),
+    ({"denied": frozenset({"lpp.vectors"})}, ("topics", "unknown", "")),
+    (
+        {"configs": {"pending": configs("pending", retention_ms="1000")}},
+        ("topic settings", "wrong", "--entity-name secondlook.pending --add-config retention.ms=-1"),
+    ),
+    (
+        {"configs": {"requests": configs("requests", message_timestamp_type="CreateTime")}},
+        ("topic settings", "warning", "--add-config message.timestamp.type=LogAppendTime"),
+    ),
+    ({"configs": {"quality": Unknown("no right")}}, ("topic settings", "unknown", "")),
+    (
+        {"configs": {"responses": configs("responses", retention_ms="60000")}},
+        ("retention", "warning", "retention.ms=604800000"),
+    ),
+    (
+        {"transactions": Trial("too long", timeout_too_long=True)},
+        ("transactions", "wrong", "--transaction-timeout 900"),
+    ),
+    ({"transactions": Trial("no such request")}, ("transactions", "wrong", "--delivery at_least_once")),
+    ({"transactions": Unknown("no answer")}, ("transactions", "unknown", "")),
+    ({"skew": -61.0}, ("clock", "warning", "timedatectl set-ntp true")),
+    ({"skew": Unknown("not stamped")}, ("clock", "unknown", "")),
+    ({"others": {"copy": 2}}, ("group", "warning", "--describe --group copy")),
+    ({"members": Unknown("no right")}, ("group", "unknown", "")),
+    ({"owner": "first"}, ("ownership", "wrong", "secondlook worker --group first")),
+    ({"owner": Unknown("no answer")}, ("ownership", "unknown", "")),
+    ({"here": Here(Failed("No model at models"), "lpp", "native", None)}, ("model", "wrong", "secondlook train")),
+    (
+        {"here": Here(Model("softmax", MODEL, calibrated=False), "lpp", "native", None)},
+        ("model", "warning", "control set-threshold"),
+    ),
+    (
+        {"here": Here(Model("b", MODEL, calibrated=True), Failed("no preset"), "native", None)},
+        ("spec", "wrong", "features"),
+    ),
+    (
+        {"here": Here(Model("b", MODEL, calibrated=True), "lpp", "python", "off")},
+        ("reader", "warning", "make native"),
+    ),
+    ({"in_force": InForce(3, whole=False, model=None, problem=None)}, ("controls", "wrong", "topics create")),
+    (
+        {"in_force": InForce(3, whole=True, model=MODEL, problem="No model at models/f")},
+        ("controls", "wrong", "models push"),
+    ),
+    (
+        {"in_force": InForce(3, whole=True, model=MODEL, problem="No model at models/f", fetchable=True)},
+        ("controls", "warning", "models pull"),
+    ),
+    (
+        {"in_force": InForce(3, whole=True, model=MODEL, problem="not calibrated")},
+        ("controls", "wrong", "control rollback"),
+    ),
+    ({"in_force": Unknown("no answer")}, ("controls", "unknown", "")),
+    ({"fleet": Fleet((Worker("pod-0", 3, "it lacks the model"),))}, ("workers", "wrong", "control show")),
+    ({"fleet": Fleet((Worker("pod-0", 3, None),), gone=("pod-1",))}, ("workers", "warning", "supervisor")),
+    ({"fleet": Fleet((Worker("pod-0", 3, None),), split=True)}, ("workers", "wrong", "control show")),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), FAULTS, ids=str)
+def test_each_fault_is_found_with_what_mends_it(change: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    """By its own check."""
     check, state, mend = expected
-    (first, *_) = [one for one in found(replace(facts, **change)) if one.check == check]
+    (first, *_) = [one for one in found(changed(well(), change)) if one.check == check]
     assert state == first.state
     assert mend in first.mend
 
@@ -215,7 +221,7 @@ def test_each_right_that_is_lacking_is_named_with_the_command_that_gives_it(righ
     expected = {"moves": []}.get(need.when, ["warning"] if need.when in worse else ["wrong"])
     assert expected == [one.state for one in told]
     for one in told:
-        assert f"--allow-principal User:ann --operation {right.operation} --{right.kind} '{right.name}'" in one.mend
+        assert f"--allow-principal User:ann --operation {right.operation} --{right.kind} {right.name}" in one.mend
 
 
 def test_a_right_that_is_needed_once_it_is_used() -> None:
@@ -227,3 +233,65 @@ def test_a_right_that_is_needed_once_it_is_used() -> None:
     assert [] == found(facts)
     assert ["access"] == [one.check for one in found(replace(facts, in_force=budgets))]
     assert ["access"] == [one.check for one in found(replace(facts, settings=settings(on_risk_breach="stop")))]
+
+
+ODD = {"broker": "one:9093, two:9093", "model": "my models"}
+"""Settings whose values a shell would take apart."""
+
+
+def typed(text: str) -> list[tuple[click.Command, list[str]]]:
+    """The commands of ours in a mending as a shell hands them over, each with its arguments."""
+    commands = []
+    for one in re.findall(r"\bsecondlook ([^;&]+)", text):
+        words, command = shlex.split(one), main
+        while isinstance(command, click.Group):
+            name = words.pop(0)
+            command = command.get_command(click.Context(command), name)
+            assert command is not None, f"{name} of {text}"
+        commands.append((command, words))
+    return commands
+
+
+@pytest.mark.parametrize("change", [change for change, (_, _, mend) in FAULTS if mend], ids=str)
+def test_what_mends_a_fault_can_be_typed(change: dict[str, Any]) -> None:
+    """Commands and options are there, and a value with a blank is one value."""
+    mends = [one.mend for one in found(changed(well(**ODD), change)) if one.mend]
+    assert mends
+    for mend in mends:
+        for command, words in typed(mend):
+            try:
+                command.make_context("it", list(words))
+            except click.BadParameter:
+                pass  # a file that stands for the user's own
+        words = shlex.split(mend)
+        given = [
+            words[at + 1].rstrip(";") for at, word in enumerate(words) if word in ("--broker", "--bootstrap-server")
+        ]
+        assert {*given} <= {ODD["broker"]}
+
+
+@pytest.mark.parametrize("name", ["a b", "$(reboot)", "`reboot`", "x'; reboot; '"])
+def test_a_groups_name_cannot_add_to_what_mends(name: str) -> None:
+    """Anybody who may join a group names it: who copies the command gives that name to it, and runs nothing else."""
+    (other,) = [one for one in found(replace(well(), others={name: 1})) if one.check == "group"]
+    assert name == shlex.split(other.mend)[-1]
+    (owned,) = [one for one in found(replace(well(), owner=name)) if one.check == "ownership"]
+    assert name in shlex.split(owned.mend.replace("; or,", " ;"))
+
+
+def test_kafkas_own_tools_log_in_where_the_cluster_wants_it() -> None:
+    """Each of them, with a file that the user puts in; on an open cluster there is none to be named."""
+    faults = {"others": {"copy": 1}, "configs": {"requests": configs("requests", message_timestamp_type="CreateTime")}}
+    secured, opened = well(), replace(well(), settings=load_settings({}, environ={}))
+    for one in found(changed(secured, faults)):
+        assert one.mend.count(".sh ") == one.mend.count(".sh --command-config ADMIN.properties ") == 1
+    assert "--command-config" not in str(found(changed(opened, faults)))
+
+
+def test_topics_of_a_prefix_are_made_anew_under_it() -> None:
+    """What is deleted, and what is made in its place, are the same topic."""
+    facts = well(topic_prefix="eu.")
+    name = "eu.moderation.control"
+    (one,) = [one for one in found(replace(facts, counts={**facts.counts, name: 3})) if one.check == "topics"]
+    assert f"--delete --topic {name} && " in one.mend
+    assert "topics create --broker kafka:9093 --topic-prefix eu." in one.mend
