@@ -28,7 +28,7 @@ class Contract:
     headers: tuple[str, ...] = ()
 
 
-_PASSED_ON: Final = "The request's headers, all of them (`traceparent`, `ce_*`, unknown ones), unchanged; its answer's trace context where it has no `traceparent`."
+_PASSED_ON: Final = "The request's headers, all of them (`traceparent`, `ce_*`, unknown ones), unchanged; its answer's trace context where it has neither `traceparent` nor `tracestate`."
 
 CONTRACTS: Final[Mapping[str, Contract]] = {
     "requests": Contract(

@@ -5,7 +5,6 @@ The request's counts, for its headers travel on as they are; where it has none, 
 
 import re
 from collections.abc import Iterable
-from itertools import islice
 from typing import Final, NamedTuple
 
 from streams.pipeline.matching import Case
@@ -39,25 +38,31 @@ def context(headers: Headers | None) -> Headers:
 
 
 def context_of(case: Case) -> Headers:
-    """That of the request, or else of its answer."""
-    return context(case.request.headers) or context(case.answer.headers if case.answer else None)
+    """The trace context of a case's decision."""
+    return context(passed_on(case))
 
 
 def passed_on(case: Case) -> Headers | None:
-    """The headers of a decision: all of the request's; its answer's trace context where no header of the request is one."""
+    """The headers of a decision: all of the request's; its answer's trace context where no header of the request says anything of one."""
     own, answer = case.request.headers, case.answer
-    if answer is None or not answer.headers or any(name == TRACEPARENT for name, _ in own or ()):
+    if answer is None or not answer.headers or any(name in (TRACEPARENT, TRACESTATE) for name, _ in own or ()):
         return own
     return [*(own or ()), *context(answer.headers)] or own
 
 
 def traces(cases: Iterable[Case], most: int) -> list[Trace]:
-    """The spans that requests and answers were written in, each once; `most` of them at most. With 0 nothing is looked at."""
-    if not most:
-        return []
-    records = (
-        record for case in cases for record in (case.request, case.answer) if record is not None and record.headers
-    )
-    found = (_PARENT.fullmatch(value or b"") for record in records for _, value in context(record.headers)[:1])
-    spans = (Trace(*(int(part, 16) for part in match.groups())) for match in found if match)
-    return list(islice(dict.fromkeys(spans), most))
+    """The spans that requests and answers were written in, each once; `most` of them at most, beyond which nothing is looked at."""
+    found: dict[Trace, None] = {}
+    for case in cases if most else ():
+        for record in (case.request, case.answer):
+            if record is not None and (trace := _trace(record.headers)) is not None:
+                found[trace] = None
+        if len(found) >= most:
+            break
+    return list(found)[:most]
+
+
+def _trace(headers: Headers | None) -> Trace | None:
+    parent = context(headers)[:1]
+    found = _PARENT.fullmatch(parent[0][1] or b"") if parent else None
+    return found and Trace(*(int(part, 16) for part in found.groups()))

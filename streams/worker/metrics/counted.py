@@ -150,12 +150,14 @@ class Metrics:
         self._request_seconds.observe(waited[~is_answered], "no")
         self._response_seconds.observe(np.maximum(now - measures.responses, 0.0) / 1000)
         self._answers.inc(len(measures.responses))
-        for column in np.flatnonzero(measures.missing).tolist():
-            self._missing.labels(SCHEMA.names[column]).inc(int(measures.missing[column]))
+        for predictor, count in zip(SCHEMA.names, measures.missing.tolist(), strict=True):
+            if count:
+                self._missing.labels(predictor).inc(count)
         label_of = {policy: self.policy_label(policy, controls) for policy in set(measures.policies)}
-        labels = np.array([label_of[policy] for policy in measures.policies])
-        for label in set(label_of.values()):
-            self._probabilities.observe(measures.error_probability[labels == label], label)
+        number_of = {label: number for number, label in enumerate(set(label_of.values()))}
+        numbers = np.array([number_of[label_of[policy]] for policy in measures.policies])
+        for label, number in number_of.items():
+            self._probabilities.observe(measures.error_probability[numbers == number], label)
 
     def humans_said(self, said: Mapping[Said, int], controls: Controls) -> None:
         """Count human decisions."""

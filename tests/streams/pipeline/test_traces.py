@@ -61,8 +61,16 @@ def test_a_decision_has_its_answers_trace_where_its_request_has_none() -> None:
     assert None is passed_on(case(None, [("secret", b"x")]))
 
 
-def test_a_vector_has_the_trace_of_the_request_or_else_of_the_answer() -> None:
-    """It has no other headers."""
+def test_a_trace_is_whole_or_not_there() -> None:
+    """A state of the request's is not put beside a parent of the answer's: it would be taken for that one's."""
+    own: Headers = [("tracestate", b"a=1")]
+    assert own == passed_on(case(own, [("traceparent", OTHER), ("tracestate", b"b=2")]))
+
+
+def test_a_vector_has_the_trace_of_its_decision() -> None:
+    """It has no other headers, and no trace where its decision has none that can be read."""
+    unreadable = case([("traceparent", b"00-ab")], [("traceparent", OTHER)])
+    assert [] == context_of(unreadable)
     both = case([("traceparent", PARENT), ("ce_id", b"1")], [("traceparent", OTHER)])
     assert [("traceparent", PARENT)] == context_of(both)
     assert [("traceparent", OTHER)] == context_of(case([("ce_id", b"1")], [("traceparent", OTHER)]))
@@ -76,3 +84,10 @@ def test_a_batch_tells_of_some_traces_each_once() -> None:
     assert [one, other] == traces(cases, 5)
     assert [one] == traces(cases, 1)
     assert [] == traces(cases, 0)
+
+
+def test_no_record_is_looked_at_beyond_those() -> None:
+    """A batch has hundreds, and a span some dozens of links."""
+    left = iter([case([("traceparent", b"00-%032x-%016x-01" % (1, number + 1))]) for number in range(10)])
+    assert 3 == len(traces(left, 3))
+    assert 7 == len(list(left))
