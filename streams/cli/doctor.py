@@ -35,6 +35,7 @@ def doctor(role: str, *, as_json: bool, **options: Any) -> None:
     """
     from streams.doctor import examine, gather
 
+    given = [flag for flag, name in (("--config", "config"), ("-X", "kafka")) if options[name]]
     settings = settings_from(options)
     logging.getLogger("streams").addHandler(
         logging.NullHandler()
@@ -51,6 +52,8 @@ def doctor(role: str, *, as_json: bool, **options: Any) -> None:
         )
     else:
         _show(found)
+        if given and any("secondlook " in one.mend for one in found):
+            click.echo(f"(each command of secondlook takes the same {' and '.join(given)} as this one)")
         click.echo(", ".join(f"{counts[state]} {word}" for state, word in _WORDS.items() if counts[state]))
     sys.exit(EXIT_WRONG if counts["wrong"] else EXIT_UNKNOWN if counts["unknown"] else 0)
 

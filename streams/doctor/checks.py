@@ -4,7 +4,7 @@ A new check is a function here; a fact that nobody gathers yet, a field of `Fact
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from shlex import quote
 from typing import Final
 
@@ -12,7 +12,7 @@ from streams.doctor.checking import Finding, Found, State, check, check_for_all,
 from streams.doctor.facts import Facts, Failed, Unknown
 from streams.kafka.clients import group_name
 from streams.kafka.rights import ROLES, Need, Right, grant_command, rights
-from streams.kafka.topics import CO_PARTITIONED, delete_command, judge_counts, judge_settings, load_topics
+from streams.kafka.topics import CO_PARTITIONED, Topic, delete_command, judge_counts, judge_settings, load_topics
 
 _NOTEWORTHY_SKEW: Final = 5.0
 _SHORT_RETENTION: Final = 3600.0
@@ -29,23 +29,60 @@ def topics(facts: Facts) -> Found:
     if isinstance(counts, Unknown):
         yield Finding("topics", "unknown", counts.why)
         return
-    used = {key for need in ROLES[facts.role] for key in need.topics}
-    wanted = {key: topic for key, topic in load_topics(facts.settings.topic_prefix).items() if key in used}
-    denied = sorted(topic.name for topic in wanted.values() if topic.name in facts.denied)
-    if denied:
-        about = f"this user may not see {', '.join(denied)}: whether they are there is not known"
-        yield Finding("topics", "unknown", about)
-    problems = judge_counts({key: one for key, one in wanted.items() if one.name not in denied}, counts, bootstrap)
+    wanted = _used(facts)
+    unsure = _unsure(facts, [topic.name for topic in wanted.values() if topic.name not in counts])
+    for why, names in unsure.items():
+        yield Finding("topics", "unknown", f"whether {', '.join(names)} can be used is not known: {why}")
+    hidden = {name for names in unsure.values() for name in names}
+    problems = judge_counts({key: one for key, one in wanted.items() if one.name not in hidden}, counts, bootstrap)
     for text in problems:
         yield mended("topics", "wrong", text)
     if problems and (others := _other_prefixes(counts, facts.settings.topic_prefix)):
         mend = f"secondlook doctor --broker {quote(bootstrap)} --topic-prefix {quote(others[0])}"
         about = f"there are pipelines with the topic_prefix {', '.join(map(repr, others))}: is one of them meant?"
         yield Finding("topics", "warning", about, mend)
-    if not (problems or denied):
+    if not (problems or hidden):
         numbers = {key: counts[wanted[key].name] for key in CO_PARTITIONED if key in wanted}
         each = f", {', '.join(numbers)} with {max(numbers.values())} partitions each" if len(numbers) > 1 else ""
         yield Finding("topics", "ok", f"all {len(wanted)} are there{each}")
+
+
+def _used(facts: Facts) -> dict[str, Topic]:
+    """The topics that this role uses, by their keys."""
+    used = {key for need in ROLES[facts.role] for key in need.topics}
+    return {key: topic for key, topic in load_topics(facts.settings.topic_prefix).items() if key in used}
+
+
+def _unsure(facts: Facts, names: Iterable[str]) -> dict[str, list[str]]:
+    """Those of the topics that are not there for which this says nothing, by why."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if name in facts.half_made:
+            found.setdefault(facts.half_made[name], []).append(name)
+        elif isinstance(facts.denied, Unknown):
+            found.setdefault(facts.denied.why, []).append(name)
+        elif name in facts.denied:
+            found.setdefault("this user may not see them", []).append(name)
+    return found
+
+
+@check_for_all
+def leaders(facts: Facts) -> Found:
+    """Whether each partition has a broker that leads it."""
+    if isinstance(facts.counts, Unknown):
+        yield Finding("leaders", "unknown", facts.counts.why)
+        return
+    lost = {one.name: facts.leaderless[one.name] for one in _used(facts).values() if one.name in facts.leaderless}
+    server = quote(facts.settings.broker)
+    for name, numbers in lost.items():
+        which = f"{'partition' if len(numbers) == 1 else 'partitions'} {', '.join(map(str, numbers))}"
+        about = (
+            f"no broker leads {which} of {name}: start those that have it, until then nothing there is read or written"
+        )
+        mend = f"kafka-topics.sh --bootstrap-server {server} --describe --topic {name} --unavailable-partitions"
+        yield Finding("leaders", "wrong", about, mend)
+    if not lost:
+        yield Finding("leaders", "ok", "each partition has one")
 
 
 def _other_prefixes(counts: Mapping[str, int], own: str) -> list[str]:
@@ -138,7 +175,7 @@ def _operations(facts: Facts, right: Right) -> frozenset[str] | Unknown:
         if isinstance(trial, Unknown):
             return trial
         return frozenset() if trial.lacks_right else frozenset({"write"})
-    if right.kind == "topic" and right.name in facts.denied:
+    if right.kind == "topic" and not isinstance(facts.denied, Unknown) and right.name in facts.denied:
         return frozenset()
     if right.kind == "topic" and not isinstance(facts.counts, Unknown) and right.name not in facts.counts:
         return Unknown(_ABSENT)
@@ -174,10 +211,8 @@ def transactions(facts: Facts) -> Found:
     elif trial.lacks_right:
         yield Finding("transactions", "wrong", trial.problem)  # what gives it stands under access
     elif trial.problem:
-        about = f"none can be opened: {trial.problem}"
-        yield Finding(
-            "transactions", "wrong", about, "a broker without transactions: secondlook worker --delivery at_least_once"
-        )
+        mend = "secondlook worker --delivery at_least_once" if trial.unsupported else ""
+        yield Finding("transactions", "wrong", f"none can be opened: {trial.problem}", mend)
     else:
         yield Finding("transactions", "ok", f"one of {ours:g} s was opened, and taken back")
 

@@ -31,11 +31,15 @@ Tried: TypeAlias = _T | Failed
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What became of a transaction that was opened, and taken back. `lacks_right`: to write under this transactional id."""
+    """What became of a transaction that was opened, and taken back. `lacks_right`: to write under this transactional id.
+
+    `unsupported`: the broker has no transactions.
+    """
 
     problem: str = ""
     lacks_right: bool = False
     timeout_too_long: bool = False
+    unsupported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,8 @@ class Here:
 class Facts:
     """All that was found.
 
-    `brokers` is how many there are; `counts` the partitions of each topic by name; `denied` topics that this user may not see;
+    `brokers` is how many there are; `counts` the partitions of each topic by name; `half_made` the topics that are being made or
+    deleted, and what brokers say of them; `leaderless` the partitions that no broker leads, by topic; `denied` topics that this user may not see;
     `configs` the settings of each topic by its key; `granted` what this user may do with a thing; `skew` the seconds that this
     machine's clock is ahead; `others` the groups that work on the same topics, with their members; `owner` the group that the
     changelog belongs to ("": nobody's yet).
@@ -114,7 +119,9 @@ class Facts:
     here: Here
     brokers: Tried[int]
     counts: Known[Mapping[str, int]]
-    denied: frozenset[str]
+    half_made: Mapping[str, str]
+    leaderless: Mapping[str, tuple[int, ...]]
+    denied: Known[frozenset[str]]
     configs: Mapping[str, Known[Mapping[str, str | None]]]
     granted: Mapping[tuple[Kind, str], Known[frozenset[str]]]
     transactions: Known[Trial]

@@ -1,11 +1,13 @@
 """Gathers the facts: each question on a thread of its own, with a deadline, so that nothing that hangs holds up the rest."""
 
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from queue import Empty, Queue
 from typing import Final, Generic, TypeVar
 
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import ClusterMetadata  # type: ignore[attr-defined] # its documented name
 
 from featurizers import SecondlookError, SpecBook, readers
 from scoring import load_model
@@ -15,7 +17,7 @@ from streams.errors import BrokerError, SettingsError
 from streams.kafka.admin import metadata
 from streams.kafka.clients import base_config, kafka_error
 from streams.kafka.rights import ROLES, rights
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, partition_counts
 from streams.kafka.troubles import heard, told
 from streams.pipeline.controls import is_calibrated
 from streams.settings import Settings
@@ -25,15 +27,19 @@ _T = TypeVar("_T")
 
 CONTACT: Final = 5.0
 """Seconds for a broker to answer at all."""
-PATIENCE: Final = 15.0
-"""Seconds for the answer to each further question; all are asked at once."""
+PATIENCE: Final = 20.0
+"""Seconds for the answers to all further questions, which are asked at once."""
 _NOBODY: Final = Unknown("no broker answered")
 
 
 class Asked(Generic[_T]):
-    """A question that is being looked into, unless it is not wanted. The thread is left behind if it does not come back."""
+    """A question that is being looked into, unless it is not wanted. The thread is left behind if it does not come back.
 
-    def __init__(self, question: Callable[[], _T], *, wanted: bool = True) -> None:
+    `patience` are the seconds that it has from now on, whatever is waited for meanwhile.
+    """
+
+    def __init__(self, question: Callable[[], _T], *, wanted: bool = True, patience: float = PATIENCE) -> None:
+        self._patience, self._until = patience, time.monotonic() + patience
         self._answers: Queue[Known[_T]] = Queue()
         if not wanted:
             self._answers.put(Unknown("it was not asked for"))
@@ -45,17 +51,19 @@ class Asked(Generic[_T]):
             self._answers.put(question())
         except KafkaException as problem:
             self._answers.put(Unknown(told(kafka_error(problem))))
+        except TimeoutError:
+            self._answers.put(Unknown("no answer"))
         except (SecondlookError, OSError) as problem:
             self._answers.put(Unknown(str(problem)))
         except Exception as problem:  # noqa: BLE001 - whatever it is: it could not be looked at
             self._answers.put(Unknown(f"{type(problem).__name__}: {problem}"))
 
-    def answer(self, patience: float = PATIENCE) -> Known[_T]:
+    def answer(self) -> Known[_T]:
         """Wait for it."""
         try:
-            return self._answers.get(timeout=patience)
+            return self._answers.get(timeout=max(0.0, self._until - time.monotonic()))
         except Empty:
-            return Unknown(f"no answer within {patience:g} s")
+            return Unknown(f"no answer within {self._patience:g} s")
 
 
 def gather(settings: Settings, role: str = "worker") -> Facts:
@@ -69,12 +77,29 @@ def gather(settings: Settings, role: str = "worker") -> Facts:
     except BrokerError as problem:
         trouble = heard(config)
         return _without_broker(settings, role, here, Failed(str(problem), "" if trouble is None else trouble.kind.name))
-    counts = {name: len(topic.partitions) for name, topic in cluster.topics.items() if topic.error is None}
-    return _with_broker(settings, role, here, len(cluster.brokers), counts)
+    return _with_broker(settings, role, here, cluster)
 
 
-def _with_broker(settings: Settings, role: str, here: Here, brokers: int, counts: Mapping[str, int]) -> Facts:
-    topics = load_topics(settings.topic_prefix)
+def half_made(cluster: ClusterMetadata) -> dict[str, str]:
+    """The topics that are being made or deleted, and what brokers say of them."""
+    return {
+        name: "it has no partitions yet" if topic.error is None else told(topic.error)
+        for name, topic in cluster.topics.items()
+        if topic.error is not None or not topic.partitions
+    }
+
+
+def leaderless(cluster: ClusterMetadata) -> dict[str, tuple[int, ...]]:
+    """The partitions that no broker leads, by topic."""
+    found = {
+        name: tuple(number for number, one in sorted(topic.partitions.items()) if one.leader < 0)
+        for name, topic in cluster.topics.items()
+    }
+    return {name: numbers for name, numbers in found.items() if numbers}
+
+
+def _with_broker(settings: Settings, role: str, here: Here, cluster: ClusterMetadata) -> Facts:
+    topics, counts = load_topics(settings.topic_prefix), partition_counts(cluster)
     present = {key: topic.name for key, topic in topics.items() if topic.name in counts}
     hidden = [topic.name for topic in topics.values() if topic.name not in counts]
     denied = Asked(lambda: questions.denied(settings, hidden))
@@ -94,9 +119,11 @@ def _with_broker(settings: Settings, role: str, here: Here, brokers: int, counts
         settings,
         role,
         here,
-        brokers,
+        len(cluster.brokers),
         counts,
-        denied=frozenset() if isinstance(unseen, Unknown) else frozenset(unseen),
+        half_made(cluster),
+        leaderless(cluster),
+        denied=unseen if isinstance(unseen, Unknown) else frozenset(unseen),
         configs=dict.fromkeys(present, told_configs) if isinstance(told_configs, Unknown) else told_configs,
         granted=dict.fromkeys(((one.kind, one.name) for one in rights(ROLES[role], settings)), allowed)
         if isinstance(allowed, Unknown)
@@ -119,7 +146,9 @@ def _without_broker(settings: Settings, role: str, here: Here, problem: Failed) 
         here,
         problem,
         counts=_NOBODY,
-        denied=frozenset(),
+        half_made={},
+        leaderless={},
+        denied=_NOBODY,
         configs={},
         granted={(one.kind, one.name): _NOBODY for one in rights(ROLES[role], settings)},
         transactions=_NOBODY,

@@ -19,7 +19,7 @@ from streams.kafka.model_topic import read_models
 from streams.kafka.reading import read_once, watermarks
 from streams.kafka.rights import Kind
 from streams.kafka.topics import denied_topics, load_topics
-from streams.kafka.troubles import DENIED, told
+from streams.kafka.troubles import DENIED, SILENT, told
 from streams.pipeline.controls import honour
 from streams.pipeline.pending import PartitionStore
 from streams.settings import Settings
@@ -33,6 +33,7 @@ _T = TypeVar("_T")
 _TIMEOUT: Final = 8.0
 _MOST_GROUPS: Final = 200
 _UNTOLD: Final = "the broker does not tell what this user may do"
+_NO_TRANSACTIONS: Final = frozenset({KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION})  # noqa: SLF001 - public names
 _INSTANCE: Final = ":doctor"
 """In the transactional id: no worker can be called so."""
 _KEY: Final = b"doctor"
@@ -108,11 +109,17 @@ def try_writing(settings: Settings) -> Written:
     return Written(Trial(), skew)
 
 
-def _trial(error: KafkaError, transactional_id: object) -> Trial:
+def _trial(error: KafkaError, transactional_id: object) -> Known[Trial]:
+    if error.code() in SILENT:
+        return Unknown(
+            f"none was opened within {_TIMEOUT:g} s: does __transaction_state have leaders, and the cluster as many brokers as its "
+            "transaction.state.log.replication.factor?"
+        )
     return Trial(
         told(error, f"Write the transactional id {transactional_id}"),
         lacks_right=error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         timeout_too_long=error.code() == KafkaError.INVALID_TRANSACTION_TIMEOUT,
+        unsupported=error.code() in _NO_TRANSACTIONS,
     )
 
 

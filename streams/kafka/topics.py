@@ -13,7 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
 # These are its documented names; its type hints only forget to re-export them.
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from streams.errors import DeniedError, TopicError
 from streams.kafka.admin import has_controller, metadata
@@ -271,8 +271,13 @@ def _admin(conf: ClientConfig) -> AdminClient:
 
 
 def _partition_counts(conf: ClientConfig, timeout: float) -> dict[str, int]:
-    topics = metadata(conf, timeout).topics
-    return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+    return partition_counts(metadata(conf, timeout))
+
+
+def partition_counts(cluster: ClusterMetadata) -> dict[str, int]:
+    """The partitions of each topic by its name; nothing of one that is only half there: it is being made, or deleted."""
+    topics = cluster.topics.items()
+    return {name: len(topic.partitions) for name, topic in topics if topic.error is None and topic.partitions}
 
 
 def denied_topics(conf: ClientConfig, names: Iterable[str], timeout: float) -> list[str]:

@@ -37,6 +37,8 @@ def well(**given: Any) -> Facts:
         Here(Model("blend", MODEL, calibrated=True), "lpp", "native", None),
         brokers=3,
         counts={topic.name: topic.partitions for topic in topics.values()},
+        half_made={},
+        leaderless={},
         denied=frozenset(),
         configs={key: configs(key) for key in topics},
         granted={(right.kind, right.name): OPERATIONS for right in rights(ROLES["worker"], own)},
@@ -131,7 +133,7 @@ FAULTS: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
         {"counts": {**topic_names(), "moderation.control": 3}},
         ("topics", "wrong", "--delete --topic moderation.control"),
     ),
-    ({"denied": frozenset({"lpp.vectors"})}, ("topics", "unknown", "")),
+    ({"counts": topic_names("vectors"), "denied": frozenset({"lpp.vectors"})}, ("topics", "unknown", "")),
     (
         {"configs": {"pending": configs("pending", retention_ms="1000")}},
         ("topic settings", "wrong", "--entity-name secondlook.pending --add-config retention.ms=-1"),
@@ -149,7 +151,20 @@ FAULTS: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
         {"transactions": Trial("too long", timeout_too_long=True)},
         ("transactions", "wrong", "--transaction-timeout 900"),
     ),
-    ({"transactions": Trial("no such request")}, ("transactions", "wrong", "--delivery at_least_once")),
+    (
+        {"transactions": Trial("no such request", unsupported=True)},
+        ("transactions", "wrong", "--delivery at_least_once"),
+    ),
+    ({"transactions": Trial("fenced")}, ("transactions", "wrong", "")),
+    (
+        {"leaderless": {"moderation.control": (0,)}},
+        ("leaders", "wrong", "kafka-topics.sh --command-config ADMIN.properties --bootstrap-server"),
+    ),
+    (
+        {"counts": topic_names("control"), "half_made": {"moderation.control": "no leader yet"}},
+        ("topics", "unknown", ""),
+    ),
+    ({"counts": topic_names("vectors"), "denied": Unknown("no answer")}, ("topics", "unknown", "")),
     ({"transactions": Unknown("no answer")}, ("transactions", "unknown", "")),
     ({"skew": -61.0}, ("clock", "warning", "timedatectl set-ntp true")),
     ({"skew": Unknown("not stamped")}, ("clock", "unknown", "")),
@@ -197,6 +212,28 @@ def test_each_fault_is_found_with_what_mends_it(change: dict[str, Any], expected
     (first, *_) = [one for one in found(changed(well(), change)) if one.check == check]
     assert state == first.state
     assert mend in first.mend
+
+
+def test_a_transaction_that_fails_is_no_reason_to_give_up_exactly_once() -> None:
+    """Only where the broker has none."""
+    (one,) = found(replace(well(), transactions=Trial("fenced")))
+    assert ("transactions", "") == (one.check, one.mend)
+
+
+@pytest.mark.parametrize(
+    "change", [{"denied": Unknown("no answer")}, {"half_made": {"lpp.vectors": "no leader yet"}}], ids=str
+)
+def test_a_topic_that_nobody_could_look_at_is_not_called_missing(change: dict[str, Any]) -> None:
+    """Brokers do not show what a user may not see, nor all of what is being made: who makes it anew does harm."""
+    facts = replace(well(), counts=topic_names("vectors"), **change)
+    told = [one for one in found(facts) if one.check == "topics"]
+    assert [("unknown", "")] == [(one.state, one.mend) for one in told]
+    assert "lpp.vectors" in told[0].about
+
+
+def test_leaders_of_other_topics_are_other_peoples_matter() -> None:
+    """A cluster has more topics than this pipeline's."""
+    assert [] == found(replace(well(), leaderless={"somebody.elses": (0,)}))
 
 
 def test_a_pipeline_of_another_prefix_is_pointed_at() -> None:

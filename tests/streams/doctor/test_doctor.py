@@ -5,6 +5,8 @@ import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -12,9 +14,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from streams.cli.main import main
 from streams.doctor.facts import Unknown
-from streams.doctor.gathering import Asked
+from streams.doctor.gathering import Asked, half_made, leaderless
+from streams.doctor.questions import _trial
 from streams.errors import TopicError
-from streams.kafka.topics import load_topics
+from streams.kafka.topics import load_topics, partition_counts
 from streams.trials.brokers import EmbeddedBroker
 
 
@@ -51,11 +54,30 @@ def test_an_option_that_the_client_refuses_is_a_finding() -> None:
     assert "securty.protocol" in result.stdout
 
 
+def test_what_mends_needs_the_same_flags_and_that_is_said() -> None:
+    """They say how to log in, and are not repeated in each command; where none was given nothing is said."""
+    arguments = ["doctor", "--broker", "127.0.0.1:1"]
+    with_login = CliRunner().invoke(main, [*arguments, "-X", "client.id=me"]).stdout
+    assert "takes the same -X as this one" in with_login
+    assert "as this one" not in CliRunner().invoke(main, arguments).stdout
+
+
 def test_a_question_that_hangs_is_left_behind() -> None:
     """After its time it counts as not answered."""
     forever = threading.Event()
-    asked = Asked(forever.wait)
-    assert Unknown("no answer within 0.05 s") == asked.answer(0.05)
+    asked = Asked(forever.wait, patience=0.05)
+    assert Unknown("no answer within 0.05 s") == asked.answer()
+    forever.set()
+
+
+def test_questions_that_hang_are_waited_for_together() -> None:
+    """Brokers that go away midway leave a dozen of them: each has its time from when it was asked, not from when the one before was given up."""
+    forever, patience = threading.Event(), 0.3
+    asked = [Asked(forever.wait, patience=patience) for _ in range(12)]
+    time.sleep(patience)
+    began = time.monotonic()
+    assert 12 == sum(isinstance(one.answer(), Unknown) for one in asked)
+    assert time.monotonic() - began < 12 * patience / 2
     forever.set()
 
 
@@ -64,6 +86,7 @@ def test_a_question_that_hangs_is_left_behind() -> None:
     [
         (KafkaException(KafkaError(KafkaError._TIMED_OUT)), "Local: Timed out"),
         (TopicError("missing"), "missing"),
+        (TimeoutError(), "no answer"),
         (ZeroDivisionError("by nought"), "ZeroDivisionError: by nought"),
     ],
 )
@@ -73,4 +96,33 @@ def test_whatever_comes_in_place_of_an_answer_is_why_it_is_not_known(problem: Ex
     def fail() -> None:
         raise problem
 
-    assert Unknown(why) == Asked(fail).answer(5)
+    assert Unknown(why) == Asked(fail).answer()
+
+
+@pytest.mark.parametrize("code", [KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN])
+def test_a_transaction_that_nobody_answered_is_not_known_to_fail(code: int) -> None:
+    """Brokers may have gone away, or the coordinator not be there yet: that is no reason to give up exactly once."""
+    trial = _trial(KafkaError(code), "secondlook::doctor")
+    assert isinstance(trial, Unknown)
+
+
+def metadata_of(**topics: Any) -> Any:
+    """Metadata of one broker, as the client has it: a topic is its leaders, or the error it has."""
+    found = {
+        name: SimpleNamespace(
+            error=leaders if isinstance(leaders, KafkaError) else None,
+            partitions={}
+            if isinstance(leaders, KafkaError)
+            else {number: SimpleNamespace(leader=leader) for number, leader in enumerate(leaders)},
+        )
+        for name, leaders in topics.items()
+    }
+    return SimpleNamespace(brokers={1: None}, topics=found)
+
+
+def test_what_metadata_says_of_topics() -> None:
+    """How many partitions, which of them nobody leads; and which topics are only half there."""
+    cluster = metadata_of(whole=[1, -1, 1], made=KafkaError(KafkaError.LEADER_NOT_AVAILABLE), empty=[])
+    assert {"whole": 3} == partition_counts(cluster)
+    assert {"whole": (1,)} == leaderless(cluster)
+    assert {"made", "empty"} == half_made(cluster).keys()
