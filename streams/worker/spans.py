@@ -5,7 +5,6 @@ Where spans go, how many, and under which name: OpenTelemetry's own variables (`
 """
 
 import logging
-import os
 import threading
 import time
 from collections import Counter
@@ -72,12 +71,12 @@ class Spans:
 
 
 def make_spans(settings: Settings, worker: str) -> Spans | None:
-    """None where they are off. Raises SettingsError where OpenTelemetry is not installed."""
+    """None where they are off. Raises SettingsError where OpenTelemetry is not installed, or does not take its variables."""
     if settings.traces == "off":
         return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
@@ -85,9 +84,14 @@ def make_spans(settings: Settings, worker: str) -> Spans | None:
     said = logging.getLogger(OTLPSpanExporter.__module__)
     said.setLevel(logging.ERROR)  # while a collector is away each attempt is a warning
     said.addFilter(OnceAMinute())
-    name = os.environ.get("OTEL_SERVICE_NAME", "secondlook")
-    provider = TracerProvider(resource=Resource.create({"service.name": name, "service.instance.id": worker}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    own = Resource.create({"service.name": "secondlook", "service.instance.id": worker})
+    try:
+        provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    except (ValueError, RuntimeError) as problem:
+        raise SettingsError(
+            f"traces = otlp: OpenTelemetry refuses one of its variables (OTEL_*): {problem}"
+        ) from problem
     return Spans(provider, settings.group)
 
 

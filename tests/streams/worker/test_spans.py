@@ -105,6 +105,42 @@ def test_they_go_to_where_opentelemetrys_variables_say(monkeypatch: pytest.Monke
     spans.close()
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "name"),
+    [
+        ("OTEL_SERVICE_NAME", "moderation", "moderation"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=moderation,team=a", "moderation"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=a", "secondlook"),
+    ],
+)
+def test_their_name_is_ours_unless_a_variable_says_another(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, name: str
+) -> None:
+    """Either of OpenTelemetry's own."""
+    monkeypatch.setenv(variable, value)
+    spans = make_spans(Settings(traces="otlp"), "worker-1")
+    assert spans is not None
+    assert name == spans._provider.resource.attributes["service.name"]
+    spans.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "many"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "10"),
+        ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "nobody"),
+    ],
+)
+def test_a_variable_that_opentelemetry_refuses_is_an_error_of_settings(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    """One line that says what was refused, and no traceback."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=r"OTEL_\*.*(must|not found)"):
+        make_spans(Settings(traces="otlp"), "a worker")
+
+
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """Give the spans that come to an OTLP endpoint of the test's own."""
