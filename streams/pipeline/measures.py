@@ -46,7 +46,7 @@ def _stamps(milliseconds: list[int]) -> NDArray[np.float64]:
 
 
 def _probabilities(vectors: Vectors, scores: Scores | None) -> NDArray[np.float64]:
-    """Of the answers that a threshold is asked about: of the others the model says nothing that counts."""
+    """Of the answers with a verdict that lack nothing that the model needs: of the others it says nothing that counts."""
     if scores is None:
         return np.full(len(vectors.outcomes), np.nan)
     decides = np.isin(vectors.outcomes, (0, 1)) & scores.supported

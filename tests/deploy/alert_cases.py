@@ -156,9 +156,10 @@ CASES: dict[str, Case] = {
         {"source": "requests"},
     ),
     "SecondlookStoreFull": Case(
-        decisions("store_full", "0+1x60"),
-        [decisions("store_full", "7+0x60"), decisions("no_response", "0+1x60")],
+        decisions("store_full", "_x9 7+0x2"),
+        [decisions("store_full", "7+0x60"), decisions("no_response", "_x9 7+0x2")],
         "Memory is at its limit: requests go to humans before their answers can be read.",
+        at="12m",
     ),
     "SecondlookModelFails": Case(
         {'secondlook_model_failures_total{instance="a"}': "0+0x25 1+0x30"},

@@ -105,7 +105,7 @@ class Metrics:
         )
         self._probabilities = BatchHistogram(
             "secondlook_error_probability",
-            "P(error) of the answers that a threshold was asked about, by policy.",
+            "P(error) of the answers that the model can score, by policy, whether a threshold is then asked or humans decide anyway.",
             ["policy"],
             _PROBABILITIES,
             self.registry,

@@ -65,7 +65,7 @@ def test_record_times_of_requests_and_answers_are_told() -> None:
     assert 2 == len(found.responses)
 
 
-def test_scores_are_told_where_a_threshold_is_asked() -> None:
+def test_scores_are_told_where_the_model_can_tell() -> None:
     """Not of an answer that lacks what the model cannot do without, and none where there is no number."""
     records = [make(name) for name in "abc" for make in (request, response)]
     found = measured(*records, model=Model())
