@@ -77,7 +77,8 @@ KINDS: Final = (
     _kind(
         "tls-port",
         r"ssl listener|invalid response size 352|closed by peer.*state apiversion",
-        "the port seems to speak TLS, or no Kafka: set security.protocol to SSL (or SASL_SSL), or take the port without TLS",
+        "the port hangs up: it speaks TLS (set security.protocol to SSL or SASL_SSL, or take the port without TLS), or no Kafka, "
+        "or is a proxy with no broker behind it yet",
     ),
     _kind(
         "login-wanted",

@@ -1,6 +1,8 @@
 """What the client's errors mean: told apart by its words, and heard where a call only times out."""
 
 import socket
+import threading
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
@@ -85,6 +87,21 @@ def test_tls_to_a_port_without() -> None:
     """Said at once: waiting does not mend it."""
     with EmbeddedBroker(load_topics().values()) as broker:
         assert "the port does not speak TLS" in said("--broker", broker.bootstrap, "-X", "security.protocol=SSL")
+
+
+def hang_up(server: socket.socket) -> None:
+    with suppress(OSError):  # the test is over
+        while True:
+            server.accept()[0].close()
+
+
+def test_a_port_that_hangs_up_may_be_a_proxys() -> None:
+    """One with no broker behind it does what a port with TLS does: both are said."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=hang_up, args=(server,), daemon=True).start()
+        found = said("--broker", f"127.0.0.1:{server.getsockname()[1]}")
+    assert "it speaks TLS" in found
+    assert "a proxy with no broker behind it" in found
 
 
 def test_a_secret_is_not_taken_from_the_command_line() -> None:
