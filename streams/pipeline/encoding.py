@@ -10,10 +10,10 @@ from featurizers import SCHEMA, Vectors
 from streams.pipeline.controls import Controls
 from streams.pipeline.gate import shortened
 from streams.pipeline.matching import Case
-from streams.pipeline.records import Output
+from streams.pipeline.records import Headers, Output
 from streams.pipeline.routing import HUMAN_REVIEW, Decision, Verdict, action
 from streams.pipeline.scope import EVERY
-from streams.pipeline.traces import context_of, passed_on
+from streams.pipeline.traces import context, passed_on
 
 _TOPICS: Final = {"auto-action": "auto_action", "human-review": "human_review"}
 _UNSCORED_PRIORITY: Final = b"1.0"
@@ -110,11 +110,11 @@ class VectorEncoder:
         self._rows: Sequence[bytes] = values[2:-2].split(b"],[")
         self._common: dict[object, list[bytes]] = {}
 
-    def encode(self, case: Case, row: int, decision: Decision) -> Output:
-        """The record of one row, whose case it is and which was decided so."""
+    def encode(self, case: Case, row: int, decision: Decision, headers: Headers | None) -> Output:
+        """The record of one row, whose case it is and which was decided so, in the trace that its decision's `headers` say."""
         around = self._around(case, self._vectors.llms[row], self._vectors.specs[row], decision)
         value = b"".join((around[0], orjson.dumps(case.request_id), around[1], self._rows[row], around[2]))
-        return Output("vectors", case.request.key, value, context_of(case) or None)
+        return Output("vectors", case.request.key, value, context(headers) or None)
 
     def _around(self, case: Case, llm: str | None, spec: str, decision: Decision) -> list[bytes]:
         key = case.policy, case.tenant, case.language, llm, spec, decision

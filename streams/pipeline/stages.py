@@ -249,7 +249,7 @@ class Pipeline:
                     verdict, row = next(verdicts), row + 1
                 decision = decide(case, verdict, controls)
                 written = decision_of.encode(case, verdict, decision, stamp)
-                vector = None if case.response is None else vector_of.encode(case, row - 1, decision)
+                vector = None if case.response is None else vector_of.encode(case, row - 1, decision, written.headers)
                 if stamp is not None:
                     outbox.shadow[decision.route, stamp["route"], case.policy] += 1
             except Exception as problem:  # noqa: BLE001 - it concerns this case: the others go on

@@ -27,26 +27,26 @@ class Trace(NamedTuple):
 
 def context(headers: Headers | None) -> Headers:
     """The trace context among a record's headers; nothing where there is none, or it is not as W3C has it."""
-    if not headers:
-        return []
-    found = {name: value for name, value in headers if name in (TRACEPARENT, TRACESTATE)}
-    parent, state = found.get(TRACEPARENT), found.get(TRACESTATE)
+    parent = state = None
+    for name, value in headers or ():
+        if name == TRACEPARENT:
+            parent = value
+        elif name == TRACESTATE:
+            state = value
     if parent is None or not _PARENT.fullmatch(parent):
         return []
     carried: Headers = [(TRACEPARENT, parent)]
     return [*carried, (TRACESTATE, state)] if state and len(state) <= _MOST_STATE else carried
 
 
-def context_of(case: Case) -> Headers:
-    """The trace context of a case's decision."""
-    return context(passed_on(case))
-
-
 def passed_on(case: Case) -> Headers | None:
     """The headers of a decision: all of the request's; its answer's trace context where no header of the request says anything of one."""
     own, answer = case.request.headers, case.answer
-    if answer is None or not answer.headers or any(name in (TRACEPARENT, TRACESTATE) for name, _ in own or ()):
+    if answer is None or not answer.headers:
         return own
+    for name, _ in own or ():
+        if name in (TRACEPARENT, TRACESTATE):
+            return own
     return [*(own or ()), *context(answer.headers)] or own
 
 

@@ -89,7 +89,7 @@ def test_a_vector_is_its_own_row_under_its_own_names() -> None:
     encoder = VectorEncoder(Vectors(values, np.zeros(len(odd), np.int8), nothing, llms, nothing, specs), AT)
     for row, (policy, tenant, llm, spec, language, decision) in enumerate(odd):
         case = Case(str(row), policy, request(), None, None, tenant=tenant, language=language)
-        read = orjson.loads(encoder.encode(case, row, decision).value or b"")
+        read = orjson.loads(encoder.encode(case, row, decision, None).value or b"")
         assert (language, decision.audit_probability, decision.stratum, AT) == tuple(
             read[name] for name in ("language", "audit_probability", "stratum", "decided_at")
         )

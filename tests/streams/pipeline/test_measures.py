@@ -10,6 +10,7 @@ from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.controls import Controls
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.measures import Measures
+from streams.pipeline.records import Headers
 from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import Outbox, Pipeline, Polled, Scores, Ticket
 from streams.pipeline.traces import Trace
@@ -96,9 +97,16 @@ def test_traces_are_told_where_they_are_asked_for(most: int, expected: list[Trac
     assert expected == list(routed(traced, response("a"), most_traces=most).traces)
 
 
-def test_what_is_written_belongs_to_the_trace_of_its_request() -> None:
-    """The decision and the vector."""
-    outbox = routed(request("a", headers=[("traceparent", PARENT), ("x", b"1")]), response("a"))
+def headers_written(of_request: Headers | None, of_answer: Headers | None) -> tuple[Any, Any]:
+    outbox = routed(request("a", headers=of_request), response("a", headers=of_answer))
     by_topic = {one.topic: one.headers for one in outbox.outputs}
-    assert [("traceparent", PARENT), ("x", b"1")] == by_topic["human_review"]
-    assert [("traceparent", PARENT)] == by_topic["vectors"]
+    return by_topic["human_review"], by_topic["vectors"]
+
+
+def test_what_is_written_belongs_to_one_trace() -> None:
+    """A vector has its decision's and no other headers; none where its decision has none that can be read."""
+    parent, other = ("traceparent", PARENT), ("traceparent", b"00-%032x-%016x-00" % (3, 4))
+    assert ([parent, ("x", b"1")], [parent]) == headers_written([parent, ("x", b"1")], [other])
+    assert ([("x", b"1"), other], [other]) == headers_written([("x", b"1")], [other, ("y", b"1")])
+    assert ([("traceparent", b"00-ab")], None) == headers_written([("traceparent", b"00-ab")], [other])
+    assert (None, None) == headers_written(None, None)

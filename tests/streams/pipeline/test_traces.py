@@ -6,7 +6,7 @@ import pytest
 
 from streams.pipeline.matching import Case
 from streams.pipeline.records import Headers
-from streams.pipeline.traces import Trace, context, context_of, passed_on, traces
+from streams.pipeline.traces import Trace, context, passed_on, traces
 from tests.rig import request, response
 
 PARENT = b"00-%032x-%016x-01" % (1, 2)
@@ -65,16 +65,6 @@ def test_a_trace_is_whole_or_not_there() -> None:
     """A state of the request's is not put beside a parent of the answer's: it would be taken for that one's."""
     own: Headers = [("tracestate", b"a=1")]
     assert own == passed_on(case(own, [("traceparent", OTHER), ("tracestate", b"b=2")]))
-
-
-def test_a_vector_has_the_trace_of_its_decision() -> None:
-    """It has no other headers, and no trace where its decision has none that can be read."""
-    unreadable = case([("traceparent", b"00-ab")], [("traceparent", OTHER)])
-    assert [] == context_of(unreadable)
-    both = case([("traceparent", PARENT), ("ce_id", b"1")], [("traceparent", OTHER)])
-    assert [("traceparent", PARENT)] == context_of(both)
-    assert [("traceparent", OTHER)] == context_of(case([("ce_id", b"1")], [("traceparent", OTHER)]))
-    assert [] == context_of(case())
 
 
 def test_a_batch_tells_of_some_traces_each_once() -> None:
