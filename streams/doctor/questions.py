@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _TIMEOUT: Final = 8.0
-_MOST_GROUPS: Final = 200
+_GROUPS_AT_ONCE: Final = 200
 _UNTOLD: Final = "the broker does not tell what this user may do"
 _NO_TRANSACTIONS: Final = frozenset({KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION})  # noqa: SLF001 - public names
 _INSTANCE: Final = ":doctor"
@@ -170,9 +171,13 @@ def others(settings: Settings) -> dict[str, int]:
     admin, own = _admin(settings), group_name(settings)
     topic = load_topics(settings.topic_prefix)["requests"].name
     listed = _given(admin.list_consumer_groups(request_timeout=_TIMEOUT))
-    names = [one.group_id for one in listed.valid if one.group_id != own][:_MOST_GROUPS]
+    if listed.errors:
+        raise listed.errors[0]  # of a broker that did not list its own
+    names = [one.group_id for one in listed.valid if one.group_id != own]
+    some = (names[start : start + _GROUPS_AT_ONCE] for start in range(0, len(names), _GROUPS_AT_ONCE))
+    answers = (admin.describe_consumer_groups(each, request_timeout=_TIMEOUT).items() for each in some)
     found = {}
-    for name, answer in admin.describe_consumer_groups(names, request_timeout=_TIMEOUT).items() if names else ():
+    for name, answer in chain.from_iterable(answers):
         described = _known(answer)
         if isinstance(described, Unknown):
             continue

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +14,13 @@ from click.testing import CliRunner
 from confluent_kafka import KafkaError, KafkaException
 
 from streams.cli.main import main
+from streams.doctor import questions
 from streams.doctor.facts import Unknown
 from streams.doctor.gathering import Asked, half_made, leaderless
 from streams.doctor.questions import _trial
 from streams.errors import TopicError
 from streams.kafka.topics import load_topics, partition_counts
+from streams.settings import Settings
 from streams.trials.brokers import EmbeddedBroker
 
 
@@ -97,6 +100,38 @@ def test_whatever_comes_in_place_of_an_answer_is_why_it_is_not_known(problem: Ex
         raise problem
 
     assert Unknown(why) == Asked(fail).answer()
+
+
+class Admin:
+    """Of a cluster with so many groups, of which the last one reads this pipeline's requests; and errors of brokers that did not list theirs."""
+
+    def __init__(self, count: int, *errors: KafkaException) -> None:
+        self._names = [f"group-{number}" for number in range(count)]
+        self._errors = list(errors)
+
+    def list_consumer_groups(self, **_: Any) -> Any:
+        groups = [SimpleNamespace(group_id=name) for name in self._names]
+        return answered(SimpleNamespace(valid=groups, errors=self._errors))
+
+    def describe_consumer_groups(self, names: list[str], **_: Any) -> Any:
+        place = SimpleNamespace(topic=load_topics()["requests"].name)
+        reads = SimpleNamespace(assignment=SimpleNamespace(topic_partitions=[place]))
+        return {name: answered(SimpleNamespace(members=[reads] if name == self._names[-1] else [])) for name in names}
+
+
+def answered(value: Any) -> Any:
+    future: Any = Future()
+    future.set_result(value)
+    return future
+
+
+def test_every_group_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many a cluster has: one that decides everything twice may be the last. Where a broker did not list its own, that is not known."""
+    monkeypatch.setattr(questions, "_admin", lambda _: Admin(450))
+    assert {"group-449": 1} == questions.others(Settings())
+    away = KafkaException(KafkaError(KafkaError._TRANSPORT))
+    monkeypatch.setattr(questions, "_admin", lambda _: Admin(3, away))
+    assert isinstance(Asked(lambda: questions.others(Settings())).answer(), Unknown)
 
 
 @pytest.mark.parametrize("code", [KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN])
