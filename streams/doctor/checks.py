@@ -73,15 +73,12 @@ def leaders(facts: Facts) -> Found:
         yield Finding("leaders", "unknown", facts.counts.why)
         return
     lost = {one.name: facts.leaderless[one.name] for one in _used(facts).values() if one.name in facts.leaderless}
-    server = quote(facts.settings.broker)
-    for name, numbers in lost.items():
-        which = f"{'partition' if len(numbers) == 1 else 'partitions'} {', '.join(map(str, numbers))}"
-        about = (
-            f"no broker leads {which} of {name}: start those that have it, until then nothing there is read or written"
-        )
-        mend = f"kafka-topics.sh --bootstrap-server {server} --describe --topic {name} --unavailable-partitions"
+    if lost:
+        which = "; ".join(f"{name} {', '.join(map(str, numbers))}" for name, numbers in lost.items())
+        about = f"partitions that no broker leads, so that nothing there is read or written: {which}. Start the brokers that have them"
+        mend = f"kafka-topics.sh --bootstrap-server {quote(facts.settings.broker)} --describe --unavailable-partitions"
         yield Finding("leaders", "wrong", about, mend)
-    if not lost:
+    else:
         yield Finding("leaders", "ok", "each partition has one")
 
 
