@@ -105,7 +105,7 @@ def _with_broker(settings: Settings, role: str, here: Here, cluster: ClusterMeta
     denied = Asked(lambda: questions.denied(settings, hidden))
     granted = Asked(lambda: questions.granted(settings, list(present.values())))
     transactional = any(need.kind == "transactional-id" for need in ROLES[role])
-    tried = Asked(lambda: questions.try_writing(settings), wanted=transactional)
+    tried = Asked(lambda: questions.try_writing(settings, into_topic="control_status" in present), wanted=transactional)
     worker = role == "worker"
     configs = Asked(lambda: questions.configs(settings, present), wanted=worker)
     most = Asked(lambda: questions.most_transaction(settings), wanted=worker)

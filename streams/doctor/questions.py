@@ -33,6 +33,7 @@ _T = TypeVar("_T")
 
 _TIMEOUT: Final = 8.0
 _GROUPS_AT_ONCE: Final = 200
+_UNWRITTEN: Final = Unknown("no record could be written, by which the broker would tell its time")
 _UNTOLD: Final = "the broker does not tell what this user may do"
 _NO_TRANSACTIONS: Final = frozenset({KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION})  # noqa: SLF001 - public names
 _INSTANCE: Final = ":doctor"
@@ -85,10 +86,11 @@ class Written(NamedTuple):
     skew: Known[float]
 
 
-def try_writing(settings: Settings) -> Written:
+def try_writing(settings: Settings, *, into_topic: bool) -> Written:
     """Open a transaction under an id of the workers', write a record to control-status, and take it back: nobody reads it.
 
-    Where there are no transactions, the record is a tombstone of a key that nobody has.
+    Where there are no transactions, the record is a tombstone of a key that nobody has. Unless `into_topic`, no record is written: brokers
+    would make a topic that is not there.
     """
     exactly_once = settings.delivery == "exactly_once"
     own: dict[str, object] = {}
@@ -97,14 +99,15 @@ def try_writing(settings: Settings) -> Written:
         own["transaction.timeout.ms"] = int(settings.transaction_timeout * 1000)
     producer = Producer(producer_config(settings, log_level=0, **own))
     if not exactly_once:
-        return Written(Unknown("delivery is at_least_once: none is used"), _skew(settings, producer))
+        unused = Unknown("delivery is at_least_once: none is used")
+        return Written(unused, _skew(settings, producer) if into_topic else _UNWRITTEN)
     try:
         producer.init_transactions(_TIMEOUT)
         producer.begin_transaction()
     except KafkaException as problem:
         trial = _trial(kafka_error(problem), own["transactional.id"])
-        return Written(trial, Unknown("no record could be written, by which the broker would tell its time"))
-    skew = _skew(settings, producer)
+        return Written(trial, _UNWRITTEN)
+    skew = _skew(settings, producer) if into_topic else _UNWRITTEN
     with suppress(KafkaException):  # the broker does it, after the transaction's timeout
         producer.abort_transaction(_TIMEOUT)
     return Written(Trial(), skew)

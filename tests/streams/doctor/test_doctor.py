@@ -16,11 +16,13 @@ from confluent_kafka import KafkaError, KafkaException
 from streams.cli.main import main
 from streams.doctor import questions
 from streams.doctor.facts import Unknown
-from streams.doctor.gathering import Asked, half_made, leaderless
+from streams.doctor.gathering import Asked, gather, half_made, leaderless
 from streams.doctor.questions import _trial
 from streams.errors import TopicError
+from streams.kafka.admin import metadata
+from streams.kafka.clients import base_config
 from streams.kafka.topics import load_topics, partition_counts
-from streams.settings import Settings
+from streams.settings import Settings, load_settings
 from streams.trials.brokers import EmbeddedBroker
 
 
@@ -48,6 +50,18 @@ def test_the_embedded_broker_tells_little_and_that_is_not_taken_for_well(models:
     assert ("ok", "ok", "unknown", "unknown") == tuple(
         states[name] for name in ("broker", "topics", "topic settings", "access")
     )
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_no_topic_comes_to_be_by_being_asked_for(models: Path, delivery: str) -> None:
+    """Brokers make a topic that is written to, with settings of their own: the pipeline's would be there then, and not as it must be."""
+    given = {"topic_prefix": "mistyped.", "delivery": delivery, "model": str(models)}
+    with EmbeddedBroker(load_topics().values()) as broker:
+        settings = load_settings({"broker": broker.bootstrap, **given}, environ={})
+        before = metadata(base_config(settings), 5).topics.keys()
+        facts = gather(settings)
+        assert before == metadata(base_config(settings), 5).topics.keys()
+    assert isinstance(facts.skew, Unknown)
 
 
 def test_an_option_that_the_client_refuses_is_a_finding() -> None:
