@@ -11,7 +11,7 @@ from typing import Final
 from streams.doctor.checking import Finding, Found, State, check, check_for_all, command, mended
 from streams.doctor.facts import Facts, Failed, Unknown
 from streams.kafka.clients import group_name
-from streams.kafka.rights import ROLES, Need, Right, grant_command, rights
+from streams.kafka.rights import ROLES, WORSE, Need, Right, grant_command, rights
 from streams.kafka.topics import CO_PARTITIONED, Topic, delete_command, judge_counts, judge_settings, load_topics
 
 _NOTEWORTHY_SKEW: Final = 5.0
@@ -78,8 +78,37 @@ def leaders(facts: Facts) -> Found:
         about = f"partitions that no broker leads, so that nothing there is read or written: {which}. Start the brokers that have them"
         mend = f"kafka-topics.sh --bootstrap-server {quote(facts.settings.broker)} --describe --unavailable-partitions"
         yield Finding("leaders", "wrong", about, mend)
+    elif all(one.name not in facts.counts for one in _used(facts).values()):
+        yield Finding("leaders", "unknown", _ABSENT)
     else:
         yield Finding("leaders", "ok", "each partition has one")
+
+
+@check
+def replicas(facts: Facts) -> Found:
+    """Whether so many replicas are in sync as a topic must have to be written to."""
+    if isinstance(facts.counts, Unknown):
+        yield Finding("replicas", "unknown", facts.counts.why)
+        return
+    names = load_topics(facts.settings.topic_prefix)
+    known = {names[key].name: one for key, one in facts.configs.items() if not isinstance(one, Unknown)}
+    least = {name: int(one.get("min.insync.replicas") or 1) for name, one in known.items()}
+    few = [
+        f"{name} has {facts.in_sync[name]} of {most}"
+        for name, most in least.items()
+        if facts.in_sync.get(name, most) < most
+    ]
+    if few:
+        about = f"fewer replicas in sync than min.insync.replicas, so that nothing is written there: {'; '.join(few)}. Start the brokers that have them"
+        mend = (
+            f"kafka-topics.sh --bootstrap-server {quote(facts.settings.broker)} --describe --under-min-isr-partitions"
+        )
+        yield Finding("replicas", "wrong", about, mend)
+    elif known and len(known) == len(facts.configs):
+        yield Finding("replicas", "ok", "as many in sync as each topic wants")
+    else:
+        why = "how many the topics want is not told" if facts.configs else _ABSENT
+        yield Finding("replicas", "unknown", why)
 
 
 def _other_prefixes(counts: Mapping[str, int], own: str) -> list[str]:
@@ -181,7 +210,7 @@ def _operations(facts: Facts, right: Right) -> frozenset[str] | Unknown:
 
 def _lacking(facts: Facts, need: Need) -> State | None:
     """How bad it is that a right is lacking; None where it is not needed."""
-    if need.when in ("quality", "restarts", "settings", "doctor"):
+    if need.when in WORSE or need.when in ("settings", "doctor"):
         return "warning"
     if need.when == "transactions":
         return "wrong" if facts.settings.delivery == "exactly_once" else None

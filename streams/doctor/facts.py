@@ -108,7 +108,8 @@ class Facts:
     """All that was found.
 
     `brokers` is how many there are; `counts` the partitions of each topic by name; `half_made` the topics that are being made or
-    deleted, and what brokers say of them; `leaderless` the partitions that no broker leads, by topic; `denied` topics that this user may not see;
+    deleted, and what brokers say of them; `leaderless` the partitions that no broker leads, by topic; `in_sync` the fewest replicas in sync that a led partition
+    of each topic has; `denied` topics that this user may not see;
     `configs` the settings of each topic by its key; `granted` what this user may do with a thing; `skew` the seconds that this
     machine's clock is ahead; `others` the groups that work on the same topics, with their members; `owner` the group that the
     changelog belongs to ("": nobody's yet).
@@ -121,6 +122,7 @@ class Facts:
     counts: Known[Mapping[str, int]]
     half_made: Mapping[str, str]
     leaderless: Mapping[str, tuple[int, ...]]
+    in_sync: Mapping[str, int]
     denied: Known[frozenset[str]]
     configs: Mapping[str, Known[Mapping[str, str | None]]]
     granted: Mapping[tuple[Kind, str], Known[frozenset[str]]]

@@ -98,6 +98,15 @@ def leaderless(cluster: ClusterMetadata) -> dict[str, tuple[int, ...]]:
     return {name: numbers for name, numbers in found.items() if numbers}
 
 
+def in_sync(cluster: ClusterMetadata) -> dict[str, int]:
+    """The fewest replicas in sync that a partition of each topic has, of those that a broker leads."""
+    found = {
+        name: [len(one.isrs) for one in topic.partitions.values() if one.leader >= 0]
+        for name, topic in cluster.topics.items()
+    }
+    return {name: min(counts) for name, counts in found.items() if counts}
+
+
 def _with_broker(settings: Settings, role: str, here: Here, cluster: ClusterMetadata) -> Facts:
     topics, counts = load_topics(settings.topic_prefix), partition_counts(cluster)
     present = {key: topic.name for key, topic in topics.items() if topic.name in counts}
@@ -123,6 +132,7 @@ def _with_broker(settings: Settings, role: str, here: Here, cluster: ClusterMeta
         counts,
         half_made(cluster),
         leaderless(cluster),
+        in_sync(cluster),
         denied=unseen if isinstance(unseen, Unknown) else frozenset(unseen),
         configs=dict.fromkeys(present, told_configs) if isinstance(told_configs, Unknown) else told_configs,
         granted=dict.fromkeys(((one.kind, one.name) for one in rights(ROLES[role], settings)), allowed)
@@ -148,6 +158,7 @@ def _without_broker(settings: Settings, role: str, here: Here, problem: Failed) 
         counts=_NOBODY,
         half_made={},
         leaderless={},
+        in_sync={},
         denied=_NOBODY,
         configs={},
         granted={(one.kind, one.name): _NOBODY for one in rights(ROLES[role], settings)},

@@ -13,7 +13,7 @@ import pytest
 from streams.cli.main import main
 from streams.doctor import CHECKS, Finding, examine
 from streams.doctor.facts import Facts, Failed, Fleet, Here, InForce, Member, Model, Trial, Unknown, Worker
-from streams.kafka.rights import ROLES, rights
+from streams.kafka.rights import ROLES, WORSE, rights
 from streams.kafka.topics import load_topics
 from streams.settings import Settings, load_settings
 
@@ -38,6 +38,7 @@ def well(**given: Any) -> Facts:
         brokers=3,
         counts={topic.name: topic.partitions for topic in topics.values()},
         half_made={},
+        in_sync={topic.name: 3 for topic in topics.values()},
         leaderless={},
         denied=frozenset(),
         configs={key: configs(key) for key in topics},
@@ -55,7 +56,7 @@ def well(**given: Any) -> Facts:
 
 def configs(key: str, **other: str) -> Mapping[str, str | None]:
     named = {name.replace("_", "."): value for name, value in other.items()}
-    return {"max.message.bytes": "4194304", **TOPICS[key].config, **named}
+    return {"max.message.bytes": "4194304", "min.insync.replicas": "2", **TOPICS[key].config, **named}
 
 
 def found(facts: Facts, *states: str) -> list[Finding]:
@@ -161,6 +162,11 @@ FAULTS: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
         ("leaders", "wrong", "kafka-topics.sh --command-config ADMIN.properties --bootstrap-server"),
     ),
     (
+        {"in_sync": {"llm.responses": 1}},
+        ("replicas", "wrong", "--describe --under-min-isr-partitions"),
+    ),
+    ({"configs": {"pending": Unknown("no right")}}, ("replicas", "unknown", "")),
+    (
         {"counts": topic_names("control"), "half_made": {"moderation.control": "no leader yet"}},
         ("topics", "unknown", ""),
     ),
@@ -231,6 +237,12 @@ def test_a_topic_that_nobody_could_look_at_is_not_called_missing(change: dict[st
     assert "lpp.vectors" in told[0].about
 
 
+def test_of_topics_that_are_not_there_nothing_is_said_to_be_well() -> None:
+    """They have no leader that could be missing."""
+    states = {one.check: one.state for one in examine(replace(well(), counts={}, configs={}, in_sync={}))}
+    assert ("wrong", "unknown", "unknown") == tuple(states[name] for name in ("topics", "leaders", "replicas"))
+
+
 def test_leaders_of_other_topics_are_other_peoples_matter() -> None:
     """A cluster has more topics than this pipeline's."""
     assert [] == found(replace(well(), leaderless={"somebody.elses": (0,)}))
@@ -255,7 +267,7 @@ def test_each_right_that_is_lacking_is_named_with_the_command_that_gives_it(righ
         lacking = OPERATIONS - {right.operation.lower()}
         facts = replace(facts, granted={**facts.granted, (right.kind, right.name): lacking})
     told = [one for one in found(facts) if one.check == "access" and right.text in one.about]
-    worse = {"quality", "restarts", "settings", "doctor"}
+    worse = WORSE | {"settings", "doctor"}
     expected = {"moves": []}.get(need.when, ["warning"] if need.when in worse else ["wrong"])
     assert expected == [one.state for one in told]
     for one in told:

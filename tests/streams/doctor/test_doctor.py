@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException
 from streams.cli.main import main
 from streams.doctor import questions
 from streams.doctor.facts import Unknown
-from streams.doctor.gathering import Asked, gather, half_made, leaderless
+from streams.doctor.gathering import Asked, gather, half_made, in_sync, leaderless
 from streams.doctor.questions import _trial
 from streams.errors import TopicError
 from streams.kafka.admin import metadata
@@ -162,7 +162,10 @@ def metadata_of(**topics: Any) -> Any:
             error=leaders if isinstance(leaders, KafkaError) else None,
             partitions={}
             if isinstance(leaders, KafkaError)
-            else {number: SimpleNamespace(leader=leader) for number, leader in enumerate(leaders)},
+            else {
+                number: SimpleNamespace(leader=leader, isrs=[1, 2][: 2 if leader == 1 else 1])
+                for number, leader in enumerate(leaders)
+            },
         )
         for name, leaders in topics.items()
     }
@@ -170,8 +173,9 @@ def metadata_of(**topics: Any) -> Any:
 
 
 def test_what_metadata_says_of_topics() -> None:
-    """How many partitions, which of them nobody leads; and which topics are only half there."""
+    """How many partitions, which of them nobody leads, and how many replicas each has at least; and which topics are only half there."""
     cluster = metadata_of(whole=[1, -1, 1], made=KafkaError(KafkaError.LEADER_NOT_AVAILABLE), empty=[])
     assert {"whole": 3} == partition_counts(cluster)
     assert {"whole": (1,)} == leaderless(cluster)
+    assert {"whole": 2} == in_sync(cluster)
     assert {"made", "empty"} == half_made(cluster).keys()
