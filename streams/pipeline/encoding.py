@@ -114,7 +114,7 @@ class VectorEncoder:
         """The record of one row, whose case it is and which was decided so, in the trace that its decision's `headers` say."""
         around = self._around(case, self._vectors.llms[row], self._vectors.specs[row], decision)
         value = b"".join((around[0], orjson.dumps(case.request_id), around[1], self._rows[row], around[2]))
-        return Output("vectors", case.request.key, value, context(headers) or None)
+        return Output("vectors", case.request.key, value, (context(headers) or None) if headers else None)
 
     def _around(self, case: Case, llm: str | None, spec: str, decision: Decision) -> list[bytes]:
         key = case.policy, case.tenant, case.language, llm, spec, decision

@@ -49,5 +49,5 @@ def _probabilities(vectors: Vectors, scores: Scores | None) -> NDArray[np.float6
     """Of the answers with a verdict that lack nothing that the model needs: of the others it says nothing that counts."""
     if scores is None:
         return np.full(len(vectors.outcomes), np.nan)
-    decides = np.isin(vectors.outcomes, (0, 1)) & scores.supported
+    decides = (vectors.outcomes >= 0) & (vectors.outcomes <= 1) & scores.supported
     return np.where(decides, scores.error_probability.astype(np.float64), np.nan)

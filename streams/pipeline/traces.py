@@ -28,15 +28,14 @@ class Trace(NamedTuple):
 def context(headers: Headers | None) -> Headers:
     """The trace context among a record's headers; nothing where there is none, or it is not as W3C has it."""
     parent = state = None
-    for name, value in headers or ():
-        if name == TRACEPARENT:
-            parent = value
-        elif name == TRACESTATE:
-            state = value
-    if parent is None or not _PARENT.fullmatch(parent):
+    for header in headers or ():
+        if header[0] == TRACEPARENT:
+            parent = header
+        elif header[0] == TRACESTATE:
+            state = header
+    if parent is None or not _PARENT.fullmatch(parent[1] or b""):
         return []
-    carried: Headers = [(TRACEPARENT, parent)]
-    return [*carried, (TRACESTATE, state)] if state and len(state) <= _MOST_STATE else carried
+    return [parent, state] if state and state[1] and len(state[1]) <= _MOST_STATE else [parent]
 
 
 def passed_on(case: Case) -> Headers | None:

@@ -28,6 +28,7 @@ OTHER_POLICY = "other"
 TOLD = (*FLOW, *CONTROLS, *QUALITY)
 """All that is read off the worker."""
 
+_PREDICTORS = SCHEMA.names
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _WAITS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 _PROBABILITIES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -144,20 +145,18 @@ class Metrics:
             self._measured(outbox.measures, controls)
 
     def _measured(self, measures: Measures, controls: Controls) -> None:
-        now, is_answered = self._now(), measures.is_answered
+        now = self._now()
         waited = np.maximum(now - measures.requests, 0.0) / 1000
-        self._request_seconds.observe(waited[is_answered], "yes")
-        self._request_seconds.observe(waited[~is_answered], "no")
+        self._request_seconds.observe(waited, measures.is_answered.astype(np.intp), [("no",), ("yes",)])
         self._response_seconds.observe(np.maximum(now - measures.responses, 0.0) / 1000)
         self._answers.inc(len(measures.responses))
-        for predictor, count in zip(SCHEMA.names, measures.missing.tolist(), strict=True):
+        for predictor, count in zip(_PREDICTORS, measures.missing.tolist(), strict=True):
             if count:
                 self._missing.labels(predictor).inc(count)
-        label_of = {policy: self.policy_label(policy, controls) for policy in set(measures.policies)}
-        number_of = {label: number for number, label in enumerate(set(label_of.values()))}
-        numbers = np.array([number_of[label_of[policy]] for policy in measures.policies])
-        for label, number in number_of.items():
-            self._probabilities.observe(measures.error_probability[numbers == number], label)
+        labels = {policy: self.policy_label(policy, controls) for policy in set(measures.policies)}
+        numbers = {label: number for number, label in enumerate(set(labels.values()))}
+        which = np.array([numbers[labels[policy]] for policy in measures.policies], dtype=np.intp)
+        self._probabilities.observe(measures.error_probability, which, [(label,) for label in numbers])
 
     def humans_said(self, said: Mapping[Said, int], controls: Controls) -> None:
         """Count human decisions."""

@@ -27,12 +27,24 @@ class BatchHistogram:
             self._add((), np.zeros(len(self._names), dtype=np.int64), 0.0)
         registry.register(self)
 
-    def observe(self, values: NDArray[np.float64], *labels: str) -> None:
-        """Count the values [n] of one batch under these labels."""
-        known = values[~np.isnan(values)]
-        if len(known):
-            buckets = np.searchsorted(self._bounds, known, side="left")
-            self._add(labels, np.bincount(buckets, minlength=len(self._names)), float(known.sum()))
+    def observe(
+        self,
+        values: NDArray[np.float64],
+        which: NDArray[np.intp] | None = None,
+        labels: Sequence[tuple[str, ...]] = ((),),
+    ) -> None:
+        """Count the values [n] of one batch, each under the one of the `labels` that its number in `which` [n] says."""
+        width, buckets = len(self._names), np.searchsorted(self._bounds, values, side="left")
+        if which is None:
+            which = np.zeros(len(values), dtype=np.intp)
+        known = values == values  # noqa: PLR0124 - NaN
+        if not known.all():
+            values, which, buckets = values[known], which[known], buckets[known]
+        counts = np.bincount(which * width + buckets, minlength=len(labels) * width).reshape(len(labels), width)
+        totals = np.bincount(which, values, len(labels)).tolist()
+        for names, row, total in zip(labels, counts, totals, strict=True):
+            if row.any():
+                self._add(names, row, total)
 
     def _add(self, labels: tuple[str, ...], counts: NDArray[np.int64], total: float) -> None:
         before = self._counts.get(labels)

@@ -175,7 +175,7 @@ def test_a_batch_histogram_is_what_counting_one_by_one_gives() -> None:
     batches = BatchHistogram("a_seconds", "About.", ["policy"], [0.1, 0.25, 0.5], ours)
     one_by_one = Histogram("a_seconds", "About.", ["policy"], buckets=[0.1, 0.25, 0.5], registry=theirs)
     for batch in (values[:3], values[3:], np.array([np.nan])):
-        batches.observe(batch, "hate")
+        batches.observe(batch, np.zeros(len(batch), int), [("hate",)])
     for value in values:
         one_by_one.labels("hate").observe(value)
     expected = [line for line in generate_latest(theirs).decode().splitlines() if "_created" not in line]
