@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 from streams.cli.main import setting_options, settings_from
+from streams.pipeline.reasons import DeadLetter
 from streams.pipeline.routing import AUTO_ACTION
 from streams.trials.replay import Replayed
 from streams.trials.replay import replay as replayed
@@ -15,7 +16,9 @@ from streams.trials.replay import replay as replayed
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--held-out", is_flag=True, help="Only the items that no training has seen.")
-@click.option("--first", default=0, metavar="N", help="Begin with the item of this number, from 0 on.")
+@click.option(
+    "--first", type=click.IntRange(0), default=0, metavar="N", help="Begin with the item of this number, from 0 on."
+)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Send so many items.  [default: all]")
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), default=200.0, show_default=True, help="Items a second."
@@ -51,24 +54,26 @@ def replay(
     from scoring import is_held_out, read_recording
 
     settings = settings_from(options)
-    items = [
-        one
-        for one in read_recording(file, load_spec(settings.outcome_spec))
-        if not held_out or is_held_out(one.request_id)
-    ]
-    items = items[first : None if limit is None else first + limit]
+    found = read_recording(file, load_spec(settings.outcome_spec))
+    kept = [one for one in found if is_held_out(one.request_id)] if held_out else found
+    items = kept[first : None if limit is None else first + limit]
     if not items:
-        raise click.ClickException(f"{file} has no such items")
+        raise click.ClickException(
+            f"{file}: no item is left of {len(found)}" + (f", {len(kept)} of them held out" if held_out else "")
+        )
     console = Console()
     with console.status("") as status:
         for books in replayed(settings, items, rate=rate, judge=judge, patience=patience):
-            status.update(f"{len(books.decisions)} of {len(items)} decided")
+            status.update(f"{len(books.decisions)} of {len(books.labels)} decided")
     click.echo("\n".join(_told(books)))
     if books.undecided:
-        raise click.ClickException(
-            f"{books.undecided} of {len(items)} got no decision: does a worker run (secondlook top --once, secondlook doctor)? "
-            "Were they decided before (duplicate_request)?"
-        )
+        raise click.ClickException(f"{books.undecided} of {len(books.labels)} got no decision: {_why(books)}")
+
+
+def _why(books: Replayed) -> str:
+    if books.set_aside[DeadLetter.DUPLICATE_REQUEST]:
+        return "what was set aside as duplicate_request was decided before, within the workers' dedup_window (--first N sends others)"
+    return "does a worker run (secondlook top --once, secondlook doctor)?"
 
 
 def _told(books: Replayed) -> list[str]:

@@ -82,16 +82,19 @@ def replay(
             due = min(len(items), int((time.monotonic() - began) * rate) + 1)
             for item in items[sent:due]:
                 send("requests", item.request_id, item.request)
-                send("responses", item.request_id, {"request_id": item.request_id, "body": item.response})
+                send(
+                    "responses", item.request_id, item.response
+                )  # as it was saved: an envelope, with its provider, too
             came = _take(books, follower.poll(0.1), send if judge else None)
             if came or due > sent:
                 moved, sent = time.monotonic(), due
                 yield books
             producer.poll(0)
             if lost:
-                raise failed(
-                    "the answers could not be written", lost[0], f"Write {names['requests']}, {names['responses']}"
+                written = ", ".join(
+                    names[role] for role in ("requests", "responses", *(["human_decisions"] if judge else []))
                 )
+                raise failed("not all could be written", lost[0], f"Write {written}")
             if time.monotonic() - moved > patience:
                 break
         if producer.flush(_FLUSH):

@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, TopicPartition
 
+from featurizers import PRESETS, explain
 from scoring import is_held_out, load_model
+from scoring.data import load
 from streams.cli.main import main
 from streams.kafka.topics import load_topics
 from streams.trials.brokers import EmbeddedBroker
@@ -43,7 +45,37 @@ def test_the_items_that_are_asked_for_are_sent_under_their_ids(broker: EmbeddedB
     sent = {role: read(broker, role) for role in ("requests", "responses")}
     wanted = {item["request"]["request_id"]: item for item in held_out[3:8]}
     assert {name: item["request"] for name, item in wanted.items()} == sent["requests"]
-    assert {name: {"request_id": name, "body": item["response"]} for name, item in wanted.items()} == sent["responses"]
+    assert {name: item["response"] for name, item in wanted.items()} == sent["responses"]
+
+
+def test_what_training_reads_of_an_answer_workers_read_as_well(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """One that was saved with its provider, too: without log-probabilities it takes the provider's name to read it."""
+    file = tmp_path / "answers.jsonl"
+    response = {"provider": "none", "body": '{"outcome": 1, "confidence": 80}'}
+    item = {"request": {"request_id": "enveloped", "policy": "hate"}, "response": response, "label": 0}
+    file.write_text(json.dumps(item))
+    CliRunner().invoke(main, ["replay", str(file), "--patience", "0.5", "--broker", broker.bootstrap])
+    sent = json.dumps(read(broker, "responses")["enveloped"]).encode()
+    assert (1,) == tuple(load([file]).outcomes)
+    assert 1 == explain(sent, PRESETS["lpp"]).outcome
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"),
+    [
+        (["--first", "1"], "no item is left of 1"),
+        (["--held-out"], "no item is left of 1, 0 of them held out"),
+        (["--first", "-1"], "-1 is not in the range x>=0"),
+    ],
+)
+def test_it_is_said_when_no_item_is_left(asked: list[str], left: str, tmp_path: Path) -> None:
+    """With how many there were, before a broker is looked for."""
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"request": {"request_id": "a", "policy": "hate"}, "response": {}, "label": 0}')
+    assert not is_held_out("a")
+    result = CliRunner().invoke(main, ["replay", str(file), *asked])
+    assert 0 != result.exit_code
+    assert left in result.output
 
 
 def test_labels_in_words_of_another_spec_are_told(broker: EmbeddedBroker, sample: Path) -> None:
