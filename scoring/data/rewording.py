@@ -4,7 +4,7 @@ For trying a vocabulary out before there are answers of one's own. Texts change,
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,11 +14,11 @@ from featurizers.errors import SpecError
 from scoring.recording import Item
 
 
-def reworded(items: Iterable[Item], spec: OutcomeSpec) -> list[Item]:
+def reworded(items: Sequence[Item], spec: OutcomeSpec) -> list[Item]:
     """The items of a recording in the form of preset `lpp`, as answers that the spec reads alike; those that it cannot are left out.
 
-    JSON keeps its form, with the spec's fields; of a first word, the token of the outcome is all that is left. Raises SpecError on a spec of
-    another kind.
+    JSON keeps its form, with the spec's fields; of a first word, the token of the outcome is all that is left. Confidences stay numbers of 0 to
+    100: on another scale most cannot be read. Raises SpecError on a spec of another kind.
     """
     if spec.where not in {"json-field", "first-token"} or spec.any_of or not spec.labels:
         raise SpecError(
@@ -34,7 +34,7 @@ def _body(item: Item, spec: OutcomeSpec) -> msgspec.Raw:
     choice = body["choices"][0]
     tokens = choice["logprobs"]["content"]
     fields = {
-        "outcome": spec.outcome_fields()[0] if spec.named else "",
+        "outcome": spec.field,
         "confidence": spec.confidence_field or "confidence",
     }
     digit = next((place for place, token in enumerate(tokens) if _code(token["token"]) is not None), None)

@@ -8,6 +8,9 @@ import msgspec
 from streams.cli.main import ResultFile
 from streams.settings import PREFIX
 
+_SCALE = 100
+"""What stands for certainty in the recording."""
+
 
 @click.command()
 @click.option(
@@ -22,12 +25,15 @@ def sample(spec: str, out: Path) -> None:
     """Write the recorded answers in the words of a spec. They take the place of your own LLM's, labels included.
 
     It is the English recording that ships with secondlook, of a small and weak LLM: its log-probabilities as they were, its digits as your
-    words. A line is {"request", "response", "label"}, which `train --data`, `evaluate --data` and `replay` read.
+    words, its confidence of 0 to 100. A line is {"request", "response", "label"}, which `train --data`, `evaluate --data` and `replay` read. A
+    file that is there already stays: it may hold answers of your own.
     """
     from featurizers import load_spec
     from scoring import RECORDING, read_recording
     from scoring.data import reworded
 
+    if out.exists():
+        raise click.ClickException(f"{out} is there already: remove it, or name another file")
     read = load_spec(spec)
     recorded = read_recording(RECORDING)
     items = reworded(recorded, read)
@@ -37,6 +43,11 @@ def sample(spec: str, out: Path) -> None:
             file.write(
                 msgspec.json.encode({"request": item.request, "response": item.response, "label": label}) + b"\n"
             )
+    if (read.confidence_field or read.confidence_pattern) and read.confidence_scale != _SCALE:
+        click.echo(
+            f"note: the recorded confidences are of 0 to {_SCALE}, and the spec's scale is {read.confidence_scale:g}: hardly one is read",
+            err=True,
+        )
     left = len(recorded) - len(items)
     click.echo(
         f"{out}: {len(items)} answers of {len(recorded)}" + (f"; {left} cannot be said in these words" if left else "")

@@ -21,6 +21,7 @@ from streams.pipeline.dead_letters import read_letter
 from streams.settings import Settings
 
 REVIEWER: Final = "replay"
+_WRITTEN: Final = ("requests", "responses")
 _FLUSH: Final = 30.0
 
 
@@ -82,19 +83,15 @@ def replay(
             due = min(len(items), int((time.monotonic() - began) * rate) + 1)
             for item in items[sent:due]:
                 send("requests", item.request_id, item.request)
-                send(
-                    "responses", item.request_id, item.response
-                )  # as it was saved: an envelope, with its provider, too
+                send("responses", item.request_id, item.response)  # as it was saved, with its provider where it has one
             came = _take(books, follower.poll(0.1), send if judge else None)
             if came or due > sent:
                 moved, sent = time.monotonic(), due
                 yield books
             producer.poll(0)
             if lost:
-                written = ", ".join(
-                    names[role] for role in ("requests", "responses", *(["human_decisions"] if judge else []))
-                )
-                raise failed("not all could be written", lost[0], f"Write {written}")
+                topics = ", ".join(names[role] for role in (*_WRITTEN, *(("human_decisions",) if judge else ())))
+                raise failed("not all could be written", lost[0], f"Write {topics}")
             if time.monotonic() - moved > patience:
                 break
         if producer.flush(_FLUSH):

@@ -32,6 +32,23 @@ def sample(tmp_path: Path) -> Path:
     return file
 
 
+def test_a_sample_takes_no_files_place(sample: Path) -> None:
+    """Labels of one's own took work."""
+    before = sample.read_bytes()
+    result = CliRunner().invoke(main, ["sample", "--spec", "allow-block", "--out", str(sample)])
+    assert (1, before) == (result.exit_code, sample.read_bytes())
+    assert f"{sample} is there already: remove it, or name another file" in result.output
+
+
+def test_confidences_on_another_scale_are_told(tmp_path: Path) -> None:
+    """They would be missing without a word."""
+    spec = tmp_path / "ours.toml"
+    spec.write_text('field = "verdict"\n[labels]\n0 = ["ok"]\n1 = ["flag"]\n[confidence]\nfield = "sure"\nscale = 1\n')
+    result = CliRunner().invoke(main, ["sample", "--spec", str(spec), "--out", str(tmp_path / "answers.jsonl")])
+    assert 0 == result.exit_code, result.output
+    assert "the recorded confidences are of 0 to 100, and the spec's scale is 1" in result.stderr
+
+
 def test_the_items_that_are_asked_for_are_sent_under_their_ids(broker: EmbeddedBroker, sample: Path) -> None:
     """Request and response alike; without a worker it ends, and says what to look at."""
     held_out = [
