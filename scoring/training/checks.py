@@ -21,12 +21,17 @@ LEAK_AUROC = 0.995
 
 
 def require_enough(decided: Dataset) -> None:
-    """Raise TrainingError when there are too few wrong or too few right answers, saying how many it takes."""
-    wrong = int(decided.errors.sum())
-    for kind, count in (("wrong", wrong), ("right", len(decided) - wrong)):
-        if count < MIN_PER_KIND:
+    """Raise TrainingError when there are too few wrong or too few right answers, saying how many it takes.
+
+    Answers of one group count once: it is never cut by the folds.
+    """
+    groups = np.array(decided.groups, dtype=object)
+    for kind, rows in (("wrong", decided.errors), ("right", ~decided.errors)):
+        answers, items = int(rows.sum()), len(set(groups[rows]))
+        if items < MIN_PER_KIND:
+            of = "" if items == answers else f", of {items} different items"
             raise TrainingError(
-                f"{count} {kind} answers among {len(decided)} labelled verdicts to train on: it takes at least {MIN_PER_KIND} "
+                f"{answers} {kind} answers among {len(decided)} labelled verdicts to train on{of}: it takes at least {MIN_PER_KIND} "
                 f"wrong and {MIN_PER_KIND} right ones. Label more answers (held-out items do not count), or start with "
                 "`secondlook train --single max-softmax`, which needs no labels."
             )

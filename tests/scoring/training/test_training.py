@@ -97,6 +97,19 @@ def test_too_few_errors_are_refused_with_the_number_it_takes(synthetic: Syntheti
         train(few, families=FAST, replicates=FEW)
 
 
+def test_answers_of_the_same_item_count_once(synthetic: Synthetic) -> None:
+    """An id that a gateway gives to all of its answers leaves nothing to fold."""
+    data = synthetic(1200, 5, 0.0)
+    one = replace(data.origins[0], request_id="b", group="b")
+    same = Dataset((one,) * len(data), data.values, data.outcomes, data.labels)
+    assert same.trains.all()
+    with pytest.raises(
+        TrainingError,
+        match=r"\d+ wrong answers among 1200 labelled verdicts to train on, of 1 different items: .* at least 40 wrong",
+    ):
+        train(same, families=FAST, replicates=FEW)
+
+
 def test_a_policy_with_few_labels_uses_the_pooled_model(synthetic: Synthetic) -> None:
     """Only policies with enough wrong and right answers get coefficients of their own."""
     data = synthetic(400, 6, 0.0)
