@@ -80,6 +80,12 @@ class Dataset:
         return np.isin(self.outcomes, (0, 1))
 
     @property
+    def bare(self) -> NDArray[np.bool_]:
+        """Answers without log-probabilities, of their outcome and of anything else."""
+        columns = [SCHEMA.names.index(name) for name in ("outcome_logprob", "sequence_logprob_sum")]
+        return np.asarray(np.isnan(self.values[:, columns]).all(axis=1))
+
+    @property
     def held_out(self) -> NDArray[np.bool_]:
         """The items that no training may see."""
         return np.array([is_held_out(origin.request_id) for origin in self.origins], dtype=bool)

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from featurizers import PRESETS, OutcomeSpec
+from featurizers import PRESETS, OutcomeSpec, ResponseError, explain
 from scoring.data.dataset import NO_OUTCOME, Dataset, from_items
 from scoring.data.distributions import is_distribution, read_distributions
 from scoring.data.joining import read_labelled_vectors
 from scoring.data.window import ALWAYS, Window
 from scoring.errors import DataError
-from scoring.recording import UNREADABLE, read_lines, read_recording
+from scoring.recording import UNREADABLE, Item, read_lines, read_recording
 
 
 def load(paths: Sequence[Path], window: Window = ALWAYS, spec: OutcomeSpec = PRESETS["lpp"]) -> Dataset:
@@ -46,12 +46,21 @@ def _load_one(path: Path, spec: OutcomeSpec) -> Dataset:
         return read_labelled_vectors(path)
     if is_distribution(fields):
         return read_distributions(path)
-    data = from_items(read_recording(path, spec), spec)
+    items = read_recording(path, spec)
+    data = from_items(items, spec)
     if len(data) and (data.outcomes == NO_OUTCOME).all():
         raise DataError(
-            f"{path}: spec {spec.name} finds no outcome in any of its {len(data)} answers. Say how they are to be read: --outcome-spec."
+            f"{path}: spec {spec.name} finds no outcome in any of its {len(data)} answers; the first: {_why_unread(items[0], spec)}. "
+            "Say how they are to be read: --outcome-spec."
         )
     return data
+
+
+def _why_unread(item: Item, spec: OutcomeSpec) -> str:
+    try:
+        return str(explain(bytes(item.response), spec).problem)
+    except ResponseError as error:
+        return str(error)
 
 
 def _first_fields(path: Path) -> set[str]:

@@ -158,7 +158,14 @@ def load_labelled(
         case True, None, None, False:
             spec = _spec(options.pop("outcome_spec"))
             _refuse(options, "--data reads no topics")
-            return Joined(load(files, window, spec), Counter())
+            data = load(files, window, spec)
+            if bare := int(data.bare.sum()):
+                click.echo(
+                    f"note: {bare} of {len(data)} answers have no log-probabilities: most of their predictors are missing, and little is learned "
+                    "(ask the LLM for logprobs and top_logprobs)",
+                    err=True,
+                )
+            return Joined(data, Counter())
         case False, Path(), Path(), False:
             _refuse(options, "--vectors and --decisions are files: no topics are read")
             return _join(window, (str(vectors), lines_of(vectors)), (str(decisions), lines_of(decisions)))

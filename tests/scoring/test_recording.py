@@ -111,3 +111,18 @@ def test_a_spec_that_reads_no_answer_is_told(tmp_path: Path) -> None:
     path.write_bytes(LINE)
     with pytest.raises(DataError, match=r"spec ours finds no outcome in any of its 1 answers.*--outcome-spec"):
         load([path], spec=OURS)
+
+
+@pytest.mark.parametrize(
+    ("response", "why"),
+    [
+        ('"{\\"outcome\\": 1}"', "the value is JSON, but no object: str"),
+        ('{"provider": "none", "body": "I think so"}', "outcome_missing"),
+    ],
+)
+def test_of_answers_that_all_lack_an_outcome_the_first_says_why(response: str, why: str, tmp_path: Path) -> None:
+    """A body that a gateway logged as text is another mistake than the wrong spec."""
+    file = tmp_path / "answers.jsonl"
+    file.write_text(f'{{"request": {{"request_id": "a", "policy": "p"}}, "response": {response}, "label": 1}}\n' * 2)
+    with pytest.raises(DataError, match=f"finds no outcome in any of its 2 answers; the first: {why}"):
+        load([file])

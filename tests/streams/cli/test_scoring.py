@@ -75,6 +75,15 @@ def test_train_ignores_nothing_that_was_asked_for(arguments: list[str], ignored:
 TRAINING_LIBRARIES = ["sklearn", "skl2onnx", "onnx", "scipy", "threadpoolctl", "jinja2", "matplotlib"]
 
 
+def test_answers_without_log_probabilities_are_told(tmp_path: Path) -> None:
+    """Before anything is made of them: the usual reason why nothing is learned. The shipped recordings have theirs."""
+    line = '{"request": {"request_id": "%d", "policy": "p"}, "response": {"provider": "none", "body": "{\\"outcome\\": 1}"}, "label": 1}\n'
+    file = tmp_path / "answers.jsonl"
+    file.write_text("".join(line % number for number in range(3)))
+    result = CliRunner().invoke(train, ["--data", str(file), "--data", str(RECORDING), "--only", "magic"])
+    assert "note: 3 of 843 answers have no log-probabilities" in result.stderr
+
+
 def test_a_worker_imports_no_training_library() -> None:
     """What `secondlook worker` imports loads onnxruntime and nothing of the `train` extra."""
     probe = (
