@@ -89,6 +89,8 @@ def what_it_is(document: dict[str, Any]) -> str | None:
         return "it is a chunk of a stream; put the answer together before you send it"
     if isinstance(body.get("response"), dict) and "body" in body["response"]:
         return "it is a line of a batch; send its `response.body` as the record's `body`"
+    if "request" in body and "response" in body:
+        return "it is a line of labelled answers; the answer is its `response` alone"
     kind = body.get("type")
     if isinstance(kind, str) and kind in _STREAM_EVENTS:
         return "it is an event of a stream; put the answer together before you send it"

@@ -126,6 +126,7 @@ def test_unread_tokens(tmp_path: Path) -> None:
         ('{"choices": [{"delta": {"content": "0"}, "message": null}]}', "chunk of a stream"),
         ('data: {"choices": []}\n\ndata: [DONE]\n', "server-sent events"),
         ('{"custom_id": "a", "response": {"status_code": 200, "body": {"choices": []}}}', "line of a batch"),
+        ('{"request": {"request_id": "a"}, "response": {"choices": []}, "label": 1}', "a line of labelled answers"),
     ],
 )
 def test_what_is_no_answer(tmp_path: Path, content: str, reason: str) -> None:
