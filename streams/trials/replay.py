@@ -23,6 +23,7 @@ from streams.settings import Settings
 REVIEWER: Final = "replay"
 _WRITTEN: Final = ("requests", "responses")
 _FLUSH: Final = 30.0
+_AT_ONCE: Final = 5000
 
 
 @dataclass
@@ -77,10 +78,17 @@ def replay(
         def send(role: str, request_id: str, value: object) -> None:
             producer.produce(names[role], msgspec.json.encode(value), request_id.encode(), on_delivery=told)
 
+        def refuse_lost() -> None:
+            if lost:
+                topics = ", ".join(names[role] for role in (*_WRITTEN, *(("human_decisions",) if judge else ())))
+                raise failed("not all could be written", lost[0], f"Write {topics}")
+
         began = moved = time.monotonic()
         sent = 0
         while books.undecided:
-            due = min(len(items), int((time.monotonic() - began) * rate) + 1)
+            due = sent
+            if len(producer) < _AT_ONCE:  # the broker takes what comes
+                due = min(len(items), sent + _AT_ONCE, int((time.monotonic() - began) * rate) + 1)
             for item in items[sent:due]:
                 send("requests", item.request_id, item.request)
                 send("responses", item.request_id, item.response)  # as it was saved, with its provider where it has one
@@ -89,13 +97,12 @@ def replay(
                 moved, sent = time.monotonic(), due
                 yield books
             producer.poll(0)
-            if lost:
-                topics = ", ".join(names[role] for role in (*_WRITTEN, *(("human_decisions",) if judge else ())))
-                raise failed("not all could be written", lost[0], f"Write {topics}")
+            refuse_lost()
             if time.monotonic() - moved > patience:
                 break
         if producer.flush(_FLUSH):
             raise BrokerError(f"{settings.broker} has not taken all records within {_FLUSH:g} s")
+        refuse_lost()
     yield books
 
 

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from typing import Literal
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from msgspec import Raw
 
 from scoring import Item
 from streams.contracts.headers import ERROR_CODE
+from streams.errors import DeniedError
 from streams.kafka.following import Follower
 from streams.kafka.topics import load_topics
 from streams.settings import Settings
@@ -18,11 +21,19 @@ from streams.trials.replay import Replayed, replay
 from tests.streams.console.making import decision, record
 from tests.streams.contracts.checking import check
 
+PRODUCE = 0
+"""The request's number in Kafka's protocol."""
+
 
 @pytest.fixture
-def settings() -> Iterator[Settings]:
+def broker() -> Iterator[EmbeddedBroker]:
     with EmbeddedBroker() as broker:
-        yield Settings(broker=broker.bootstrap)
+        yield broker
+
+
+@pytest.fixture
+def settings(broker: EmbeddedBroker) -> Settings:
+    return Settings(broker=broker.bootstrap)
 
 
 def send(settings: Settings, role: str, request_id: str, value: object, code: str = "") -> None:
@@ -53,13 +64,35 @@ def test_decisions_of_its_items_are_counted_judged_and_held_against_the_labels(s
     assert (0, 0.2) == (said["audited"]["outcome"], said["audited"]["audit_probability"])
 
 
+def test_no_more_is_sent_at_once_than_the_client_takes(settings: Settings) -> None:
+    """However high the rate."""
+    items = [Item({"request_id": str(number), "policy": "hate"}, Raw(b"{}"), 0) for number in range(11_000)]
+    small = replace(settings, kafka={"queue.buffering.max.messages": "20000"})
+    *_, books = replay(small, items, rate=1e9, judge=False, patience=0.5)
+    assert len(items) == books.undecided
+
+
+def test_a_judgement_that_is_not_written_is_told(broker: EmbeddedBroker, settings: Settings) -> None:
+    """Of the last item, too, after which nothing more is waited for."""
+    item = Item({"request_id": "a", "policy": "hate"}, Raw(b"{}"), 0)
+    running = replay(settings, [item], rate=1000, judge=True, patience=2)
+    next(running)
+    with closing(Follower(settings, ["requests", "responses"], last=1)) as follower:
+        written: set[str] = set()
+        while written != {"requests", "responses"}:
+            written |= {one.role for one in follower.poll()}
+    send(settings, "human_review", "a", record("a", p=0.9))
+    broker.push_errors(PRODUCE, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    with pytest.raises(DeniedError, match=r"Write .*moderation.human-decisions"):
+        list(running)
+
+
 def human_decisions(settings: Settings) -> list[dict[str, object]]:
     """Each as its contract has it."""
-    follower = Follower(settings, ["human_decisions"], last=10)
     found = []
-    while not follower.caught_up:
-        found += follower.poll()
-    follower.close()
+    with closing(Follower(settings, ["human_decisions"], last=10)) as follower:
+        while not follower.caught_up:
+            found += follower.poll()
     return [check("human-decision", one.message.value()) for one in found]
 
 
