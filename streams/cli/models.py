@@ -88,8 +88,8 @@ def promote(sha256: str, *, force: bool, cost_ratio: float, **options: Any) -> N
     come next.
     """
     source = {name: options.pop(name) for name in ("files", "vectors", "decisions", "from_topics", "since", "until")}
-    of_topics = ("broker", "topic_prefix", "outcome_spec", *(("config", "kafka") if source["from_topics"] else ()))
-    reading = {**source, **{name: options[name] for name in of_topics}}
+    more = ("config", "kafka") if source["from_topics"] else ("config",) if source["files"] else ()
+    reading = {**source, **{name: options[name] for name in ("broker", "topic_prefix", "outcome_spec", *more)}}
     settings = settings_from(options)
     directory = settings.model
     name = one_model(sha256, stored_models(directory), str(directory))

@@ -156,7 +156,7 @@ def load_labelled(
     window = Window(since, until)
     match bool(files), vectors, decisions, from_topics:
         case True, None, None, False:
-            spec = _spec(options.pop("outcome_spec"))
+            spec = _spec(options.pop("outcome_spec"), options.pop("config", None))
             _refuse(options, "--data reads no topics")
             data = load(files, window, spec)
             if bare := int(data.bare.sum()):
@@ -180,11 +180,11 @@ def load_labelled(
     )
 
 
-def _spec(given: str | None) -> "OutcomeSpec":
-    """The spec of the flag, of the environment, or the default."""
+def _spec(given: str | None, file: Path | None) -> "OutcomeSpec":
+    """The spec of the flag, of the environment, of the file of settings, or the default."""
     from featurizers import load_spec
 
-    return load_spec(settings_from({"config": None, "kafka": (), "outcome_spec": given}).outcome_spec)
+    return load_spec(settings_from({"config": file, "kafka": (), "outcome_spec": given}).outcome_spec)
 
 
 def _refuse(options: dict[str, Any], why: str) -> None:

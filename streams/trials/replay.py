@@ -21,7 +21,6 @@ from streams.pipeline.dead_letters import read_letter
 from streams.settings import Settings
 
 REVIEWER: Final = "replay"
-_WRITTEN: Final = ("requests", "responses")
 _FLUSH: Final = 30.0
 _AT_ONCE: Final = 5000
 
@@ -66,44 +65,61 @@ def replay(
     seconds. Raises BrokerError, TopicError.
     """
     books = Replayed({item.request_id: item.label for item in items})
-    names = topic_names(load_topics(settings.topic_prefix))
-    lost: list[KafkaError] = []
-
-    def told(error: KafkaError | None, _record: object) -> None:
-        lost.extend([] if error is None else [error])
-
+    sender = _Sender(settings, ("requests", "responses", *(("human_decisions",) if judge else ())))
     with closing(Follower(settings, (*ROLES, "dead_letter"))) as follower:
-        producer = Producer(producer_config(settings, **{"linger.ms": 5}))
-
-        def send(role: str, request_id: str, value: object) -> None:
-            producer.produce(names[role], msgspec.json.encode(value), request_id.encode(), on_delivery=told)
-
-        def refuse_lost() -> None:
-            if lost:
-                topics = ", ".join(names[role] for role in (*_WRITTEN, *(("human_decisions",) if judge else ())))
-                raise failed("not all could be written", lost[0], f"Write {topics}")
-
         began = moved = time.monotonic()
         sent = 0
-        while books.undecided:
-            due = sent
-            if len(producer) < _AT_ONCE:  # the broker takes what comes
-                due = min(len(items), sent + _AT_ONCE, int((time.monotonic() - began) * rate) + 1)
+        while books.undecided and time.monotonic() - moved <= patience:
+            due = min(len(items), sent + sender.room, int((time.monotonic() - began) * rate) + 1)
             for item in items[sent:due]:
-                send("requests", item.request_id, item.request)
-                send("responses", item.request_id, item.response)  # as it was saved, with its provider where it has one
-            came = _take(books, follower.poll(0.1), send if judge else None)
+                sender.send("requests", item.request_id, item.request)
+                sender.send("responses", item.request_id, item.response)  # as it was saved, with a provider or bare
+            came = _take(books, follower.poll(0.1), sender.send if judge else None)
             if came or due > sent:
                 moved, sent = time.monotonic(), due
                 yield books
-            producer.poll(0)
-            refuse_lost()
-            if time.monotonic() - moved > patience:
-                break
-        if producer.flush(_FLUSH):
-            raise BrokerError(f"{settings.broker} has not taken all records within {_FLUSH:g} s")
-        refuse_lost()
+            sender.check()
+        sender.finish()
     yield books
+
+
+class _Sender:
+    """Writes to the topics of some roles."""
+
+    def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
+        self._names = {
+            role: name for role, name in topic_names(load_topics(settings.topic_prefix)).items() if role in roles
+        }
+        self._broker = settings.broker
+        self._producer = Producer(producer_config(settings, **{"linger.ms": 5}))
+        self._lost: list[KafkaError] = []
+
+    @property
+    def room(self) -> int:
+        """How many items to send now at most: none while the broker does not take what was sent."""
+        return _AT_ONCE if len(self._producer) < _AT_ONCE else 0
+
+    def send(self, role: str, request_id: str, value: object) -> None:
+        """Write a value as JSON under the id."""
+        self._producer.produce(
+            self._names[role], msgspec.json.encode(value), request_id.encode(), on_delivery=self._told
+        )
+
+    def check(self) -> None:
+        """Raise BrokerError if the broker has refused anything."""
+        self._producer.poll(0)
+        if self._lost:
+            raise failed("not all could be written", self._lost[0], f"Write {', '.join(self._names.values())}")
+
+    def finish(self) -> None:
+        """Wait until all is written. Raises BrokerError if it is not."""
+        if self._producer.flush(_FLUSH):
+            raise BrokerError(f"{self._broker} has not taken all records within {_FLUSH:g} s")
+        self.check()
+
+    def _told(self, error: KafkaError | None, _record: object) -> None:
+        if error is not None:
+            self._lost.append(error)
 
 
 def _take(books: Replayed, heard: Sequence[Heard], send: Callable[[str, str, object], None] | None) -> bool:

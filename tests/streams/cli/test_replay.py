@@ -119,7 +119,7 @@ def read(broker: EmbeddedBroker, role: str) -> dict[str, object]:
 
 @pytest.mark.usefixtures("_few_draws")
 def test_an_own_vocabulary_trains_by_its_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the flag or the environment; without it the error says what is missing, and reading topics it is refused."""
+    """By the flag, the environment or the file of settings; without it the error says what is missing, and reading topics it is refused."""
     spec, file = tmp_path / "ours.toml", tmp_path / "ours.jsonl"
     spec.write_text(
         'field = "verdict"\n[labels]\n0 = ["allow"]\n1 = ["remove", "limit"]\n[confidence]\nfield = "sure"\n'
@@ -134,6 +134,10 @@ def test_an_own_vocabulary_trains_by_its_spec(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("SECONDLOOK_OUTCOME_SPEC", str(spec))
     assert 0 == CliRunner().invoke(main, [*train, str(tmp_path / "c")]).exit_code
     assert load_model(tmp_path / "b").sha256 == load_model(tmp_path / "c").sha256
+    monkeypatch.delenv("SECONDLOOK_OUTCOME_SPEC")
+    (tmp_path / "secondlook.toml").write_text(f"outcome_spec = {str(spec)!r}\n")
+    by_file = CliRunner().invoke(main, [*train, str(tmp_path / "e"), "--config", str(tmp_path / "secondlook.toml")])
+    assert 0 == by_file.exit_code, by_file.output
     topics = CliRunner().invoke(
         main, ["train", "--from-topics", "--outcome-spec", str(spec), "--out", str(tmp_path / "d")]
     )
