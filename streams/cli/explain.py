@@ -12,7 +12,7 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
-from featurizers import Explanation, OutcomeSpec, Response, ResponseError, SpecBook, decode
+from featurizers import Explanation, OutcomeSpec, ResponseError, SpecBook, decode
 from featurizers import explain as explained
 from scoring import ModelError
 from streams.cli.features import as_document, read_saved, render
@@ -80,6 +80,8 @@ class _Now:
     answer: Explanation | None
     lacking: list[str]
     decision: dict[str, Any]
+    unread: str
+    """Why the answer cannot be read, in words that may quote it; empty where it can."""
 
     def document(self) -> dict[str, Any]:
         decision = {key: value for key, value in self.decision.items() if key != "request"}
@@ -90,6 +92,8 @@ class _Now:
         missing = {} if self.answer is None else self.answer.missing
         if self.answer is not None:
             render(self.answer, console, words=words)
+        elif words:
+            say(console, self.unread)
         for reason in sorted(set(missing.values())):
             names = ", ".join(name for name, why in missing.items() if why == reason)
             say(console, f"missing, as {reason}: {names}", "dim")
@@ -125,9 +129,13 @@ def _decided_now(settings: Settings, records: Sequence[Found]) -> tuple[_Now | N
 
 def _now(settings: Settings, controls: Controls, request: Record, response: Record) -> _Now:
     decision = _decide(settings, controls, request, response)
-    said = _said(request, response, outcome_specs(settings), decision["policy"])
+    said, unread = None, ""
+    try:
+        said = _said(request, response, outcome_specs(settings), decision["policy"])
+    except ResponseError as error:
+        unread = str(error)
     needed = [] if controls.model is None else controls.model.card["inputs"]["never_missing"]
-    return _Now(said, [name for name in needed if said is not None and name in said.missing], decision)
+    return _Now(said, [name for name in needed if said is not None and name in said.missing], decision, unread)
 
 
 def show_item(item: Item, console: Console) -> None:
@@ -205,12 +213,9 @@ def _decide(settings: Settings, controls: Controls, request: Record, response: R
     raise click.ClickException(f"it gets no decision: {', '.join(outbox.dead) or 'its request waits for an answer'}")
 
 
-def _said(request: Record, record: Record, specs: OutcomeSpec | SpecBook, policy: str) -> Explanation | None:
-    """What the featurizer makes of the answer; None if it cannot be read."""
-    try:
-        response: Response = decode(record.value or b"")
-    except ResponseError:
-        return None
+def _said(request: Record, record: Record, specs: OutcomeSpec | SpecBook, policy: str) -> Explanation:
+    """What the featurizer makes of the answer. Raises ResponseError if it cannot be read."""
+    response = decode(record.value or b"")
     if isinstance(specs, SpecBook):
         specs = specs.choose(
             provider=response.provider,

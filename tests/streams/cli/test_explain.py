@@ -74,6 +74,8 @@ def test_why_there_is_no_outcome(models: Path, tmp_path: Path) -> None:
     assert "q_violation" in document["lacking"]
     document = said(error, "--model", models)
     assert (None, ["unreadable_answer"]) == (document["answer"], document["decision"]["reasons"])
+    shown = run(error, "--model", models).output
+    assert "it is the provider's report of an error, not an answer" in " ".join(shown.split())
 
 
 def test_which_predictors_a_score_lacks(models: Path, tmp_path: Path) -> None:
