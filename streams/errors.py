@@ -67,11 +67,7 @@ class OwnerError(StreamError):
 
 
 class TokenError(StreamError):
-    """Who asks the console for a change has no right token, or gave too many wrong ones; `status` is HTTP's word for it."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
+    """Who asks the console for a change has not the token."""
 
 
 class LetterError(StreamError):

@@ -49,7 +49,7 @@ _SEARCHED_FOR: Final = 20.0
     type=FILE,
     envvar=f"{TOKEN}_FILE",
     metavar="FILE",
-    help=f"With --allow-controls: the file with the token, 20 characters or more.  [default: ${TOKEN}_FILE, else the token itself in ${TOKEN}]",
+    help=f"With --allow-controls: the file with the token, 32 characters or more.  [default: ${TOKEN}_FILE, else the token itself in ${TOKEN}]",
 )
 @click.option(
     "--sign-with",

@@ -2,19 +2,23 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from aiohttp import web
 
 from streams.console import pages
 from streams.console.answers import LONGEST, apart, html, version_in
-from streams.console.desk import TOO_MANY, Desk, Proposal, Token, Wanted
+from streams.console.desk import STOP, Desk, Proposal, Token, Wanted
 from streams.console.state import State
-from streams.errors import ControlError, StreamError, TokenError
+from streams.errors import BrokerError, ControlError, StreamError, TokenError
 
 _WELL: Final = 200
+_FORBIDDEN: Final = 403
 _CONFLICT: Final = 409
 _NO_BROKER: Final = 503
+_PATIENCE: Final = 5.0
+"""Seconds for which it is waited to hear what a change would do."""
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -44,32 +48,47 @@ class Acting:
         wanted, by, reason = _wanted(request), form.get("by", ""), form.get("reason", "")
         try:
             self._token.check(form.get("token", ""), request.remote or "")
-            async with self._busy:
+            async with nullcontext() if wanted.action == STOP else self._busy:
                 taken = await apart(self._desk.issue, wanted, version_in(form.get("version", "")), by, reason)
-        except TokenError as refused:
-            return await self._proposed(wanted, str(refused), refused.status, by, reason)
-        except StreamError as problem:
-            status = _CONFLICT if isinstance(problem, ControlError) else _NO_BROKER
-            return await self._proposed(wanted, str(problem), status, by, reason)
+        except StreamError as refused:
+            return await self._proposed(wanted, refused, by, reason)
         raise web.HTTPSeeOther(f"/controls?written={taken.version}")
 
     async def _proposed(
-        self, wanted: Wanted, problem: str | None = None, status: int = _WELL, by: str = "", reason: str = ""
+        self, wanted: Wanted, refused: StreamError | None = None, by: str = "", reason: str = ""
     ) -> web.Response:
-        """The page; what it would do is left out where that cannot be told, or too many wrong tokens came."""
+        """The page. Where what it would do cannot be told, a stop can be sent all the same."""
         proposal: Proposal | None = None
-        also: tuple[str, int] | None = None
-        if self._busy.locked():  # what is sent waits its turn, what is only looked at does not
-            also = "another change is being looked at: try again in a moment", _NO_BROKER
-        elif status != TOO_MANY:
-            async with self._busy:
-                try:
-                    proposal = await apart(self._desk.propose, wanted)
-                except StreamError as error:
-                    also = str(error), _CONFLICT if isinstance(error, ControlError) else _NO_BROKER
-        if problem is None and also is not None:
-            problem, status = also
-        return html(pages.act(self._state(), wanted, proposal, problem, by, reason), status)
+        can_be_sent = True
+        problem = refused
+        try:
+            proposal = await self._heard(wanted)
+        except StreamError as error:
+            can_be_sent = wanted.action == STOP and not isinstance(error, ControlError)
+            problem = refused or error
+        page = pages.act(
+            self._state(), wanted, proposal, None if problem is None else str(problem), by, reason, form=can_be_sent
+        )
+        return html(page, _WELL if problem is None else _status(problem))
+
+    async def _heard(self, wanted: Wanted) -> Proposal:
+        """What it would do, if that is heard in a moment. What is sent waits its turn, what is only looked at does not."""
+        if self._busy.locked():
+            raise BrokerError("another change is being looked at: try again in a moment")
+        await self._busy.acquire()
+        looking = asyncio.ensure_future(apart(self._desk.propose, wanted))
+        # One that takes longer keeps the others from the desk until it is done.
+        looking.add_done_callback(lambda _: self._busy.release())
+        try:
+            return await asyncio.wait_for(asyncio.shield(looking), _PATIENCE)
+        except TimeoutError:
+            raise BrokerError(f"what it would do is not known after {_PATIENCE:g} s: try again in a moment") from None
+
+
+def _status(problem: StreamError) -> int:
+    if isinstance(problem, TokenError):
+        return _FORBIDDEN
+    return _CONFLICT if isinstance(problem, ControlError) else _NO_BROKER
 
 
 def _wanted(request: web.Request) -> Wanted:

@@ -148,12 +148,19 @@ def item(state: State, found: Item | None, request_id: str, problem: str | None 
 
 
 def act(
-    state: State, wanted: Wanted, proposal: Proposal | None, problem: str | None = None, by: str = "", reason: str = ""
+    state: State,
+    wanted: Wanted,
+    proposal: Proposal | None,
+    problem: str | None = None,
+    by: str = "",
+    reason: str = "",
+    *,
+    form: bool = True,
 ) -> str:
-    """What a change would do, and the form that makes it; `problem` says why it was not made, or cannot be."""
+    """What a change would do, if that is known, and the form that makes it; `problem` says why it was not made, or cannot be."""
     effects = [] if wanted.action != THRESHOLD or proposal is None else _effects(state, wanted)
     more = {"wanted": wanted, "proposal": proposal, "problem": problem, "by": by, "reason": reason, "effects": effects}
-    return _page("act", state, here="controls", acts=True, **more)
+    return _page("act", state, here="controls", acts=True, form=form, **more)
 
 
 def _effects(state: State, wanted: Wanted) -> list[tuple[str, Point | None, Point | None]]:

@@ -57,7 +57,7 @@ def test_controls_need_a_token_that_stands_in_no_argument(tmp_path: Path) -> Non
         result = CliRunner(env=environment).invoke(main, [*command, *arguments])
         assert (1, True, False) == (
             result.exit_code,
-            "20 printable characters" in result.output,
+            "32 printable characters" in result.output,
             "hush" in result.output.replace(str(tmp_path), ""),
         )
     assert 2 == CliRunner().invoke(main, [*command, "--token", "hush"]).exit_code
@@ -67,13 +67,13 @@ def test_controls_where_messages_must_be_signed_need_a_key(tmp_path: Path) -> No
     """That is said at the start, not at three in the morning."""
     (tmp_path / "keys").write_text(write_private_key(tmp_path / "ana.key") + " ana\n")
     command = ["console", "--broker", "127.0.0.1:1", "--allow-controls", "--control-keys", str(tmp_path / "keys")]
-    result = CliRunner(env={"SECONDLOOK_CONSOLE_TOKEN": "x" * 30}).invoke(main, command)
+    result = CliRunner(env={"SECONDLOOK_CONSOLE_TOKEN": "0123456789" * 4}).invoke(main, command)
     assert (1, True) == (result.exit_code, "needs --sign-with FILE" in result.output)
 
 
 def test_a_change_from_end_to_end() -> None:
     """With the token a form changes something, without it nothing; it stands in no argument, and nothing that is printed."""
-    token = "correct horse battery staple"
+    token = "correct horse battery staple, and a little more"
     topics = load_topics()
     with EmbeddedBroker(topics.values()) as broker:
         command = [sys.executable, "-m", "streams", "console", "--broker", broker.bootstrap, "--port", "0"]

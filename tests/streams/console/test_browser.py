@@ -39,7 +39,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "dark": {"color_scheme": "dark", "viewport": {"width": 1240, "height": 900}},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
 }
-TOKEN = "correct horse battery staple"
+TOKEN = "correct horse battery staple, and a little more"
 
 
 def busy_fleet() -> ReadModel:

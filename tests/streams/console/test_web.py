@@ -18,7 +18,7 @@ from streams.errors import BrokerError, ControlError
 from streams.pipeline.control_log import Taken
 from tests.streams.console.making import HOSTILE, NOW, watched
 
-TOKEN = "correct horse battery staple"
+TOKEN = "correct horse battery staple, and a little more"
 PATHS = ("/", "/decisions", "/threshold", "/quality", "/controls", "/letters", "/workers")
 
 
@@ -151,8 +151,14 @@ class Acting:
 
     def __init__(self) -> None:
         self.issued: list[tuple[Wanted, int | None, str, str]] = []
+        self.problem: Exception | None = None
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def propose(self, wanted: Wanted) -> Proposal:
+        assert self.may_answer.wait(20)
+        if self.problem is not None:
+            raise self.problem
         changes = [("stop of *", "none", "in force")]
         return Proposal(3, f"stop_automation policy={wanted.policy}", "for every policy", changes, [HOSTILE])
 
@@ -228,16 +234,51 @@ def test_who_may_not_changes_nothing(form: dict[str, str], headers: dict[str, st
     act(work)
 
 
-def test_wrong_tokens_are_limited() -> None:
-    """Then not even the right one is looked at, for a while."""
+def test_wrong_tokens_keep_nobody_out() -> None:
+    """However many come: who has the right one is let in, or anybody who can connect could keep everybody from stopping."""
 
     async def work(client: TestClient[Any, Any], desk: Acting) -> None:
         async def status(token: str) -> int:
             form = {**FORM, "token": token}
-            return (await client.post("/act?action=stop", data=form, headers=here(client))).status
+            answer = await client.post("/act?action=stop", data=form, headers=here(client), allow_redirects=False)
+            return answer.status
 
-        assert [403] * 5 + [429] == [await status("wrong") for _ in range(6)]
-        assert (429, []) == (await status(TOKEN), desk.issued)
+        assert {403} == {await status("wrong") for _ in range(60)}
+        assert (303, 1) == (await status(TOKEN), len(desk.issued))
+
+    act(work)
+
+
+def test_a_stop_needs_no_answer_first() -> None:
+    """Where what it would do cannot be told the form is there all the same; anything else is first shown."""
+
+    async def work(client: TestClient[Any, Any], desk: Acting) -> None:
+        desk.problem = BrokerError("this user lacks the right")
+        answer = await client.get("/act?action=stop&policy=hate")
+        page = await answer.text()
+        assert (503, True, True) == (answer.status, "lacks the right" in page, 'method="post"' in page)
+        assert "What would be in force" not in page
+        desk.problem = ControlError("there is no such outcome")
+        for path in ("/act?action=stop&outcome=maybe", "/act?action=resume"):
+            assert 'method="post"' not in await (await client.get(path)).text()
+
+    act(work)
+
+
+def test_a_stop_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the form nor the message, while a broker lets another change wait."""
+    monkeypatch.setattr("streams.console.acting._PATIENCE", 0.05)
+
+    async def work(client: TestClient[Any, Any], desk: Acting) -> None:
+        desk.may_answer.clear()
+        try:
+            for path, is_there in (("threshold&threshold=0.1", False), ("stop", True), ("stop", True)):
+                page = await asyncio.wait_for((await client.get(f"/act?action={path}")).text(), 10)
+                assert is_there == ('method="post"' in page)
+            sent = client.post("/act?action=stop", data=FORM, headers=here(client), allow_redirects=False)
+            assert 303 == (await asyncio.wait_for(sent, 10)).status
+        finally:
+            desk.may_answer.set()
 
     act(work)
 
@@ -250,6 +291,7 @@ def test_what_is_refused_is_said_with_what_is_in_force_now() -> None:
         page = await answer.text()
         assert 409 == answer.status
         assert "version 4 is in force, not 3" in page
+        assert "Nothing has been changed yet" not in page
         assert 'value="wrong removals"' in page
         assert TOKEN not in page
 
