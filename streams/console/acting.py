@@ -1,6 +1,7 @@
 """The way from the browser to the desk: a page that shows what a change would do, and the form on it that makes it, for who has the token."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Final
@@ -19,6 +20,9 @@ _CONFLICT: Final = 409
 _NO_BROKER: Final = 503
 _PATIENCE: Final = 5.0
 """Seconds for which it is waited to hear what a change would do."""
+_SENT_WITHIN: Final = 10.0
+"""Seconds within which a form has to come."""
+_REMEMBERED: Final = 20
 _FORM: Final = "application/x-www-form-urlencoded"
 
 
@@ -28,6 +32,8 @@ class Acting:
     def __init__(self, state: Callable[[], State], desk: Desk, token: Token) -> None:
         self._state, self._desk, self._token = state, desk, token
         self._busy = asyncio.Lock()
+        self.written: deque[int] = deque(maxlen=_REMEMBERED)
+        """The last versions that were written from here."""
 
     def add_to(self, app: web.Application) -> None:
         """Have the application serve them."""
@@ -40,11 +46,8 @@ class Acting:
 
     async def _act(self, request: web.Request) -> web.Response:
         """Do it: who asks must come from a page of ours, and have the token."""
-        if not _is_sent_from_here(request):
-            raise web.HTTPForbidden(text="this form was not sent from a page of the console. Nothing was written\n")
-        if request.content_type != _FORM:
-            raise web.HTTPUnsupportedMediaType(text="this is no form of the console. Nothing was written\n")
-        form = {name: text for name, text in (await request.post()).items() if isinstance(text, str)}
+        _check_whence(request)
+        form = await _form(request)
         wanted, by, reason = _wanted(request), form.get("by", ""), form.get("reason", "")
         try:
             self._token.check(form.get("token", ""), request.remote or "")
@@ -52,6 +55,7 @@ class Acting:
                 taken = await apart(self._desk.issue, wanted, version_in(form.get("version", "")), by, reason)
         except StreamError as refused:
             return await self._proposed(wanted, refused, by, reason)
+        self.written.append(taken.version)
         raise web.HTTPSeeOther(f"/controls?written={taken.version}")
 
     async def _proposed(
@@ -96,7 +100,28 @@ def _wanted(request: web.Request) -> Wanted:
     return Wanted.of({name: text[:LONGEST] for name, text in request.query.items()})
 
 
-def _is_sent_from_here(request: web.Request) -> bool:
-    """Whether a form was sent from a page of ours: browsers say whence with every POST."""
-    _, _, whence = request.headers.get("Origin", "").partition("://")
-    return whence.lower() == request.host.lower() != ""
+def _check_whence(request: web.Request) -> None:
+    """Raise HTTPForbidden unless a form was sent from a page of ours: browsers say whence with every POST."""
+    whence = request.headers.get("Origin", "")
+    if whence.partition("://")[2].lower() == request.host.lower() != "":
+        return
+    text = (
+        f"this form was not sent from a page of the console: its Origin is {whence[:LONGEST]!r}, its Host {request.host[:LONGEST]!r}; "
+        "a proxy must pass both on as the browser sent them. Nothing was written\n"
+    )
+    raise web.HTTPForbidden(text=text)
+
+
+async def _form(request: web.Request) -> dict[str, str]:
+    """The fields of a form. Raises what HTTP has for one that is none, or does not come."""
+    if request.content_type != _FORM:
+        raise web.HTTPUnsupportedMediaType(text="this is no form of the console. Nothing was written\n")
+    try:
+        fields = await asyncio.wait_for(request.post(), _SENT_WITHIN)
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(
+            text=f"the form did not come within {_SENT_WITHIN:g} s. Nothing was written\n"
+        ) from None
+    except (LookupError, UnicodeDecodeError, web.RequestPayloadError):
+        raise web.HTTPBadRequest(text="this form cannot be read. Nothing was written\n") from None
+    return {name: text for name, text in fields.items() if isinstance(text, str)}

@@ -139,9 +139,10 @@ class Console:
         return self._acting is not None
 
     async def _controls(self, request: web.Request) -> web.Response:
-        return html(
-            pages.controls(self._source.state(), acts=self._acts, written=version_in(request.query.get("written", "")))
-        )
+        written = version_in(request.query.get("written", ""))
+        if self._acting is None or written not in self._acting.written:  # a link may say anything
+            written = None
+        return html(pages.controls(self._source.state(), acts=self._acts, written=written))
 
     async def _decisions(self, request: web.Request) -> web.Response:
         query = request.query

@@ -203,6 +203,8 @@ def test_a_change_is_shown_then_made() -> None:
         assert [(Wanted("stop", policy=HOSTILE), 3, "ana", "wrong removals")] == desk.issued
         assert "Set-Cookie" not in answer.headers
         assert "Version 4 is written" in await (await client.get("/controls?written=4")).text()
+        # Of what was not written from here nobody is to be told so by a link.
+        assert "is written" not in await (await client.get("/controls?written=5")).text()
 
     act(work)
 
@@ -230,6 +232,58 @@ def test_who_may_not_changes_nothing(form: dict[str, str], headers: dict[str, st
         assert (status, []) == (answer.status, desk.issued)
         assert TOKEN not in await answer.text()
         assert "Content-Security-Policy" in answer.headers
+
+    act(work)
+
+
+@pytest.mark.parametrize(
+    ("more", "body"),
+    [
+        ("; charset=nonsense", b"token=a"),
+        ("; charset=utf-16", b"a"),
+        ("", b"\xff\xfe"),
+        ("gzip", b"no gzip"),
+    ],
+)
+def test_what_is_no_form_is_said_so(more: str, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """In one line; it is no failure of ours."""
+
+    async def work(client: TestClient[Any, Any], desk: Acting) -> None:
+        form = "application/x-www-form-urlencoded"
+        kind = {"Content-Type": form, "Content-Encoding": more} if more == "gzip" else {"Content-Type": form + more}
+        answer = await client.post("/act?action=stop", data=body, headers={**here(client), **kind})
+        assert (400, []) == (answer.status, desk.issued)
+        assert "Nothing was written" in await answer.text()
+        assert "Content-Security-Policy" in answer.headers
+
+    act(work)
+    assert "Error handling request" not in caplog.text
+
+
+def test_a_form_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sender is told so."""
+    monkeypatch.setattr("streams.console.acting._SENT_WITHIN", 0.05)
+
+    async def work(client: TestClient[Any, Any], _desk: Acting) -> None:
+        reader, writer = await asyncio.open_connection(client.host, client.port)
+        name = f"{client.host}:{client.port}"
+        head = f"POST /act?action=stop HTTP/1.1\r\nHost: {name}\r\nOrigin: http://{name}\r\nContent-Length: 9\r\n"
+        writer.write(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\na".encode())
+        assert b"HTTP/1.1 408 " == (await asyncio.wait_for(reader.readline(), 20))[:13]
+        writer.close()
+
+    act(work)
+
+
+def test_a_proxy_that_names_another_host_is_named() -> None:
+    """Pages work behind it, but no change does: it is said why, with what to do."""
+
+    async def work(client: TestClient[Any, Any], _desk: Acting) -> None:
+        for headers in ({}, {"Origin": "https://console.example"}):
+            text = await (await client.post("/act?action=stop", data=FORM, headers=headers)).text()
+            assert "a proxy must pass both on" in text
+        assert "'https://console.example'" in text
+        assert str(client.port) in text
 
     act(work)
 
