@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
@@ -39,6 +39,7 @@ _LOOK_EVERY: Final = 2.0
 _CONTROLS_EVERY: Final = 4.0
 _SAMPLE_EVERY: Final = 3.0
 _AGAIN_AFTER: Final = 2.0
+_POLL: Final = 0.2
 _SAMPLED: Final = 40
 """Records of a partition that are looked at in one go."""
 _HISTORY: Final = 100
@@ -90,32 +91,40 @@ class Feed:
             return self._model.latest(asked, most)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._tried(_Look("topics", 0.0, self._follow, asks=False))
-            self._stopping.wait(_AGAIN_AFTER)
-
-    def _follow(self) -> None:
-        """Follow until told to stop, or until something fails for good."""
+        """Follow until told to stop. Each client is opened by whoever needs it: what may not be read keeps nothing else from being shown."""
+        settings = self._settings
         with (
-            closing(GroupProgress(self._settings)) as progress,
-            # What stood there before is read once: begun anew after a failure, it would count twice.
-            closing(Follower(self._settings, (*ROLES, _LETTERS), last=0 if self._has_begun else _BEFORE)) as follower,
-            closing(_Sampler(self._settings)) as sampler,
-            Fleet(self._settings) as workers,
+            closing(_Kept(lambda: GroupProgress(settings))) as progress,
+            closing(_Kept(self._follower)) as follower,
+            closing(_Kept(lambda: _Sampler(settings))) as sampler,
+            closing(_Kept(lambda: Fleet(settings))) as workers,
         ):
-            self._say("topics", None)
-            self._has_begun = True
             looks = [
+                _Look("decisions", 0.0, lambda: self._follow(follower), asks=False),
                 _Look("unread", _LOOK_EVERY, lambda: self._keep_up(follower), asks=False),
-                _Look("progress", _LOOK_EVERY, lambda: self._measure(progress)),
-                _Look("workers", _LOOK_EVERY, lambda: self._hear(workers), asks=False),
-                _Look("controls", _CONTROLS_EVERY, lambda: self._read_controls(workers, progress)),
-                _Look("sample", _SAMPLE_EVERY, lambda: self._sample(sampler)),
+                _Look("progress", _LOOK_EVERY, lambda: self._measure(progress())),
+                _Look("workers", _LOOK_EVERY, lambda: self._hear(workers()), asks=False),
+                _Look("controls", _CONTROLS_EVERY, lambda: self._read_controls(workers(), progress())),
+                _Look("sample", _SAMPLE_EVERY, lambda: self._sample(sampler())),
             ]
             while not self._stopping.is_set():
-                self._take(follower.poll())
                 for one in looks:
                     self._tried(one)
+                if follower.one is None:  # else it is waited for records
+                    self._stopping.wait(_POLL)
+
+    def _follower(self) -> Follower:
+        # What stood there before is read once: begun anew after a failure, it would count twice.
+        follower = Follower(self._settings, (*ROLES, _LETTERS), last=0 if self._has_begun else _BEFORE)
+        self._has_begun = True
+        return follower
+
+    def _follow(self, follower: "_Kept[Follower]") -> None:
+        try:
+            self._take(follower().poll(_POLL))
+        except StreamError:  # what waiting does not mend
+            follower.close()
+            raise
 
     def _tried(self, look: "_Look") -> None:
         """Look; what fails is said, and tried again."""
@@ -148,7 +157,10 @@ class Feed:
                 elif what is not None:
                     self._model.decided(what, broker_stamp(one.message) or 0, now, live=one.live)
 
-    def _keep_up(self, follower: Follower) -> None:
+    def _keep_up(self, kept: "_Kept[Follower]") -> None:
+        follower = kept.one
+        if follower is None:
+            return
         skipped = follower.skip(_BEFORE) if follower.lag() > _MOST_UNREAD else {}
         with self._lock:
             self._model.unread(follower.lag(), skipped, time.time())
@@ -181,6 +193,41 @@ class Feed:
         with self._lock:
             for role, request_id, at in found:
                 self._model.came(role, request_id, at)
+
+
+class _Client(Protocol):
+    def close(self) -> None: ...
+
+
+_C = TypeVar("_C", bound=_Client)
+
+
+class _Kept(Generic[_C]):
+    """A client that is opened when it is first needed, and kept; one that could not be opened is tried again in a moment. `one` is it, if it is open."""
+
+    def __init__(self, open_: Callable[[], _C]) -> None:
+        self.one: _C | None = None
+        self._open = open_
+        self._problem: StreamError | None = None
+        self._again = 0.0
+
+    def __call__(self) -> _C:
+        """The client. Raises StreamError where it cannot be opened."""
+        if self.one is None:
+            if self._problem is not None and time.monotonic() < self._again:
+                raise self._problem
+            try:
+                self.one = self._open()
+            except StreamError as problem:
+                self._problem, self._again = problem, time.monotonic() + _AGAIN_AFTER
+                raise
+        return self.one
+
+    def close(self) -> None:
+        """Let go of it; it may be opened anew."""
+        one, self.one = self.one, None
+        if one is not None:
+            one.close()
 
 
 class _Look:

@@ -63,14 +63,18 @@ def _blind(state: State) -> Iterator[Finding]:
     elif contact.silent is None:
         yield Finding("blind", BAD, contact.problem or "")
     elif contact.silent > BLIND_AFTER:
-        why = f"no broker has answered the console for {contact.silent:.0f} s: what stands below is as it was then"
-        yield Finding("blind", BAD, why, "look at the brokers: without them no worker decides anything either")
+        nothing = "no broker has answered the console" if contact.problem is None else "the console could read nothing"
+        why = f"{nothing} for {contact.silent:.0f} s: what stands below is as it was then"
+        why += "" if contact.problem is None else f" ({contact.problem})"
+        yield Finding("blind", BAD, why, "look at the brokers: while none answers, no worker decides anything either")
     elif contact.problem is not None:
         yield Finding("blind in part", WARN, contact.problem)
 
 
 def _down(state: State) -> Iterator[Finding]:
     gone = "; ".join(f"{name} was last heard {at}" for name, at in list(state.gone.items())[:5])
+    if not state.contact.hears:
+        return
     if not state.workers:
         yield Finding(
             "down",
@@ -193,6 +197,8 @@ def _answers(state: State) -> Iterator[Finding]:
 
 def _letters(state: State) -> Iterator[Finding]:
     rates = state.rates
+    if rates.requests is None and rates.responses is None:
+        return
     came, aside = (rates.requests or 0) + (rates.responses or 0), rates.dead_letters or 0
     if aside > _MANY_LETTERS * max(came, 1.0):
         share = f"{aside:.1f} records a second are set aside" + (f", {aside / came:.0%} of what comes" if came else "")

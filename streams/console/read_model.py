@@ -70,6 +70,7 @@ class ReadModel:
         self._letters: deque[LetterSeen] = deque(maxlen=_KEPT // 10)
         self._letters_since: str | None = None
         self._live: Mapping[str, WorkerStatus] = {}
+        self._hears = False
         self._silent: Mapping[str, float] = {}
         self._gone: dict[str, str] = {}
         self._controls: Controls | None = None
@@ -115,7 +116,7 @@ class ReadModel:
 
     def heard(self, live: Mapping[str, WorkerStatus], silent: Mapping[str, float], gone: Mapping[str, str]) -> None:
         """The live workers' last words, for how many seconds each has been silent, and who was last heard when."""
-        self._live, self._silent, self._gone = live, silent, dict(gone)
+        self._live, self._silent, self._gone, self._hears = live, silent, dict(gone), True
 
     def in_force(self, controls: Controls) -> None:
         """What the control log says."""
@@ -197,19 +198,21 @@ class ReadModel:
         known = [text for text, times in self._problems.values() if times > 1 or not self._answered]
         problem = "; ".join(dict.fromkeys(known)) or None
         watched = now - self._began if self._began else 0.0
-        return Contact(self._broker, silent, problem, self._unread, watched, self._skipped.last(now).total())
+        skipped = self._skipped.last(now).total()
+        hears = self._hears and "workers" not in self._problems
+        return Contact(self._broker, silent, problem, self._unread, watched, skipped, hears)
 
     def _rated(self, now: float, partitions: Sequence[Partition]) -> Rates:
         watched = now - self._began if self._began else 0.0
         if watched < _RATED_AFTER:
             return Rates(None, None, None, None, None)
+        requests, responses = (_arriving(partitions, role) for role in (REQUESTS, RESPONSES))
+        if "decisions" in self._problems:
+            return Rates(requests, responses, None, None, None)
         counts, seconds = self._rates.last(now, _RATE), min(watched, _RATE)
         escalated = counts[HUMAN_REVIEW] / seconds
         every = (counts.total() - counts["dead_letter"]) / seconds
-        arriving = {
-            role: added(one.lag.arriving for one in partitions if one.role == role) for role in (REQUESTS, RESPONSES)
-        }
-        return Rates(arriving[REQUESTS], arriving[RESPONSES], every, escalated, counts["dead_letter"] / seconds)
+        return Rates(requests, responses, every, escalated, counts["dead_letter"] / seconds)
 
     def _routed(self, now: float, seconds: float) -> list[Routes]:
         counts = self._routes.last(now, seconds)
@@ -245,6 +248,11 @@ class ReadModel:
             one.restoring,
             None if one.busy is None else dict(one.busy),
         )
+
+
+def _arriving(partitions: Sequence[Partition], role: str) -> float | None:
+    of_role = [one.lag.arriving for one in partitions if one.role == role]
+    return added(of_role) if of_role else None
 
 
 def moment(at: int) -> str:

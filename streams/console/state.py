@@ -22,7 +22,7 @@ class Finding(msgspec.Struct, frozen=True):
 class Contact(msgspec.Struct, frozen=True):
     """How the console itself stands: seconds since a broker last answered, what it could not do, records that it has not read yet.
 
-    `skipped` are those of the window that it passed by, as more came than it could read.
+    `skipped` are those of the window that it passed by, as more came than it could read. Unless it `hears` the workers, nothing is known of them.
     """
 
     broker: str
@@ -31,6 +31,7 @@ class Contact(msgspec.Struct, frozen=True):
     unread: int | None
     watched: float
     skipped: int = 0
+    hears: bool = True
 
 
 class Rates(msgspec.Struct, frozen=True):

@@ -60,6 +60,10 @@ class Fleet:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the broker."""
         self._consumer.close()
 
     def listen(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:

@@ -113,6 +113,50 @@ def test_who_may_read_decisions_alone_is_not_blind(broker: EmbeddedBroker, monke
     assert "lacks the right" in (state.contact.problem or "")
 
 
+@pytest.mark.parametrize(
+    ("lacking", "known"),
+    [
+        ("Follower", {"workers", "lag", "controls"}),
+        ("GroupProgress", {"decisions", "workers"}),
+        ("Fleet", {"decisions", "lag"}),
+        ("_Sampler", {"decisions", "workers", "lag", "controls"}),
+    ],
+)
+def test_what_may_not_be_opened_keeps_nothing_else_away(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, lacking: str, known: set[str]
+) -> None:
+    """A right that is missing takes away what needs it; the rest is shown, and it is tried again."""
+    attempts: list[object] = []
+
+    def refused(*_: object, **__: object) -> None:
+        attempts.append(None)
+        raise BrokerError("this user lacks the right")
+
+    monkeypatch.setattr(f"streams.console.feed.{lacking}", refused)
+    fed = Fed(broker)
+    fed.write("control_status", "one", encode_status(word("one", at=rfc3339(int(time.time() * 1000)))))
+    fed.write("auto_action", "one", record("one", policy=lacking))
+
+    def shown(state: State) -> set[str]:
+        there = {
+            "decisions": _of(lacking, state).decisions,
+            "workers": state.workers,
+            "lag": state.partitions,
+            "controls": state.controls,
+        }
+        return {name for name, what in there.items() if what}
+
+    fed.feed.start()
+    try:
+        fed.write("auto_action", "two", record("two", policy=lacking))
+        state = fed.once(lambda it: known <= shown(it) and len(attempts) > 1 and it.contact.problem is not None)
+        assert known == shown(state)
+        assert "lacks the right" in (state.contact.problem or "")
+        assert state.contact.hears == ("workers" in known)
+    finally:
+        fed.feed.close()
+
+
 def test_what_stood_there_before(broker: EmbeddedBroker) -> None:
     """It is in the shares, and in no rate."""
     fed = Fed(broker)

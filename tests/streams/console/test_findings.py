@@ -72,6 +72,45 @@ def test_no_broker_ever_answered() -> None:
     assert "nowhere:9092" in state.word.why
 
 
+def test_a_right_that_was_taken_is_no_broker_that_is_away() -> None:
+    """Nothing is read any more; why that is so is said, and not that no broker answers."""
+    fleet = watched()
+    for _ in range(2):
+        fleet.looked("decisions", "cannot read moderation.auto-action: this user lacks the right to Read it", None)
+    why = fleet.state(NOW + 30).word.why
+    assert "lacks the right" in why
+    assert "no broker has answered" not in why
+
+
+def test_what_was_never_read_is_not_zero() -> None:
+    """Whoever may read decisions alone knows nothing of workers, requests, or what is unread; nor is there an end to much being set aside."""
+    fleet = ReadModel("broker:9092", COSTS)
+    for second in range(61):
+        fleet.looked("records", None, NOW - 60 + second)
+        fleet.set_aside(letter(), NOW - 60 + second, live=True)
+    for _ in range(2):
+        fleet.looked("progress", "this user lacks the right to Describe the group", None)
+    state = fleet.state(NOW)
+    assert ["blind in part"] == [one.word for one in state.findings]
+    assert (None, None, None) == (state.rates.requests, state.rates.responses, state.lag.records)
+    assert not state.contact.hears
+    fleet.heard({}, {}, {})
+    assert "down" in said(fleet)
+    for _ in range(2):
+        fleet.looked("workers", "this user lacks the right to Read moderation.control-status", None)
+    assert "down" not in said(fleet)
+
+
+def test_decisions_that_may_not_be_read_are_not_none() -> None:
+    """What else flows is shown."""
+    fleet = watched()
+    for _ in range(2):
+        fleet.looked("decisions", "this user lacks the right to Read moderation.dead-letter", None)
+    rates = fleet.state(NOW).rates
+    assert (None, None, None) == (rates.decisions, rates.escalated, rates.dead_letters)
+    assert rates.requests is not None
+
+
 def test_something_may_not_be_read() -> None:
     """The rest is shown, and what is missing said."""
     fleet = watched()
