@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from streams.console.in_force import differences, message_in_words
+from streams.console.in_force import differences, message_in_words, record
 from streams.errors import ControlError, SettingsError, TokenError
 from streams.kafka.control_history import History, read_history
 from streams.kafka.control_keys import load_private_key, load_trust
@@ -171,6 +171,7 @@ class Desk:
             content, version = history.log.content, history.log.version
             after = message.apply(content, version + 1, dict(history.log.versions).__getitem__)
             notes = (
+                _taken_back(history) if wanted.action == UNDO else None,
                 unknown_policy(message, content, fleet),
                 takes_away(message, content),
                 counts_before(message, content),
@@ -211,6 +212,16 @@ class Desk:
     def _read(self) -> History:
         self._history = read_history(self._settings, on=self._history)
         return self._history
+
+
+def _taken_back(history: History) -> str | None:
+    """Whose change it is that is undone, and why it was made."""
+    last = history.of_version(history.log.version)
+    if last is None:
+        return None
+    said = record(last)
+    why = f": {said['reason']}" if said["reason"] else ""
+    return f"this takes back version {last.version}: {said['what']}, by {said['issued_by'] or 'unknown'}{why}"
 
 
 def _made_for(message: ControlMessage, history: History, fleet: Fleet) -> ControlMessage:

@@ -96,11 +96,12 @@ def test_a_stop_is_never_refused_for_that(settings: Settings) -> None:
 
 
 def test_the_last_change_is_undone(settings: Settings) -> None:
-    """And it is shown what would be in force then."""
+    """And it is shown whose it is, and what would be in force then."""
     desk = Desk(settings, None)
-    for threshold in (0.1, 0.2):
-        publish_control(settings, SetThreshold(policy="*", threshold=threshold))
+    for threshold, who in ((0.1, "ana"), (0.2, "ben")):
+        publish_control(settings, SetThreshold(policy="*", threshold=threshold, issued_by=who, reason="a test"))
     proposal = desk.propose(Wanted(UNDO))
+    assert ["this takes back version 2: set_threshold threshold=0.2 policy=*, by ben: a test"] == proposal.notes
     assert [("threshold of *", "0.2 (set)", "0.1 (set)")] == proposal.changes
     desk.issue(Wanted(UNDO), proposal.version, "ana", "a slip")
     (value,) = (one.value for one in read_history(settings).log.content.thresholds.values())

@@ -136,6 +136,20 @@ def test_unknown_is_said() -> None:
     assert page.count("unknown") >= 8
 
 
+@pytest.mark.parametrize("fleet", ["away", "denied"])
+def test_every_page_says_that_it_is_as_it_was(fleet: str) -> None:
+    """Or what of it may not be read: who looks at Controls at night does not look at the first page."""
+    one = watched()
+    for _ in range(2):
+        one.looked("controls", "this user lacks the right", None)
+    state = one.state(NOW + (60 if fleet == "away" else 0))
+    assert state.word.word == ("blind" if fleet == "away" else "blind in part")
+    for page in (pages.threshold, pages.quality, pages.controls, pages.letters, pages.workers):
+        assert state.word.why in Reader(page(state)).text
+    assert state.word.why in Reader(pages.decisions(state, Asked(), [])).text
+    assert 1 == Reader(pages.now(state)).text.count(state.word.why)
+
+
 def test_the_threshold_and_what_moving_it_would_do() -> None:
     """Around the one in force, which is marked."""
     page = Reader(pages.threshold(watched(decided=100).state(NOW))).text
