@@ -43,7 +43,10 @@ def _unwritten(topic: str, error: KafkaError | None, settings: Settings) -> Brok
     doing = f"the control message could not be written to {topic} on {settings.broker}"
     if error is None:  # the client waits for a topic that is not there as for a broker
         existing_partitions(base_config(settings), {"control": load_topics(settings.topic_prefix)["control"]})
-        return BrokerError(f"{doing}: no answer within {_TIMEOUT:g} s")
+        return BrokerError(
+            f"no answer within {_TIMEOUT:g} s: the control message may have been written to {topic} on {settings.broker} all the same: "
+            "secondlook control history says so"
+        )
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return BrokerError(f"{doing}: it is larger than the topic takes: raise its max.message.bytes")
     return failed(doing, error, f"Write {topic}")

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from streams.console.desk import RESUME, STOP, THRESHOLD, UNDO, Desk, Token, Wanted
-from streams.errors import ControlError, SettingsError, TokenError
+from streams.errors import BrokerError, ControlError, SettingsError, TokenError
 from streams.kafka.control_history import read_history
 from streams.kafka.control_keys import write_private_key
 from streams.kafka.publishing import publish_control
@@ -95,6 +95,20 @@ def test_a_stop_is_never_refused_for_that(settings: Settings) -> None:
     assert desk.issue(resume, desk.propose(resume).version, "ana", "mended").is_applied
 
 
+def test_a_stop_needs_no_other_reading(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither that workers may be heard, nor that the log can be read before; anything else does."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise BrokerError("this user lacks the right")
+
+    monkeypatch.setattr("streams.console.desk.Fleet", refused)
+    monkeypatch.setattr("streams.console.desk.read_history", refused)
+    desk = Desk(settings, None)
+    with pytest.raises(BrokerError):
+        desk.issue(Wanted(THRESHOLD, threshold="0.1"), 0, "ana", "")
+    assert desk.issue(Wanted(STOP), None, "ana", "").is_applied
+
+
 def test_the_last_change_is_undone(settings: Settings) -> None:
     """And it is shown whose it is, and what would be in force then."""
     desk = Desk(settings, None)
@@ -135,6 +149,13 @@ def test_nobody_changes_anything_without_a_name(settings: Settings, name: str) -
     with pytest.raises(ControlError, match="say who you are"):
         Desk(settings, None).issue(Wanted(STOP), 0, name, "")
     assert [] == written(settings)
+
+
+def test_what_nobody_confirmed_may_stand_there(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that was sent and not answered is not said to be unwritten."""
+    monkeypatch.setattr("streams.kafka.publishing._TIMEOUT", 0.0)
+    with pytest.raises(BrokerError, match="may have been written .* all the same: secondlook control history"):
+        Desk(settings, None).issue(Wanted(STOP), None, "ana", "")
 
 
 def test_where_messages_must_be_signed_they_are(settings: Settings, tmp_path: Path) -> None:
