@@ -26,6 +26,7 @@ from streams.kafka.fleet import Fleet
 from streams.kafka.following import Follower, Heard
 from streams.kafka.progress import GroupProgress
 from streams.kafka.reading import broker_stamp, places_of
+from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.dead_letters import read_letter
 from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.settings import Settings
@@ -98,13 +99,14 @@ class Feed:
             closing(_Kept(self._follower)) as follower,
             closing(_Kept(lambda: _Sampler(settings))) as sampler,
             closing(_Kept(lambda: Fleet(settings))) as workers,
+            closing(_Kept(lambda: Consumer(reader_config(settings)))) as control,
         ):
             looks = [
                 _Look("decisions", 0.0, lambda: self._follow(follower), asks=False),
                 _Look("unread", _LOOK_EVERY, lambda: self._keep_up(follower), asks=False),
                 _Look("progress", _LOOK_EVERY, lambda: self._measure(progress())),
                 _Look("workers", _LOOK_EVERY, lambda: self._hear(workers()), asks=False),
-                _Look("controls", _CONTROLS_EVERY, lambda: self._read_controls(workers(), progress())),
+                _Look("controls", _CONTROLS_EVERY, lambda: self._read_controls(workers(), control)),
                 _Look("sample", _SAMPLE_EVERY, lambda: self._sample(sampler())),
             ]
             while not self._stopping.is_set():
@@ -180,13 +182,21 @@ class Feed:
                 {name: one.at for name, one in gone.items() if workers.age(one) < _SPOKEN_OF},
             )
 
-    def _read_controls(self, workers: Fleet, progress: GroupProgress) -> None:
-        end = progress.end_of("control")
-        if self._history is None or self._history.end != end:
+    def _read_controls(self, workers: Fleet, control: "_Kept[Consumer]") -> None:
+        if self._history is None or self._history.end != self._end_of_control(control):
             self._history = read_history(self._settings, on=self._history)
         controls = controls_of(self._history, workers)
         with self._lock:
             self._model.in_force(controls)
+
+    def _end_of_control(self, control: "_Kept[Consumer]") -> int:
+        place = TopicPartition(topic_names(load_topics(self._settings.topic_prefix))["control"], 0)
+        try:
+            _, end = control().get_watermark_offsets(place, timeout=_TIMEOUT)
+        except KafkaException:
+            control.close()
+            raise
+        return int(end)
 
     def _sample(self, sampler: "_Sampler") -> None:
         found = sampler.sample()

@@ -8,7 +8,6 @@ from streams.errors import BrokerError
 from streams.kafka.clients import group_name, kafka_error, reader_config
 from streams.kafka.cut_off import CutOff, discard
 from streams.kafka.reading import places_of
-from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline.records import REQUESTS, RESPONSES
 from streams.settings import Settings
 
@@ -55,12 +54,6 @@ class GroupProgress:
             text = kafka_error(problem).str()
             raise BrokerError(f"how far the group has come is not known: {text}") from problem
         return found
-
-    def end_of(self, role: str) -> int:
-        """The end of a topic of one partition. Raises KafkaException."""
-        topic = topic_names(load_topics(self._settings.topic_prefix))[role]
-        _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=_TIMEOUT)
-        return int(end)
 
     def close(self) -> None:
         """Let go of the broker."""

@@ -245,6 +245,27 @@ def everything_known(state: State) -> bool:
     return bool(state.workers and state.partitions and sum(one.decisions for one in state.routes)) and None not in known
 
 
+@pytest.mark.parametrize("lost", ["dead_letter", "control_status", "requests"])
+def test_the_console_shows_what_may_be_read(cluster: Secured, lost: str) -> None:
+    """A right that is missing takes away what needs it, and is named; nobody is said to be down for it."""
+    rest = (one for one in needed("console") if one.name != TOPICS[lost].name)
+    user = cluster.user(f"console-without-{lost}", *rest)
+    feed = Feed(load_settings({"topic_prefix": PREFIX}, environ=cluster.environment(user)), COSTS)
+    feed.start()
+    try:
+        wait_until(lambda: TOPICS[lost].name in (feed.state().contact.problem or ""))
+        wait_until(lambda: bool(feed.state().partitions) == (lost != "requests"))
+        wait_until(lambda: feed.state().contact.hears == (lost != "control_status"))
+        wait_until(lambda: (feed.state().controls is not None) == (lost != "control_status"))
+        state = feed.state()
+    finally:
+        feed.close()
+    assert "lacks the right to" in (state.contact.problem or "")
+    words = [one.word for one in state.findings]
+    assert ("down" in words) == state.contact.hears
+    assert "blind in part" in words
+
+
 @pytest.mark.parametrize(
     ("role", "command"),
     [("tap", ["tap", "--until-now", "--dead-letters"]), ("evaluate", ["evaluate", "--from-topics"])],

@@ -117,7 +117,7 @@ def test_who_may_read_decisions_alone_is_not_blind(broker: EmbeddedBroker, monke
     ("lacking", "known"),
     [
         ("Follower", {"workers", "lag", "controls"}),
-        ("GroupProgress", {"decisions", "workers"}),
+        ("GroupProgress", {"decisions", "workers", "controls"}),
         ("Fleet", {"decisions", "lag"}),
         ("_Sampler", {"decisions", "workers", "lag", "controls"}),
     ],
