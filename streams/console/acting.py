@@ -81,12 +81,17 @@ class Acting:
             raise BrokerError("another change is being looked at: try again in a moment")
         await self._busy.acquire()
         looking = asyncio.ensure_future(apart(self._desk.propose, wanted))
-        # One that takes longer keeps the others from the desk until it is done.
-        looking.add_done_callback(lambda _: self._busy.release())
-        try:
-            return await asyncio.wait_for(asyncio.shield(looking), _PATIENCE)
-        except TimeoutError:
-            raise BrokerError(f"what it would do is not known after {_PATIENCE:g} s: try again in a moment") from None
+        looking.add_done_callback(self._looked)
+        # One that takes longer goes on, and keeps the others from the desk until it is done.
+        await asyncio.wait([looking], timeout=_PATIENCE)
+        if not looking.done():
+            raise BrokerError(f"what it would do is not known after {_PATIENCE:g} s: try again in a moment")
+        return looking.result()
+
+    def _looked(self, looking: "asyncio.Future[Proposal]") -> None:
+        self._busy.release()
+        if not looking.cancelled():
+            looking.exception()  # nobody may be there any more to take it
 
 
 def _status(problem: StreamError) -> int:

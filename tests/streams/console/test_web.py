@@ -1,6 +1,7 @@
 """The console in a browser, without a broker: answers, headers, who is let in, and what is pushed."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -234,6 +235,27 @@ def test_who_may_not_changes_nothing(form: dict[str, str], headers: dict[str, st
         assert "Content-Security-Policy" in answer.headers
 
     act(work)
+
+
+def test_what_is_not_waited_for_any_more_fails_in_silence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who asked was told that it is not known; a traceback in the log would tell nobody anything."""
+    monkeypatch.setattr("streams.console.acting._PATIENCE", 0.05)
+
+    async def work(client: TestClient[Any, Any], desk: Acting) -> None:
+        desk.problem = BrokerError("no Kafka broker answered")
+        desk.may_answer.clear()
+        await client.get("/act?action=stop")
+        desk.may_answer.set()
+        deadline = asyncio.get_running_loop().time() + 20
+        while "no Kafka broker answered" not in await (await client.get("/act?action=stop")).text():
+            assert asyncio.get_running_loop().time() < deadline
+        gc.collect()
+        await asyncio.sleep(0)
+
+    act(work)
+    assert "never retrieved" not in caplog.text
 
 
 @pytest.mark.parametrize(
