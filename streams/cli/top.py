@@ -164,7 +164,8 @@ def _workers(state: State) -> Table:
     shown = table("worker", "state", "partitions", "unread", "waiting", "controls", "model", "heard")
     for one in state.workers:
         mine = [partition.lag.records for partition in state.partitions if partition.worker == one.name]
-        unread = _UNKNOWN if one.partitions is None or None in mine else f"{sum(count or 0 for count in mine):,}"
+        known = one.partitions is not None and None not in mine and (bool(mine) or not one.partitions)
+        unread = f"{sum(count or 0 for count in mine):,}" if known else _UNKNOWN
         waiting = _UNKNOWN if one.pending is None else f"{one.pending.requests + one.pending.responses:,}"
         numbers = _UNKNOWN if one.partitions is None else ",".join(map(str, one.partitions)) or "none"
         how = f"all to humans: {one.problem}" if one.problem else "taking over" if one.restoring else "at work"

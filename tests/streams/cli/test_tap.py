@@ -120,6 +120,15 @@ def shown(fleet: ReadModel) -> str:
     return captured.get()
 
 
+def test_what_is_unread_at_a_worker_is_unknown_without_progress() -> None:
+    """Who may not know how far the group has come is told no zero."""
+    fleet = ReadModel("broker:9092", COSTS)
+    fleet.heard({"one": word("one", pending=None)}, {"one": 1.0}, {})
+    fleet.looked("workers", None, NOW)
+    (line,) = [one for one in shown(fleet).splitlines() if "at work" in one]
+    assert ["unknown", "unknown"] == [one for one in line.split() if one in ("0", "unknown")]
+
+
 def test_a_picture_of_a_fleet() -> None:
     """The word, why, figures, routes and workers."""
     fleet = watched()
