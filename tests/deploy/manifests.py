@@ -44,6 +44,16 @@ class Manifests:
             given[variable["name"]] = variable.get("value", told)
         return given
 
+    def mounted(self, template: Object, container: Object) -> set[str]:
+        """The files that secrets bring a container."""
+        brought = {one["name"]: one["secret"]["secretName"] for one in template["spec"]["volumes"] if "secret" in one}
+        return {
+            f"{mount['mountPath']}/{key}"
+            for mount in container["volumeMounts"]
+            if mount["name"] in brought
+            for key in self.one("Secret", brought[mount["name"]])["data"]
+        }
+
 
 def containers(template: Object) -> Iterator[Object]:
     """Those of a pod, the ones that make it ready among them."""

@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from streams.cli.console import READING
 from streams.cli.main import main
 from streams.console.web import Console
 from streams.kafka.clients import base_config, group_name
@@ -67,6 +68,36 @@ def test_the_settings_are_right(rendered: Rendered, overlay: str, tmp_path: Path
             assert {name for name in given if not name.startswith(KAFKA_PREFIX)} <= known
             mounted = {name: value.replace("/run/secrets/secondlook", str(tmp_path)) for name, value in given.items()}
             base_config(load_settings(environ=mounted))
+
+
+@pytest.mark.parametrize("overlay", ["prod", "signed"])
+def test_secrets_bring_the_files_that_settings_name(rendered: Rendered, overlay: str) -> None:
+    """Each container those that its command reads: the private key the workers alone."""
+    found = rendered(overlay)
+    signing, unread = {PREFIX + "CONTROL_KEYS", PREFIX + "CONTROL_SIGN_WITH"}, PREFIX + "CONTROL_SIGN_WITH"
+    for template in (one["spec"]["template"] for one in found.workloads):
+        container = main_container(template)
+        named = {key: value for key, value in found.environment(container).items() if value.startswith("/run/secrets")}
+        assert (overlay == "signed") == (signing <= named.keys())
+        if container["name"] == "console":
+            assert unread.removeprefix(PREFIX).lower() not in READING
+            named.pop(unread, None)
+        assert {*named.values()} == found.mounted(template, container)
+
+
+def test_no_secret_can_be_committed() -> None:
+    """What an operator lays beside the overlay is ignored; public keys are no secret."""
+    prod = KUBERNETES / "overlays/prod"
+    overlay = yaml.safe_load((prod / "kustomization.yaml").read_text().replace("# - ", "- "))
+    laid = {one.split("=")[-1] for secret in overlay["secretGenerator"] for one in secret["files"]}
+    rules = (prod / ".gitignore").read_text().split()
+    assert {"control-keys"} == {one for one in laid if not any(Path(one).match(rule) for rule in rules)}
+
+
+def test_workers_that_are_not_ready_hold_up_no_drain(rendered: Rendered) -> None:
+    """While Kafka is away none is, and a budget that counts the healthy ones would let no node be emptied."""
+    for budget in rendered("prod").of("PodDisruptionBudget"):
+        assert "AlwaysAllow" == budget["spec"]["unhealthyPodEvictionPolicy"]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
