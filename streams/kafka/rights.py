@@ -72,6 +72,7 @@ def _topics(operation: str, *topics: str, why: str, when: When = "always") -> Ne
 
 _SETTINGS: Final = _topics("DescribeConfigs", *_EVERY, why="a look at the topics' settings", when="settings")
 _SHOW: Final = (_topics("Read", "control", "control_status", why="what is in force, and which workers have it"),)
+_IN_FORCE: Final = _topics("Read", "control", why="what is in force")
 _LABELS: Final = _topics("Read", "vectors", "human_decisions", why="labelled answers from the topics")
 _DECIDED: Final = _topics("Read", "auto_action", "human_review", "dead_letter", why="decisions and dead letters")
 _HISTORY: Final = _topics("Read", "vectors", "human_decisions", why="an item's history")
@@ -119,7 +120,10 @@ ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
         _topics("Read", "human_review", "human_decisions", why="audits that humans judged, with `--from-topics`"),
         _topics("Write", "control", why="the bound"),
     ),
-    "control show-shadow": (*_SHOW, _topics("Read", "auto_action", "human_review", why="what the shadow said")),
+    "control show-shadow": (
+        _IN_FORCE,
+        _topics("Read", "auto_action", "human_review", why="what the shadow said"),
+    ),
     "control simulate": (
         *_SHOW,
         _topics(
@@ -132,7 +136,7 @@ ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
             why="the past, decided otherwise",
         ),
     ),
-    "control plan-audits": (*_SHOW, _LABELS),
+    "control plan-audits": (_LABELS,),
     "models": (
         _topics("Read", "models", "control", why="which models there are, and which is in force"),
         _topics("Write", "models", why="`models push`", when="used"),
@@ -153,13 +157,18 @@ ROLES: Final[Mapping[str, tuple[Need, ...]]] = {
         _topics("Write", "control", why="`--allow-controls`", when="used"),
     ),
     "tap": (_DECIDED,),
-    "explain": (*_SHOW, _DECIDED, _topics("Read", "requests", "responses", why="an item's history"), _HISTORY),
+    "explain": (_IN_FORCE, _DECIDED, _topics("Read", "requests", "responses", why="an item's history"), _HISTORY),
     "dead-letters": (_topics("Read", "dead_letter", why="the letters"),),
     "dead-letters redrive": (
         _topics("Read", "dead_letter", why="the letters"),
         _topics("Write", "requests", "responses", why="where they go back to"),
         Need("Read", "group", (), "how far it has come"),
         Need("Write", "transactional-id", (), "each letter once", "transactions"),
+    ),
+    "replay": (
+        _topics("Write", "requests", "responses", why="labelled answers, for the workers to decide"),
+        _DECIDED,
+        _topics("Write", "human_decisions", why="`--judge`", when="used"),
     ),
     "autoscaler": (
         _topics("Describe", "requests", "responses", why="how much there is to read"),

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from scoring import Item
 from streams.console.decisions import ROLES, Decision, read_decision
 from streams.errors import BrokerError
-from streams.kafka.clients import producer_config
+from streams.kafka.clients import kafka_error, producer_config
 from streams.kafka.following import Follower, Heard
 from streams.kafka.topics import load_topics, topic_names
 from streams.kafka.troubles import failed
@@ -65,7 +65,7 @@ def replay(
     seconds. Raises BrokerError, TopicError.
     """
     books = Replayed({item.request_id: item.label for item in items})
-    sender = _Sender(settings, ("requests", "responses", *(("human_decisions",) if judge else ())))
+    sender = _Sender(settings)
     with closing(Follower(settings, (*ROLES, "dead_letter"))) as follower:
         began = moved = time.monotonic()
         sent = 0
@@ -84,15 +84,13 @@ def replay(
 
 
 class _Sender:
-    """Writes to the topics of some roles."""
+    """Writes records; what the broker refuses is told by its topic."""
 
-    def __init__(self, settings: Settings, roles: Sequence[str]) -> None:
-        self._names = {
-            role: name for role, name in topic_names(load_topics(settings.topic_prefix)).items() if role in roles
-        }
+    def __init__(self, settings: Settings) -> None:
+        self._names = topic_names(load_topics(settings.topic_prefix))
         self._broker = settings.broker
         self._producer = Producer(producer_config(settings, **{"linger.ms": 5}))
-        self._lost: list[KafkaError] = []
+        self._lost: list[tuple[str, KafkaError]] = []
 
     @property
     def room(self) -> int:
@@ -100,16 +98,18 @@ class _Sender:
         return _AT_ONCE if len(self._producer) < _AT_ONCE else 0
 
     def send(self, role: str, request_id: str, value: object) -> None:
-        """Write a value as JSON under the id."""
-        self._producer.produce(
-            self._names[role], msgspec.json.encode(value), request_id.encode(), on_delivery=self._told
-        )
+        """Write a value as JSON under the id. Raises BrokerError where it is known to be refused."""
+        topic = self._names[role]
+        try:
+            self._producer.produce(topic, msgspec.json.encode(value), request_id.encode(), on_delivery=self._told)
+        except KafkaException as problem:  # what is known to be refused is not even tried
+            raise _refused(topic, kafka_error(problem)) from problem
 
     def check(self) -> None:
         """Raise BrokerError if the broker has refused anything."""
         self._producer.poll(0)
         if self._lost:
-            raise failed("not all could be written", self._lost[0], f"Write {', '.join(self._names.values())}")
+            raise _refused(*self._lost[0])
 
     def finish(self) -> None:
         """Wait until all is written. Raises BrokerError if it is not."""
@@ -117,9 +117,13 @@ class _Sender:
             raise BrokerError(f"{self._broker} has not taken all records within {_FLUSH:g} s")
         self.check()
 
-    def _told(self, error: KafkaError | None, _record: object) -> None:
+    def _told(self, error: KafkaError | None, record: Message) -> None:
         if error is not None:
-            self._lost.append(error)
+            self._lost.append((record.topic() or "", error))
+
+
+def _refused(topic: str, error: KafkaError) -> BrokerError:
+    return failed(f"not all could be written to {topic}", error, f"Write {topic}")
 
 
 def _take(books: Replayed, heard: Sequence[Heard], send: Callable[[str, str, object], None] | None) -> bool:

@@ -36,8 +36,8 @@ from streams.pipeline.controls import Baseline
 from streams.settings import Settings, load_settings
 from streams.trials.worker_process import WorkerProcess
 from streams.worker.run import check_for_worker
-from tests.driving import IDS, ITEMS, TRACE
-from tests.kafka.secured import Secured, write_certificates
+from tests.driving import IDS, ITEMS, RECORDING, TRACE
+from tests.kafka.secured import ADMIN, Secured, write_certificates
 from tests.streams.console.making import COSTS
 from tests.streams.pipeline.test_controls import Model, Shelf
 
@@ -160,38 +160,14 @@ def test_every_command_works_with_the_documented_rights_and_prints_no_secret(
         found = json.loads(desk.run(worker, "doctor", "--model", str(models), "--json"))
         assert [] == [one for one in found["checks"] if one["state"] in ("wrong", "unknown")]
         look_on(desk, models, monkeypatch)
+        play_reviewers(desk, operator, models)
         assert 0 == running.terminate()
         desk.printed.append(running.log.read_text())
         denied = [line for line in running.lines() if "lacks" in str(line)]
     assert [] == denied
-    desk.run(
-        trial,
-        "demo",
-        "--broker",
-        cluster.bootstrap,
-        "--model",
-        str(models),
-        "--limit",
-        "40",
-        "--rate",
-        "40",
-        "--delivery",
-        "exactly_once",
-    )
-    desk.run(
-        trial,
-        "stress",
-        "--broker",
-        cluster.bootstrap,
-        "--model",
-        str(models),
-        "--requests",
-        "500",
-        "--kills",
-        "0",
-        "--rebalances",
-        "1",
-    )
+    to = ("--broker", cluster.bootstrap, "--model", str(models))
+    desk.run(trial, "demo", *to, *("--limit", "40", "--rate", "40", "--delivery", "exactly_once"))
+    desk.run(trial, "stress", *to, *("--requests", "500", "--kills", "0", "--rebalances", "1"))
     everything = "\n".join(desk.printed)
     assert "SASL_SSL" in everything
     assert [] == [user for user, password in cluster.passwords.items() if password in everything]
@@ -238,6 +214,25 @@ def look_on(desk: Desk, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(one.error is None for done in group.values() for one in done.result(30).topic_partitions)
 
 
+def play_reviewers(desk: Desk, operator: str, models: Path) -> None:
+    """More traffic, judged, beside a shadow; then the shadow looked at, and a bound certified on the audits, each by a user of its own."""
+    cluster = desk.cluster
+    roles = ("replay", "control show-shadow", "control set-risk-bound")
+    users = {role: cluster.user(role.replace(" ", "-"), *needed(role)) for role in roles}
+    for change in (["set-threshold", "0.9"], ["set-audit-rate", "1"], ["set-shadow", "--threshold", "0.3"]):
+        desk.ask(operator, "control", *change)
+    replay = ("replay", str(RECORDING), "--judge", "--limit", "20", "--first")
+    assert "decided       20 of 20" in desk.ask(users["replay"], *replay, "40")
+    shown = json.loads(desk.ask(users["control show-shadow"], "control", "show-shadow", "--json"))
+    assert (0, 20) == (shown["without"], shown["rows"][0]["decisions"])
+    command = ["set-risk-bound", "--from-topics", "--max-risk", "0.9", "--confidence", "0.5", "--model", str(models)]
+    assert "in force" in desk.ask(users["control set-risk-bound"], "control", *command)
+    judging = Right("Write", "topic", TOPICS["human_decisions"].name)
+    cluster.take(users["replay"], judging)
+    said = desk.ask(users["replay"], *replay, "60", expected=None)
+    assert f"lacks the right to {judging.text}" in said
+
+
 def everything_known(state: State) -> bool:
     """Whether each thing that the console shows was read, and nothing was in the way."""
     assert state.contact.problem is None, state.contact.problem
@@ -272,12 +267,19 @@ def test_the_console_shows_what_may_be_read(cluster: Secured, lost: str) -> None
 
 @pytest.mark.parametrize(
     ("role", "command"),
-    [("tap", ["tap", "--until-now", "--dead-letters"]), ("evaluate", ["evaluate", "--from-topics"])],
+    [
+        ("tap", ["tap", "--until-now", "--dead-letters"]),
+        ("evaluate", ["evaluate", "--from-topics"]),
+        ("control plan-audits", ["control", "plan-audits", "10"]),
+        ("control show-shadow", ["control", "show-shadow"]),
+    ],
 )
 def test_what_a_reader_lacks_is_named(cluster: Secured, models: Path, role: str, command: list[str]) -> None:
     """Each right of the table is needed, where topics may be seen."""
     desk, more = Desk(cluster), ["--model", str(models)] if role == "evaluate" else []
-    user = cluster.user(f"short-of-{role}", *DESCRIBED, *needed(role))
+    user = cluster.user(f"short-of-{role.replace(' ', '-')}", *DESCRIBED, *needed(role))
+    if role == "control show-shadow":  # one that there is
+        desk.ask(ADMIN, "control", "set-shadow", "--threshold", "0.3", "--wait", "0", expected=None)
     for right in needed(role):
         cluster.take(user, right)
         wait_until(lambda: f"lacks the right to {right.text}" in desk.ask(user, *command, *more, expected=None))  # noqa: B023 - called at once
