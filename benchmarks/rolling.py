@@ -109,7 +109,8 @@ def measure(course: Course, way: Way, rate: float, made: list[tuple[bytes, bytes
     """One way's figures. Raises StreamError when a decision is missing or was made twice."""
     sender, over = Sender(course.track, made), Event()
     count = int(rate * _LONGEST)
-    with ExitStack() as stack, ThreadPoolExecutor(1) as threads:
+    with ExitStack() as stack:
+        threads = stack.enter_context(ThreadPoolExecutor(1))
         reader = stack.enter_context(closing(Reader(course.track)))
         reader.begin(1, count)
         stack.callback(over.set)

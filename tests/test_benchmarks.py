@@ -1,7 +1,10 @@
 """The benchmark's own arithmetic, and that its shared job decides as the stream does."""
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -230,3 +233,30 @@ def test_a_rolling_deploy_is_held_against_what_was_before() -> None:
     assert (0.01, 0.01) == (found["before_p50"], found["before_max"])
     assert (0.01, 3.0, 0.125) == (found["during_p50"], found["during_max"], found["late_share"])
     assert (2.5, 3.5) == (found["gone_0"], found["gone_1"])
+
+
+@pytest.mark.usefixtures("_benchmarks")
+def test_the_load_ends_when_a_rolling_deploy_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, not with the last second of the clock."""
+    import rolling
+
+    from streams.errors import StreamError
+
+    told = []
+
+    def sends(_lap: int, _due: object, stopping: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 5
+        while not stopping() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        told.append(stopping())
+
+    def fails(under_load: Callable[[], None]) -> None:
+        under_load()
+        raise StreamError("a worker ended with 1")
+
+    monkeypatch.setattr(rolling, "Sender", Mock(return_value=Mock(run=sends)))
+    monkeypatch.setattr(rolling, "Reader", Mock())
+    monkeypatch.setattr(rolling, "Roll", Mock(return_value=Mock(run=fails)))
+    with pytest.raises(StreamError):
+        rolling.measure(Mock(), rolling.ways(5)[0], 10, [])
+    assert [True] == told
