@@ -36,6 +36,8 @@ _LONE: Final = re.compile(
     )
 )
 """The backslash of a single surrogate, where every backslash begins an escape."""
+_NOT_JSON: Final = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f]")
+"""What stands nowhere in JSON, and would take six bytes each in a string."""
 _QUOTE, _OPENING, _CLOSING = b'"{}'
 _FOLD: Final = _OPENING - ord("[")
 
@@ -67,7 +69,7 @@ def _not_too_deep(value: bytes) -> bytes:
     folded = np.frombuffer(_without_text(value), np.uint8) | _FOLD
     steps = (folded == _OPENING).view(np.int8) - (folded == _CLOSING).view(np.int8)
     level = np.cumsum(steps, dtype=np.int32)
-    if level.max() <= MOST_LEVELS:
+    if level.max() <= MOST_LEVELS or _NOT_JSON.search(value):
         return value
     deep = np.flatnonzero(level > MOST_LEVELS)
     closed = np.flatnonzero((level == CUT_BELOW) & (steps < 0)) + 1

@@ -199,6 +199,15 @@ def test_it_leaves_room_for_the_decision_around_it() -> None:
     assert ("dead_letter", request) == (letter.topic, letter.value)
 
 
+def test_what_is_no_json_does_not_become_some_that_is_much_longer() -> None:
+    """A control character takes six bytes in a string, so that a decision of a request of a third would not fit."""
+    deep = b"[" * 61 + b"\x01" * (MAX // 3) + b"]" * 61
+    request = b'{"request_id":"a","policy":"hate","x":' + deep + b"}"
+    outbox = through(Desk(max_bytes=MAX), Record(REQUESTS, 0, 0, NOW, b"a", request, None))
+    (letter,) = outbox.outputs
+    assert ("dead_letter", request) == (letter.topic, letter.value)
+
+
 def test_nothing_odd_is_automated() -> None:
     """However sure the model is that the LLM is right."""
     model: Any = Model()
