@@ -11,7 +11,7 @@ BENCH_ARGS ?=
 NATIVE_ARGS ?=
 TEST_ARGS ?=
 # More than there are cores, because most tests wait: for brokers, for timeouts.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 8
 COVERAGE ?=
 FLOOR := --cov=streams.kafka --cov=streams.pipeline --cov=streams.worker --cov-report=term:skip-covered --cov-fail-under=90
 
