@@ -1,7 +1,7 @@
 """How soon the console says what is wrong: faults, one after the other, on two workers at work on a real local Kafka.
 
 A fault is brought about while all is well; measured is how long it takes until its word is said at all, and how long after its mending until all
-is well again. Needs Java 17 and Maven.
+is well again. What `secondlook doctor` and the workers' logs say meanwhile is printed below. Needs Java 17 and Maven.
 """
 
 import argparse
@@ -12,11 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from streams.cli.console import costs_of
 from streams.console.feed import Feed
+from streams.doctor import examine, gather
 from streams.kafka.clients import base_config
 from streams.kafka.publishing import publish_control
 from streams.kafka.topics import create_topics, load_topics
@@ -32,6 +34,8 @@ TIMEOUT = 5.0
 WELL = ("flowing", "quiet")
 LIVE_QUALITY = ("drift", "calibration", "missing")
 """Words of live quality: what recorded answers, sent again and again, may well be told as."""
+_LOUD = ("warning", "error", "critical")
+_MOST_LINES = 3
 
 
 class Fault(NamedTuple):
@@ -93,6 +97,17 @@ class Drill:
                     return took, f"{one.word}: {one.why}"
             time.sleep(0.1)
         return None, f"{self.feed.state().word}"
+
+    def doctor(self) -> list[str]:
+        """What `secondlook doctor` says of it."""
+        found = examine(gather(self.settings))
+        return [f"{one.check}: {one.about}" for one in found if one.state in ("wrong", "warning")]
+
+    def logged(self, since: str) -> list[str]:
+        """What the workers that run have logged from a time on, beside what tells nothing of a fault."""
+        lines = [line for worker in self.workers.values() for line in worker.lines()]
+        told = [line for line in lines if line.get("time", "") >= since and line.get("level") in _LOUD]
+        return list(dict.fromkeys(str(line["message"]) for line in told))[:_MOST_LINES]
 
     def faults(self) -> list[Fault]:
         """Each of them."""
@@ -166,12 +181,16 @@ def main() -> None:
             settled, word = drill.until(WELL, 240, first=True)
             if settled is None:
                 sys.exit(f"not well before {fault.name}: {word}")
+            began = datetime.now(UTC).isoformat()
             fault.bring()
             said, why = drill.until(fault.words, 120)
+            beside = {"doctor": drill.doctor(), "logs": drill.logged(began)}
             fault.mend()
             well, _ = drill.until(WELL, 240, first=True)
-            rows.append({"fault": fault.name, "said_after": said, "why": why, "well_after": well})
+            rows.append({"fault": fault.name, "said_after": said, "why": why, "well_after": well, **beside})
             print(f"{fault.name:36} {_seconds(said):>8} {_seconds(well):>8}  {why}", flush=True)
+            for who, lines in beside.items():
+                print(*(f"    {who}: {line}" for line in lines or ["nothing"]), sep="\n", flush=True)
     if given.json is not None:
         given.json.write_text(json.dumps(rows, indent=2))
     sys.exit(any(row["said_after"] is None for row in rows))
