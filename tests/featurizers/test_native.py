@@ -265,6 +265,19 @@ def test_digits_at_the_edge_of_what_a_float_holds() -> None:
         same(body_text(chat(), "-0.25", f"-{text[:point] or '0'}.{text[point:] or '5'}"))
 
 
+def test_small_numbers_and_numbers_in_the_middle_of_two_floats() -> None:
+    """However many noughts stand below the point, and where the digits end halfway between two floats."""
+    chance = random.Random(2)
+    for _ in range(1000):
+        noughts = "0" * chance.randint(0, 25)
+        same(body_text(chat(), "-0.25", f"-0.{noughts}{chance.randrange(1, 10 ** chance.randint(1, 19))}"))
+        halves = chance.randrange(2**53, 2**54) | 1
+        below = chance.randint(1, 3)
+        for by in (-1, 0, 1):
+            digits = f"{halves * 10**below // 2**below * 10 + by}"
+            same(body_text(chat(), "-0.25", f"-{digits[: -below - 1]}.{digits[-below - 1 :]}"))
+
+
 def test_many_are_read_as_one_is() -> None:
     """`decode_ahead` gives what `decode` gives, and nothing for what is left to the reference or is no answer."""
     known, left = json.dumps(record()).encode(), json.dumps(chat(logprobs=None)).encode()

@@ -4,6 +4,8 @@
 #[forbid(unsafe_code)]
 mod chat;
 #[forbid(unsafe_code)]
+mod decimal;
+#[forbid(unsafe_code)]
 mod scan;
 
 use chat::Answer;

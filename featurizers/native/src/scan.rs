@@ -1,29 +1,15 @@
 //! A strict scanner of JSON in UTF-8. It takes what the JSON grammar allows, less what readers are known to differ on;
 //! whatever else it meets, it gives up with `None`: the caller hands the body to the reference then.
 
+use crate::decimal::divided;
+
 /// Nesting beyond which a value is not skipped.
 const DEEPEST: u32 = 64;
 /// Characters of a number beyond which it is left to the reference.
 const LONGEST_NUMBER: usize = 40;
 /// Digits of a whole number that a 64-bit integer holds in every reader.
 const MOST_DIGITS: usize = 18;
-/// Digits whose number 64 bits hold.
-const MOST_COUNTED: usize = 19;
-/// Integers up to here, and powers of ten up to 10^22, are exact: their quotient is rounded once, and so correctly.
-const MOST_EXACT: u64 = 1 << 53;
-/// Digits below the point up to which `quotient` has bits enough.
-const MOST_DIVIDED: usize = 17;
-const POWERS: [f64; MOST_COUNTED + 1] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19];
-const TENS: [u64; 20] = {
-    let mut tens = [1; 20];
-    let mut power = 1;
-    while power < 20 {
-        tens[power] = 10 * tens[power - 1];
-        power += 1;
-    }
-    tens
-};
+const TENS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 const EIGHT: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = EIGHT << 7;
@@ -166,8 +152,8 @@ impl<'a> Scanner<'a> {
             }
             self.digits(&mut 0)?;
         }
-        if !power && whole + below <= MOST_COUNTED && (digits <= MOST_EXACT || below <= MOST_DIVIDED) {
-            let value = if digits <= MOST_EXACT { digits as f64 / POWERS[below] } else { quotient(digits, below) };
+        let quick = if power { None } else { divided(digits, below) };
+        if let Some(value) = quick {
             return Some(if negative { -value } else { value });
         }
         let number = &self.bytes[start..self.at];
@@ -347,28 +333,33 @@ impl<'a> Scanner<'a> {
         (first <= 9).then_some(1)
     }
 
-    /// How many digits, of which there must be one: they are added to `value`, wrapping if they are too many.
+    /// How many digits, of which there must be one: they are added to `value`, which is the largest if they are too many.
     #[inline]
     fn digits(&mut self, value: &mut u64) -> Option<usize> {
         let start = self.at;
         loop {
             let eight = self.eight() ^ (EIGHT * b'0' as u64); // a digit becomes its number
             let others = ((eight & !TOPS).wrapping_add(EIGHT * (0x80 - 10)) | eight) & TOPS;
+            if others == 0 {
+                *value = value.saturating_mul(100_000_000).saturating_add(eight_digits(eight));
+                self.at += 8;
+                continue;
+            }
             let count = others.trailing_zeros() as usize / 8;
-            if count > 0 {
-                let mut digits = eight << (64 - 8 * count); // as if zeros stood before them
-                digits = digits.wrapping_mul(10).wrapping_add(digits >> 8); // pairs, then fours, then all
-                let (odd, even) = (digits & 0x0000_00FF_0000_00FF, (digits >> 16) & 0x0000_00FF_0000_00FF);
-                digits =
-                    odd.wrapping_mul(100 + (1_000_000 << 32)).wrapping_add(even.wrapping_mul(1 + (10_000 << 32))) >> 32;
-                *value = value.wrapping_mul(TENS[count]).wrapping_add(digits);
-                self.at += count;
-            }
-            if count < 8 {
-                return (self.at > start).then_some(self.at - start);
-            }
+            let digits = eight << (56 - 8 * count) << 8; // as if zeros stood before them
+            *value = value.saturating_mul(TENS[count]).saturating_add(eight_digits(digits));
+            self.at += count;
+            return (self.at > start).then_some(self.at - start);
         }
     }
+}
+
+/// The number that eight digits make, the first one lowest.
+#[inline(always)]
+fn eight_digits(mut digits: u64) -> u64 {
+    digits = digits.wrapping_mul(10).wrapping_add(digits >> 8); // pairs, then fours, then all
+    let (odd, even) = (digits & 0x0000_00FF_0000_00FF, (digits >> 16) & 0x0000_00FF_0000_00FF);
+    odd.wrapping_mul(100 + (1_000_000 << 32)).wrapping_add(even.wrapping_mul(1 + (10_000 << 32))) >> 32
 }
 
 /// How many of eight bytes, from the lowest on, stand for themselves in a string: up to a quote, a backslash or a control
@@ -381,12 +372,4 @@ fn plain(eight: u64) -> usize {
     let backslash = zero(eight ^ (EIGHT * b'\\' as u64));
     let control = eight.wrapping_sub(EIGHT * 0x20) & !eight;
     ((quote | backslash | control) & TOPS).trailing_zeros() as usize / 8
-}
-
-/// The float nearest to digits / 10^below, for digits above 2^53 and at most `MOST_DIVIDED` digits below the point.
-fn quotient(digits: u64, below: usize) -> f64 {
-    let (dividend, divisor) = (u128::from(digits) << 64, u128::from(TENS[below]));
-    let (whole, rest) = (dividend / divisor, dividend % divisor);
-    // 60 bits or more: the last one lies below what is rounded, so that it can stand for all that would follow.
-    (whole | u128::from(rest > 0)) as f64 / 2f64.powi(64)
 }
