@@ -16,7 +16,7 @@ from featurizers.locate import Located
 from featurizers.ragged import Floats, Ints, Spans
 from featurizers.spec import CODES, OutcomeSpec
 from featurizers.table import MIN_ALTERNATIVES, TokenTable
-from featurizers.tokens import Tokens
+from featurizers.tokens import Tokens, split
 
 # An alternative may begin a label whose further tokens nobody sampled. Its mass belongs to an unknown label: below this
 # share it is left out, which moves no q by more than the share; above it, the masses are missing.
@@ -76,28 +76,36 @@ def label_masses(
     rows: list[int] = []
     codes: list[int] = []
     own: list[int] = []
-    bounds = zip(label.starts.tolist(), label.ends.tolist(), table.offsets.tolist(), strict=False)
-    for row, (start, end, base) in enumerate(bounds):
-        if start == end or not located[row].spelled:
-            continue
-        tokens, outcome, first = answers[row], located[row].outcome, start - base
-        emitted = tokens.texts(first, end - base)
-        texts = tokens.alternative_texts(first)
-        if len(emitted) == 1 and emitted[0] in texts and known_labels[emitted[0]] == outcome:
+    sizes = np.where([item.spelled for item in located], label.ends - label.starts, 0)
+    others = np.flatnonzero(sizes > 1).tolist()
+    alone = np.flatnonzero(sizes == 1)
+    for row, begin, end, first, stop in zip(alone.tolist(), *_places(table, alone, label.starts[alone]), strict=True):
+        emitted, texts = answers[row].text[begin:end], split(answers[row].alternatives[first:stop])
+        if emitted in texts and known_labels[emitted] == located[row].outcome:
             rows.append(row)
-            own.append(texts.index(emitted[0]))
+            own.append(texts.index(emitted))
             codes += map(known_labels.__getitem__, texts)
         else:
-            before = int(table.char_offsets[base]) + located[row].outcome_span[0]
-            lead = emitted[0][: max(before - int(table.char_offsets[start]), 0)]
-            candidates = [_candidates(table, tokens, text, start + i, first + i) for i, text in enumerate(emitted)]
-            masses[row] = _chain_masses(emitted, candidates, lead, outcome, known_labels)
+            others.append(row)
+    for row in others:
+        tokens = range(int(label.starts[row]), int(label.ends[row]))
+        masses[row] = _chain_masses(table, answers[row], located[row], tokens, int(table.offsets[row]), known_labels)
     if rows:
         starts = label.starts[rows]
         # Where the emitted label's own mass is unknown, its rivals' alone say nothing.
         known = ~np.isnan(table.alternatives[table.alternative_offsets[starts] + own] + table.logprob[starts])
         masses[rows] = np.where(known[:, None], _single_masses(table, starts, np.array(codes)), np.nan)
     return masses
+
+
+def _places(table: TokenTable, answers: Ints, tokens: Ints) -> list[list[int]]:
+    """Where a token of each answer, both [r], begins and ends in the answer's tokens' strings, and its alternatives in theirs."""
+    bases = table.offsets[answers]
+    return [
+        (offsets[ends] - offsets[bases]).tolist()
+        for offsets in (table.string_offsets, table.alternative_string_offsets)
+        for ends in (tokens, tokens + 1)
+    ]
 
 
 def _single_masses(table: TokenTable, tokens: Ints, codes: Ints) -> Floats:
@@ -141,9 +149,18 @@ def _resolved(masses: Floats, unresolved: Floats, enough: Flags) -> Floats:
 
 
 def _chain_masses(
-    emitted: Sequence[str], candidates: Sequence[Candidates], lead: str, outcome: int, known_labels: Vocabulary
+    table: TokenTable, answer: Tokens, located: Located, tokens: range, base: int, known_labels: Vocabulary
 ) -> Floats:
-    """The masses of one answer whose label is split over tokens or glued to its neighbours, float64 [4]."""
+    """The masses of one answer whose label is split over `tokens` or glued to its neighbours, float64 [4].
+
+    `base` is the answer's first token in the table.
+    """
+    emitted = answer.texts(tokens.start - base, tokens.stop - base)
+    candidates = [
+        _candidates(table, answer, text, index, index - base) for index, text in zip(tokens, emitted, strict=True)
+    ]
+    before = int(table.char_offsets[base]) + located.outcome_span[0]
+    lead = emitted[0][: max(before - int(table.char_offsets[tokens.start]), 0)]
     masses = np.zeros(CODES)
     unresolved, reached, spelled = 0.0, 1.0, ""
     for position, (token, (texts, logprobs)) in enumerate(zip(emitted, candidates, strict=True)):
@@ -161,6 +178,6 @@ def _chain_masses(
                 unresolved += reached * probability
         reached *= math.exp(logprobs[followed])
         spelled += known_labels.bare(token.removeprefix(lead)) if position == 0 else token
-    masses[outcome] += reached
+    masses[located.outcome] += reached
     resolved = _resolved(masses[None], np.array([unresolved]), np.array([not math.isnan(reached)]))
     return resolved.reshape(CODES)

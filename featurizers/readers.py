@@ -12,12 +12,12 @@ SWITCH: Final = "SECONDLOOK_NATIVE"
 """The environment variable that switches the native reader off."""
 
 _OFF: Final = "off"
-_INTERFACE: Final = 1
+_INTERFACE: Final = 2
 """What `INTERFACE` says in the native reader that this version can use."""
 
-Columns = tuple[str | None, str | None, str, str | None, bytes, bytes, bytes, bytes, str]
+Columns = tuple[str | None, str | None, str, str | None, bytes, bytes, bytes, bytes, bytes, bytes]
 """What the native reader makes of an answer: request id, model, text, finish reason; sizes, log-probabilities, counts,
-alternatives' log-probabilities and joined strings as in `Tokens`."""
+alternatives' log-probabilities, joined strings and the sizes of these as in `Tokens`."""
 
 
 class Reader(NamedTuple):

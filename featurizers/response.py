@@ -15,7 +15,7 @@ from featurizers.locate import locator
 from featurizers.providers import CHAT, FORMATS, Answer, NoAnswerError, detect, ended
 from featurizers.readers import Columns
 from featurizers.spec import OutcomeSpec
-from featurizers.tokens import INT32_BYTES, NO_TOKENS, Tokens, pack
+from featurizers.tokens import NO_TOKENS, Tokens, pack
 from featurizers.wire import Body, Record
 
 PROVIDERS: Final = tuple(FORMATS)
@@ -85,10 +85,10 @@ def decode_ahead(values: Sequence[bytes]) -> list[Response | None]:
 
 
 def _response(columns: Columns) -> Response:
-    request_id, llm, text, reason, sizes, logprobs, counts, alternative_logprobs, alternatives = columns
-    tokens = Tokens(
-        text, sizes, sizes, logprobs, counts, alternative_logprobs, alternatives, 0, len(sizes) // INT32_BYTES
+    request_id, llm, text, reason, sizes, logprobs, counts, alternative_logprobs, alternatives, alternative_sizes = (
+        columns
     )
+    tokens = Tokens(text, sizes, sizes, logprobs, counts, alternative_logprobs, alternatives, alternative_sizes)
     refused, truncated = ended(reason)
     return Response(request_id, CHAT, llm, text, tokens, refused, truncated)
 

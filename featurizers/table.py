@@ -21,11 +21,14 @@ class TokenTable:
     Float64 [t], NaN = missing: `logprob` in nats, `entropy` in nats and `margin` p(1) - p(2) of the renormalised
     alternatives. `alternatives` are the log-probabilities of all tokens' alternatives; token j owns those from
     `alternative_offsets[j]` to `alternative_offsets[j + 1]`. `char_offsets[j]` is where token j starts in the batch's joined
-    texts.
+    texts, `string_offsets[j]` in its tokens' joined strings, which may differ from them (see `align`), and
+    `alternative_string_offsets[j]` where its alternatives' do in those of all, in bytes.
     """
 
     offsets: Ints
     char_offsets: Ints
+    string_offsets: Ints
+    alternative_string_offsets: Ints
     logprob: Floats
     alternatives: Floats
     alternative_offsets: Ints
@@ -64,6 +67,8 @@ def tabulate(answers: Sequence[Tokens]) -> TokenTable:
     return TokenTable(
         offsets=_offsets(np.array([tokens.count for tokens in answers], np.int64)),
         char_offsets=_offsets(_joined([tokens.lengths for tokens in answers], INT32)),
+        string_offsets=_offsets(_joined([tokens.sizes for tokens in answers], INT32)),
+        alternative_string_offsets=_offsets(_joined([tokens.alternative_sizes for tokens in answers], INT32)),
         logprob=clean(_joined([tokens.logprobs for tokens in answers], FLOAT64)),
         alternatives=clean(_joined([tokens.alternative_logprobs for tokens in answers], FLOAT64)),
         alternative_offsets=_offsets(_joined([tokens.counts for tokens in answers], INT32)),

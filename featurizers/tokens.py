@@ -35,8 +35,8 @@ class Tokens(Struct, gc=False):
     `text` are their strings, one behind the other, `sizes` the characters of each; `lengths` are the number of the answer's
     characters that begin in each (see `align`), `logprobs`, float64 [t], in nats, NaN = missing, `counts` how many
     alternatives each one has. `alternative_logprobs`, float64, in nats, NaN = missing, are those of all tokens' alternatives,
-    one behind the other; `joined_alternatives` the strings of those of the tokens `first` to `stop`. `gaps` and `whole` are
-    `align`'s.
+    one behind the other; `alternatives` their strings in UTF-8, with a separator behind each, and `alternative_sizes` the bytes
+    of each token's: 0 where they were not kept. `gaps` and `whole` are `align`'s.
     """
 
     text: str
@@ -45,9 +45,8 @@ class Tokens(Struct, gc=False):
     logprobs: bytes
     counts: bytes
     alternative_logprobs: bytes
-    joined_alternatives: str
-    first: int
-    stop: int
+    alternatives: bytes
+    alternative_sizes: bytes
     gaps: tuple[Span, ...] = ()
     whole: bool = True
 
@@ -64,21 +63,25 @@ class Tokens(Struct, gc=False):
 
     def alternative_texts(self, token: int) -> list[str]:
         """The strings of one token's alternatives; none for a token whose strings were not kept."""
-        if not self.first <= token < self.stop:
-            return []
-        counts = _head(self.counts, token + 1)
-        stop = sum(counts[self.first :])
-        start = stop - counts[token]
-        return self.joined_alternatives.split(_SEPARATOR, stop)[start:stop]
+        sizes = _head(self.alternative_sizes, token + 1)
+        stop = sum(sizes)
+        return split(self.alternatives[stop - sizes[token] : stop]) if sizes[token] else []
 
     def for_label(self, label: Span) -> "Tokens":
         """The same with the strings of alternatives of the tokens of a label alone, characters [start, end)."""
         first, stop = _overlapping(memoryview(self.lengths).cast(INT32), label)
-        strings = [text for token in range(first, min(stop, self.count)) for text in self.alternative_texts(token)]
-        return replace(self, joined_alternatives=_SEPARATOR.join(strings), first=first, stop=stop)
+        sizes = _head(self.alternative_sizes, self.count)
+        begin, end = sum(sizes[:first]), sum(sizes[:stop])
+        kept = _placed(sizes[first:stop], first, stop, self.count)
+        return replace(self, alternatives=self.alternatives[begin:end], alternative_sizes=_column(kept))
 
 
-NO_TOKENS = Tokens("", b"", b"", b"", b"", b"", "", 0, 0)
+NO_TOKENS = Tokens("", b"", b"", b"", b"", b"", b"", b"")
+
+
+def split(alternatives: bytes) -> list[str]:
+    """The strings of one token's alternatives, of which there is one, from where they stand joined."""
+    return alternatives[:-1].decode(errors="surrogatepass").split(_SEPARATOR)
 
 
 def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
@@ -104,6 +107,7 @@ def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
         sizes = lengths = list(map(len, texts))
     alternatives: list[Sequence[Alternative]] = [token.top_logprobs or () for token in tokens]
     first, stop = (0, len(texts)) if label is None else _overlapping(lengths, label)
+    strings = _joined(alternatives[first:stop], spelling)
     return Tokens(
         spelled,
         _column(sizes),
@@ -111,9 +115,8 @@ def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
         _numbers([token.logprob for token in tokens]),
         _column(list(map(len, alternatives))),
         _numbers([item.logprob for items in alternatives for item in items]),
-        _joined(_spelled([item.token for items in alternatives[first:stop] for item in items], spelling)),
-        first,
-        stop,
+        b"".join(strings),
+        _column(_placed(list(map(len, strings)), first, stop, len(texts))),
         gaps,
         whole,
     )
@@ -128,6 +131,13 @@ def _overlapping(lengths: Sequence[int], label: Span) -> tuple[int, int]:
     """The tokens that overlap a character range, [first, stop)."""
     ends = list(accumulate(lengths))
     return bisect_right(ends, label[0]), bisect_left(ends, label[1]) + 1
+
+
+def _placed(numbers: Sequence[int], first: int, stop: int, count: int) -> list[int]:
+    """A column of a length with these numbers in place of [first, stop), and else noughts."""
+    column = [0] * count
+    column[first:stop] = numbers
+    return column
 
 
 def _head(column: bytes, count: int) -> tuple[int, ...]:
@@ -146,8 +156,16 @@ def _numbers(logprobs: list[Any]) -> bytes:
         return array(FLOAT64, [math.nan if logprob is None else logprob for logprob in logprobs]).tobytes()
 
 
-def _joined(texts: list[str]) -> str:
-    joined = _SEPARATOR.join(texts)
-    if joined.count(_SEPARATOR) >= max(len(texts), 1):  # a token has one inside; no label does
-        joined = _SEPARATOR.join([text.replace(_SEPARATOR, " ") for text in texts])
-    return joined
+def _joined(alternatives: Sequence[Sequence[Alternative]], spelling: Callable[[str], bytes]) -> list[bytes]:
+    """The strings of each token's alternatives, a separator behind each."""
+    strings = [_SEPARATOR.join([one.token for one in items]) + _SEPARATOR if items else "" for items in alternatives]
+    try:
+        joined = list(map(str.encode, strings))
+    except UnicodeEncodeError:  # half of a surrogate pair
+        joined = [string.encode(errors="surrogatepass") for string in strings]
+    inside = b"".join(joined).count(_SEPARATOR.encode()) > sum(map(len, alternatives))  # of a token; no label has one
+    if not inside and spelling is plain:
+        return joined
+    spelled = [_spelled([one.token for one in items], spelling) for items in alternatives]
+    kept = [[text.replace(_SEPARATOR, " ") + _SEPARATOR for text in texts] for texts in spelled]
+    return ["".join(texts).encode(errors="surrogatepass") for texts in kept]

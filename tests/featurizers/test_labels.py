@@ -118,3 +118,25 @@ def test_decoded_for_the_spec(body: Callable[..., object], verdict: list[object]
     actual = featurize([decode(value, spec=lpp)], other)
     assert [0] == actual.outcomes.tolist()
     assert np.isnan(actual.values[0, SCHEMA.names.index("outcome_coverage")])
+
+
+def test_labels_of_a_batch_do_not_mix(body: Callable[..., object]) -> None:
+    """Whatever stands before it in its batch, a label has the alternatives of its own token: other scripts, none that were kept, a chain."""
+    spec, top = PRESETS["llama-guard"], {"safe": ln(0.6), "unsafe": ln(0.3), "не": ln(0.05)}
+    bodies = [
+        [("safe", ln(0.6), top)],
+        [("\n", -0.1, {"\n": -0.1, "x": -3.0}), ("safe", ln(0.6), {**top, "": ln(0.01), "\x00é": ln(0.01)})],
+        [("safe", ln(0.6), {"unsafe": ln(0.3), "other": ln(0.05)})],
+        [("un", ln(0.6), {"un": ln(0.6), "safe": ln(0.4)}), ("safe", ln(0.9), {"safe": ln(0.9), "known": ln(0.1)})],
+        [("safe", ln(0.6), {})],
+        [("unsafe", ln(0.7), {"safe": ln(0.3), "unsafe": ln(0.7)})],
+    ]
+    values = [json.dumps(body(tokens)).encode() for tokens in bodies]
+    responses = [*map(decode, values), *(decode(value, spec=PRESETS["lpp"]) for value in values)]
+    alone = [featurize([response], spec).values for response in responses]
+    coverage = SCHEMA.names.index("outcome_coverage")
+    known = [not math.isnan(row[0, coverage]) for row in alone]
+    assert [True, True, True, True, False, True, True, False, True, False, False, True] == known
+    for order in (responses, responses[::-1]):
+        together = featurize(order, spec).values
+        np.testing.assert_array_equal(np.concatenate(alone if order is responses else alone[::-1]), together)

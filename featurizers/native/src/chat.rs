@@ -8,7 +8,8 @@ use crate::scan::Scanner;
 ///
 /// `sizes` (int32) are the characters of each token, `logprobs` (float64, NaN = missing) in nats, `counts` (int32) the
 /// number of its alternatives; `alternative_logprobs` (float64) are those of all tokens' alternatives, one behind the
-/// other, and `alternatives` their strings, with a separator between two.
+/// other, `alternatives` their strings, with a separator behind each, and `alternative_sizes` (int32) the bytes of each
+/// token's.
 #[derive(Default)]
 pub struct Answer {
     pub request_id: Option<String>,
@@ -20,6 +21,7 @@ pub struct Answer {
     pub counts: Vec<u8>,
     pub alternative_logprobs: Vec<u8>,
     pub alternatives: Vec<u8>,
+    pub alternative_sizes: Vec<u8>,
 }
 
 const SEPARATOR: u8 = 0;
@@ -52,6 +54,7 @@ pub fn read(value: &[u8]) -> Option<Answer> {
         logprobs: Vec::with_capacity(value.len() / 64),
         sizes: Vec::with_capacity(value.len() / 128),
         counts: Vec::with_capacity(value.len() / 128),
+        alternative_sizes: Vec::with_capacity(value.len() / 128),
         ..Answer::default()
     };
     let (mut seen, mut provider) = (Seen::default(), None);
@@ -204,10 +207,8 @@ fn read_token(scanner: &mut Scanner, answer: &mut Answer, spelled: &mut Vec<u8>)
                 }
                 scanner.array(|scanner| {
                     count += 1;
-                    if !answer.alternative_logprobs.is_empty() {
-                        answer.alternatives.push(SEPARATOR);
-                    }
                     let logprob = read_alternative(scanner, &mut answer.alternatives)?;
+                    answer.alternatives.push(SEPARATOR);
                     answer.alternative_logprobs.extend_from_slice(&logprob.to_ne_bytes());
                     Some(())
                 })
@@ -225,6 +226,8 @@ fn read_token(scanner: &mut Scanner, answer: &mut Answer, spelled: &mut Vec<u8>)
     answer.sizes.extend_from_slice(&characters(token)?.to_ne_bytes());
     answer.logprobs.extend_from_slice(&logprob.to_ne_bytes());
     answer.counts.extend_from_slice(&count.to_ne_bytes());
+    let strings = i32::try_from(answer.alternatives.len() - before.0).ok()?;
+    answer.alternative_sizes.extend_from_slice(&strings.to_ne_bytes());
     Some(())
 }
 

@@ -18,7 +18,7 @@ mod secondlook_native {
 
     /// What the reference must find here: another number means other columns.
     #[pymodule_export]
-    const INTERFACE: u32 = 1;
+    const INTERFACE: u32 = 2;
 
     /// One answer's columns as a tuple; None where the body is left to the reference.
     #[pyfunction]
@@ -50,7 +50,8 @@ fn columns<'py>(py: Python<'py>, answer: &Answer) -> PyResult<Bound<'py, PyTuple
         PyBytes::new(py, &answer.logprobs),
         PyBytes::new(py, &answer.counts),
         PyBytes::new(py, &answer.alternative_logprobs),
-        PyString::from_bytes(py, &answer.alternatives)?,
+        PyBytes::new(py, &answer.alternatives),
+        PyBytes::new(py, &answer.alternative_sizes),
     )
         .into_pyobject(py)
 }
