@@ -27,6 +27,7 @@ _AROUND = " \t\r\n\"'`:=,.;!?{}[]()<>*_#|/\\-\u2581\u0120\u010a"
 _BEGINS, _OTHER = CODES, CODES + 1
 _CACHE_SIZE = 65_536
 Flags = NDArray[np.bool_]
+Bytes = NDArray[np.uint8]
 Candidates = tuple[list[str], Floats]  # a token's alternatives: strings and log-probabilities, NaN = missing
 
 
@@ -73,42 +74,58 @@ def label_masses(
     """
     known_labels = vocabulary(spec)
     masses = np.full((len(located), CODES), np.nan)
-    rows: list[int] = []
-    codes: list[int] = []
-    own: list[int] = []
     sizes = np.where([item.spelled for item in located], label.ends - label.starts, 0)
-    others = np.flatnonzero(sizes > 1).tolist()
-    alone = np.flatnonzero(sizes == 1)
-    for row, begin, end, first, stop in zip(alone.tolist(), *_places(table, alone, label.starts[alone]), strict=True):
-        emitted, texts = answers[row].text[begin:end], split(answers[row].alternatives[first:stop])
-        if emitted in texts and known_labels[emitted] == located[row].outcome:
-            rows.append(row)
-            own.append(texts.index(emitted))
-            codes += map(known_labels.__getitem__, texts)
-        else:
-            others.append(row)
-    for row in others:
-        tokens = range(int(label.starts[row]), int(label.ends[row]))
-        masses[row] = _chain_masses(table, answers[row], located[row], tokens, int(table.offsets[row]), known_labels)
-    if rows:
-        starts = label.starts[rows]
+    rows, strings = np.flatnonzero(sizes == 1), table.alternative_string_offsets
+    rows = rows[strings[label.starts[rows]] < strings[label.starts[rows] + 1]]
+    if len(rows):
+        tokens = label.starts[rows]
+        codes, own = _codes(table, answers, located, rows, tokens, known_labels)
         # Where the emitted label's own mass is unknown, its rivals' alone say nothing.
-        known = ~np.isnan(table.alternatives[table.alternative_offsets[starts] + own] + table.logprob[starts])
-        masses[rows] = np.where(known[:, None], _single_masses(table, starts, np.array(codes)), np.nan)
+        known = ~np.isnan(table.alternatives[table.alternative_offsets[tokens] + own] + table.logprob[tokens])
+        masses[rows] = np.where((known & (own >= 0))[:, None], _single_masses(table, tokens, codes), np.nan)
+        sizes[rows[own >= 0]] = 0
+    for row in np.flatnonzero(sizes).tolist():
+        span = range(int(label.starts[row]), int(label.ends[row]))
+        masses[row] = _chain_masses(table, answers[row], located[row], span, int(table.offsets[row]), known_labels)
     return masses
 
 
-def _places(table: TokenTable, answers: Ints, tokens: Ints) -> list[list[int]]:
-    """Where a token of each answer, both [r], begins and ends in the answer's tokens' strings, and its alternatives in theirs."""
-    bases = table.offsets[answers]
-    return [
+def _codes(
+    table: TokenTable,
+    answers: Sequence[Tokens],
+    located: Sequence[Located],
+    rows: Ints,
+    tokens: Ints,
+    known_labels: Vocabulary,
+) -> tuple[Bytes, Ints]:
+    """The codes of the alternatives of r answers' label tokens, flat, and which of its own each one is, [r].
+
+    -1 for a token that is none of its own, or spells another label than the answer's.
+    """
+    bases = table.offsets[rows]
+    places = [
         (offsets[ends] - offsets[bases]).tolist()
         for offsets in (table.string_offsets, table.alternative_string_offsets)
         for ends in (tokens, tokens + 1)
     ]
+    emitted, strings = [], []
+    for row, begin, end, first, last in zip(rows.tolist(), *places, strict=True):
+        emitted.append(answers[row].text[begin:end])
+        strings.append(answers[row].alternatives[first:last])
+    texts = split(b"".join(strings))
+    codes = bytes(map(known_labels.__getitem__, texts))
+    counts = table.alternative_offsets[tokens + 1] - table.alternative_offsets[tokens]
+    own = []
+    stop = 0
+    for row, text, count in zip(rows.tolist(), emitted, counts.tolist(), strict=True):
+        start, stop = stop, stop + count
+        among = texts[start:stop]
+        place = among.index(text) if text in among else -1
+        own.append(place if place >= 0 and codes[start + place] == located[row].outcome else -1)
+    return np.frombuffer(codes, np.uint8), np.array(own)
 
 
-def _single_masses(table: TokenTable, tokens: Ints, codes: Ints) -> Floats:
+def _single_masses(table: TokenTable, tokens: Ints, codes: Bytes) -> Floats:
     """The masses of r answers whose label is one token: its index in the table, [r]; its alternatives' codes, flat."""
     starts = table.alternative_offsets[tokens]
     counts = table.alternative_offsets[tokens + 1] - starts

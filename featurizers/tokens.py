@@ -80,7 +80,7 @@ NO_TOKENS = Tokens("", b"", b"", b"", b"", b"", b"", b"")
 
 
 def split(alternatives: bytes) -> list[str]:
-    """The strings of one token's alternatives, of which there is one, from where they stand joined."""
+    """The strings of alternatives, of which there is one, from where they stand joined."""
     return alternatives[:-1].decode(errors="surrogatepass").split(_SEPARATOR)
 
 
