@@ -16,8 +16,9 @@ ROUNDING = 1e-3  # servers round in float32: a log-probability may come out a ha
 
 def clean(logprobs: Floats) -> Floats:
     """Log-probabilities in nats with every value that says nothing turned into NaN, and rounding noise above 0 cut."""
-    known = (logprobs > IMPOSSIBLE) & (logprobs <= ROUNDING)
-    return np.where(known, np.minimum(logprobs, 0.0), np.nan)
+    cleaned: Floats = np.minimum(logprobs, 0.0)
+    cleaned[~((logprobs > IMPOSSIBLE) & (logprobs <= ROUNDING))] = np.nan
+    return cleaned
 
 
 def reduce_segments(ufunc: np.ufunc, values: Floats, offsets: Ints, empty: float) -> Floats:
@@ -51,8 +52,10 @@ class Spans:
         return np.where(self.ends > self.starts, (self.ends - self.starts).astype(np.float64), np.nan)
 
     def mean(self, values: Floats) -> Floats:
-        """The mean of the known values; `values` may have columns, [v, c] -> [s, c]."""
+        """The mean of the known values."""
         known = ~np.isnan(values)
+        if known.all():
+            return self._reduce(np.add, values, 0.0) / self.sizes
         total = self._reduce(np.add, np.where(known, values, 0.0), 0.0)
         count = self._reduce(np.add, known.astype(np.float64), 0.0)
         return total / np.where(count > 0, count, np.nan)
@@ -74,11 +77,11 @@ class Spans:
         return np.stack([self.starts, self.ends], axis=1).ravel()
 
     def _reduce(self, ufunc: np.ufunc, values: Floats, empty: float) -> Floats:
-        """Reduce `values[start:end]`, [v] or [v, c], for every span: [s] or [s, c]; `empty`, the identity, if it is empty."""
+        """Reduce `values[start:end]` for every span; `empty`, the identity, if it is empty."""
         if not len(self.starts):
-            return np.zeros((0, *values.shape[1:]))
-        padded = np.concatenate([values, np.full((1, *values.shape[1:]), empty)])  # a span may end at len(values)
-        reduced: Floats = ufunc.reduceat(padded, self._bounds, axis=0)[::2]
+            return np.zeros(0)
+        padded = np.concatenate([values, [empty]])  # a span may end at len(values)
+        reduced: Floats = ufunc.reduceat(padded, self._bounds)[::2]
         reduced[self.starts >= self.ends] = empty
         return reduced
 

@@ -98,11 +98,13 @@ def distributions(logprobs: Floats, offsets: Ints) -> tuple[Floats, Floats]:
     else:
         enough = sizes >= MIN_ALTERNATIVES
     top = reduce_segments(np.maximum, logprobs, offsets, 0.0)
-    below = logprobs - np.repeat(np.where(np.isinf(top), 0.0, top), sizes)
+    below = np.repeat(np.where(np.isinf(top), 0.0, top), sizes)
+    np.subtract(logprobs, below, out=below)
     weights = np.exp(below)
     below[unknown] = 0.0  # where the weight is 0
     total = np.where(enough, reduce_segments(np.add, weights, offsets, 1.0), np.nan)
-    entropy = np.log(total) - reduce_segments(np.add, weights * below, offsets, 0.0) / total
+    np.multiply(weights, below, out=below)
+    entropy = np.log(total) - reduce_segments(np.add, below, offsets, 0.0) / total
     # Of several that share the top, only the first is set aside: the second probability is then the same.
     tops = np.flatnonzero(weights == 1.0)
     weights[tops[np.searchsorted(tops, offsets[:-1][enough])]] = 0.0

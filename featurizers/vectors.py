@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from typing import TypeVar
 
 import numpy as np
@@ -121,7 +123,7 @@ def _answers(table: TokenTable, answers: Sequence[Tokens], located: Sequence[Loc
 def _chars(located: Sequence[Located], gaps: Sequence[tuple[int, tuple[Span, ...]]], span: str) -> Ints:
     """The characters of one part of each answer; none where a gap in its row's tokens touches it."""
     index = Located._fields.index(f"{span}_span")
-    chars = np.array([item[index] for item in located], dtype=np.int64).reshape(-1, 2)
+    chars = np.fromiter(chain.from_iterable(map(itemgetter(index), located)), np.int64).reshape(-1, 2)
     for row, around in gaps:
         if _touches(around, chars[row].tolist()):
             chars[row] = 0
@@ -138,18 +140,20 @@ def _sequence_columns(table: TokenTable, spans: dict[str, Spans]) -> dict[str, F
     unlikely = np.where(np.isnan(logprob), np.nan, np.exp(logprob) < LIKELY)
     everywhere = Spans.concatenate(list(spans.values()))
     shape = (len(spans), -1)
-    means = everywhere.mean(np.stack([logprob, entropy, margin, unlikely], axis=1)).T.reshape(4, *shape)
-    minima, sums, sizes = (
+    means, entropies, margins, minima, sums, sizes = (
         dict(zip(spans, statistic.reshape(shape), strict=True))
-        for statistic in (everywhere.min(logprob), everywhere.sum(logprob), everywhere.sizes)
+        for statistic in (
+            *map(everywhere.mean, (logprob, entropy, margin)),
+            *(everywhere.min(logprob), everywhere.sum(logprob), everywhere.sizes),
+        )
     )
     columns = {}
-    for index, span in enumerate(spans):
+    for span in spans:
         prefix = "" if span == "answer" else f"{span}_"
-        columns[f"{prefix}sequence_logprob_mean"] = means[0, index]
+        columns[f"{prefix}sequence_logprob_mean"] = means[span]
         columns[f"{prefix}sequence_logprob_min"] = minima[span]
-        columns[f"{prefix}sequence_entropy_mean"] = means[1, index]
-        columns[f"{prefix}sequence_margin_mean"] = means[2, index]
+        columns[f"{prefix}sequence_entropy_mean"] = entropies[span]
+        columns[f"{prefix}sequence_margin_mean"] = margins[span]
         columns[f"{prefix}token_count"] = sizes[span]
     answers, mean = spans["answer"], columns["sequence_logprob_mean"]
     deviation = logprob - np.repeat(mean, table.answers.ends - table.answers.starts)
@@ -161,7 +165,7 @@ def _sequence_columns(table: TokenTable, spans: dict[str, Spans]) -> dict[str, F
         "sequence_perplexity": perplexity,
         "sequence_entropy_max": answers.max(entropy),
         "sequence_margin_min": answers.min(margin),
-        "low_probability_fraction": means[3, 0],
+        "low_probability_fraction": answers.mean(unlikely),
         "outcome_logprob": sums["outcome"],
         "stated_confidence_logprob": sums["confidence"],
     }
