@@ -52,6 +52,7 @@ pub fn read(value: &[u8]) -> Option<Answer> {
         alternatives: Vec::with_capacity(value.len() / 12),
         alternative_logprobs: Vec::with_capacity(value.len() / 7),
         logprobs: Vec::with_capacity(value.len() / 64),
+        text: Vec::with_capacity(value.len() / 64),
         sizes: Vec::with_capacity(value.len() / 128),
         counts: Vec::with_capacity(value.len() / 128),
         alternative_sizes: Vec::with_capacity(value.len() / 128),
@@ -131,7 +132,7 @@ fn read_body_field(scanner: &mut Scanner, answer: &mut Answer, seen: &mut Seen, 
 
 fn read_choice(scanner: &mut Scanner, answer: &mut Answer) -> Option<()> {
     let mut seen = Seen::default();
-    let mut spelled = Vec::new();
+    let mut spelled = Vec::with_capacity(256);
     scanner.object([], |scanner, key| match key {
         b"message" => {
             seen.first(0)?;
@@ -267,7 +268,7 @@ fn nullable_string(scanner: &mut Scanner) -> Option<Option<String>> {
     if scanner.null()? {
         return Some(None);
     }
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(64);
     scanner.string(&mut found)?;
     String::from_utf8(found).ok().map(Some)
 }
