@@ -203,6 +203,13 @@ class Settings:
         "s",
         "How long a batch may wait to fill.",
     )
+    commit_linger: float = _setting(
+        0.15,
+        _positive,
+        "s",
+        "How long after it was read a batch may wait for those behind it, to be committed together. Only a full one waits: while "
+        "reading can't keep up, larger transactions cost less.",
+    )
     max_record_bytes: int = _setting(2 * 2**20, _count, "bytes", "Largest record produced.")
     transaction_timeout: float = _setting(
         15.0, _positive, "s", "After which the broker aborts a dead worker's transaction."

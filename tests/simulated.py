@@ -258,7 +258,7 @@ class SimulatedProducer:
         self.transaction = Transaction()
 
     def produce(
-        self, topic: str, value: bytes | None, key: bytes | None, partition: int, *, headers: Any = None
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1, *, headers: Any = None
     ) -> None:
         assert self.transaction is not None
         self._check()

@@ -53,6 +53,8 @@ class Fetched:
     """Partitions whose readable end was reached, and its offset."""
     out_of_range: list[Place] = field(default_factory=list)
     """Partitions whose log does not hold the offset that comes next: it was cut, deleted by retention, or made anew."""
+    is_full: bool = False
+    """Whether it took as much as a batch holds, so that there may be more at once."""
 
 
 class GroupConsumer:
@@ -95,6 +97,7 @@ class GroupConsumer:
             room -= len(messages)
             size += sum(map(len, messages))
             if room <= 0 or size >= _BATCH_BYTES:
+                fetched.is_full = True
                 break
             wanted = min(room, _fitting(self._settings.batch_size - room, size))
             messages = consume(self._client, wanted, max(0.0, full - time.monotonic()))

@@ -197,10 +197,13 @@ class _Producing:
     def _produce(self, outputs: Iterable[Output]) -> None:
         produce, names = self._producer.produce, self._names
         for topic, key, value, headers, partition in outputs:
-            partition_number = -1 if partition is None else partition
             while True:
                 try:
-                    produce(names[topic], value, key, partition_number, headers=headers)  # type: ignore[arg-type] # list is invariant
+                    if headers or partition is not None:
+                        number = -1 if partition is None else partition
+                        produce(names[topic], value, key, number, headers=headers)  # type: ignore[arg-type] # list is invariant
+                    else:  # nearly all, and half the time of the call above
+                        produce(names[topic], value, key)
                     break
                 except BufferError:
                     self._refuse_when_stopping()

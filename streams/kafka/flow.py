@@ -13,14 +13,17 @@ _MOST_UNROUTED = 3
 """One batch is matched and scored while the answers of the next are read, and a third one is fetched: their records are what takes memory."""
 _MOST_IN_FLIGHT = 16
 """What is decided while a commit is under way gathers, and is committed together: the slower commits are, the larger they get."""
-_MOST_UNCOMMITTED = 4 * 2**20
+_MOST_UNCOMMITTED = 8 * 2**20
 """Bytes that decided batches may be waiting to write while another one is read."""
+_ENOUGH_TO_COMMIT = _MOST_UNCOMMITTED // 2
+"""Bytes, likewise, that wait for no further batch: as much again may gather while they are committed."""
 
 
 class Flow:
     """Counts batches out of the source and into the sink."""
 
-    def __init__(self) -> None:
+    def __init__(self, commit_linger: float = 0.0) -> None:
+        self._commit_linger = commit_linger
         self._issued = 0
         self._routed = 0
         self._arrived = 0
@@ -73,16 +76,25 @@ class Flow:
         self._progress = time.monotonic()
         await self._tell()
 
+    def patience(self, first: Ticket, last: Ticket) -> float:
+        """Seconds that the commit of decided batches, `first` to `last`, may wait for the one behind them; 0 where it may not.
+
+        It waits only while reading can't keep up: a transaction costs the broker much the same whatever it holds.
+        """
+        if not last.is_full or last.assignment.over or not self._holds_more(_ENOUGH_TO_COMMIT):
+            return 0.0
+        return max(0.0, first.polled_at + self._commit_linger - time.monotonic())
+
     async def room(self) -> None:
         """Wait until another batch may be read: while the pipeline is busy, records gather to larger batches in Kafka."""
         async with self._moved:
             await self._moved.wait_for(
-                lambda: (
-                    self._issued - self._routed < _MOST_UNROUTED
-                    and self.in_flight < _MOST_IN_FLIGHT
-                    and sum(self._uncommitted) < _MOST_UNCOMMITTED
-                )
+                lambda: self._issued - self._routed < _MOST_UNROUTED and self._holds_more(_MOST_UNCOMMITTED)
             )
+
+    def _holds_more(self, most: int) -> bool:
+        """Whether what waits for its commit is little enough for another batch beside it."""
+        return self.in_flight < _MOST_IN_FLIGHT and sum(self._uncommitted) < most
 
     async def drained(self) -> None:
         """Wait until no batch is in flight, or until it is known that they will not be settled."""

@@ -36,7 +36,7 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-_Read = tuple[Assignment, list[Record], frozenset[Place]]
+_Read = tuple[Assignment, list[Record], frozenset[Place], bool]
 _MOST_SHUT_OUT = 3
 _LOOKED_FOR = (10.0, 160.0)
 """Seconds to look for records that the client may have passed by: at first, and at most, far below max.poll.interval.ms."""
@@ -125,13 +125,13 @@ class Source:
         polled = await self._call(self._poll)
         if polled is None:
             return None
-        assignment, records, caught_up = polled
+        assignment, records, caught_up, is_full = polled
         offsets = {}
         for place, position in assignment.positions.items():
             if position.next_offset != position.carried:
                 offsets[place] = position.carried = position.next_offset
         standing = {place: position.carried for place, position in islice(assignment.positions.items(), 1)}
-        ticket = Ticket(self._flow.next_sequence(), assignment, offsets, time.monotonic(), standing)
+        ticket = Ticket(self._flow.next_sequence(), assignment, offsets, time.monotonic(), standing, is_full)
         frontiers = {place: position.frontier for place, position in assignment.positions.items()}
         return Polled(ticket, Arrivals(records, offsets, frontiers, caught_up))
 
@@ -212,7 +212,7 @@ class Source:
         due = waiting or self._has_been_ahead(assignment)
         if not records and (self._flow.in_flight or not due):
             return None
-        return assignment, records, caught_up
+        return assignment, records, caught_up, fetched.is_full
 
     def _refuse_cut_off(self) -> None:
         """Nothing comes although something should. Raises MembershipError when that is this client's affair."""

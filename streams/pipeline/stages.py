@@ -38,7 +38,8 @@ class Ticket:
 
     `sequence` has no gaps within a worker. A batch whose `assignment` is over must not be committed. `offsets` maps
     (source, partition) to the next offset to read. Of a batch in which nothing was read, `standing` has an offset that is reached
-    already: committed again, it lets the group refuse a worker that has lost its partitions without knowing.
+    already: committed again, it lets the group refuse a worker that has lost its partitions without knowing. One that `is_full` left
+    records behind that could have been read with it.
     """
 
     sequence: int
@@ -46,6 +47,7 @@ class Ticket:
     offsets: Mapping[Place, int]
     polled_at: float
     standing: Mapping[Place, int] = field(default_factory=dict)
+    is_full: bool = False
 
 
 @dataclass(frozen=True, slots=True)

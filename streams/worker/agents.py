@@ -11,6 +11,7 @@ import faust
 from faust.app.base import BootStrategy
 from faust.types import AgentT
 
+from streams.kafka.flow import Flow
 from streams.pipeline.stages import Outbox, Pipeline, Polled
 from streams.settings import Settings
 from streams.worker.logs import LIBRARY_LOG
@@ -62,12 +63,12 @@ def connect_agents(
     app: App,
     pipeline: Pipeline,
     metrics: Metrics,
-    routed: Callable[[int], Awaitable[None]],
+    flow: Flow,
     deliver: Callable[..., Awaitable[None]],
 ) -> Callable[[Polled], Awaitable[object]]:
     """Make the agents read, intake, featurize, score, route and deliver; returns how to put a batch in front of the first.
 
-    `routed` is told of each batch that is decided, and how many bytes it writes. `deliver` gets all that are by then, in their order, as one call's arguments.
+    `flow` is told of each batch that is decided, and says how long to wait for more; `deliver` gets all that are by then, in their order, as one call's arguments.
     """
     # Typed, a channel would take nothing but events; without a topic it takes what is to come out.
     channels: dict[str, Any] = {
@@ -94,7 +95,7 @@ def connect_agents(
         app.agent(channels[name], name=name)(agent)
 
     async def pass_on(outbox: Outbox) -> None:
-        await routed(outbox.size)
+        await flow.routed(outbox.size)
         await decided.put(outbox)
 
     stage("read", pipeline.read, channels["intake"].put, beside)
@@ -107,8 +108,11 @@ def connect_agents(
         waiting = outboxes.channel
         async for outbox in outboxes:
             gathered = [outbox]
-            while not waiting.empty():
-                gathered.append(await waiting.get())
+            while (patience := flow.patience(outbox.ticket, gathered[-1].ticket)) or not waiting.empty():
+                try:
+                    gathered.append(await waiting.get(timeout=patience or None))
+                except TimeoutError:
+                    break
             await deliver(*gathered)
 
     app.agent(decided, name="deliver")(sink)

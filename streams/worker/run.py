@@ -80,7 +80,7 @@ class Stream(mode.Service):
         check_for_worker(settings, topics)
         names = topic_names(topics)
         self.name = settings.instance_id or f"worker-{uuid.uuid4().hex[:8]}"
-        self.flow = Flow()
+        self.flow = Flow(settings.commit_linger)
         self.clock = BrokerClock()
         self.metrics = Metrics(self.clock.now)
         limits = Limits(settings.max_pending, settings.max_pending_bytes, settings.max_remembered)
@@ -116,7 +116,7 @@ class Stream(mode.Service):
         self._human_decisions = HumanDecisions(settings, names)
         self._quality: Any = app.channel(maxsize=1)  # typed, it would take nothing but events
         app.agent(self._quality, name="quality")(self._count_agreement)
-        self._put = connect_agents(app, pipeline, self.metrics, self.flow.routed, self.sink.deliver)
+        self._put = connect_agents(app, pipeline, self.metrics, self.flow, self.sink.deliver)
 
     def _write(self, outputs: list[Output], offsets: list[TopicPartition], group: object) -> None:
         self.sink.write(outputs, offsets, group)

@@ -76,7 +76,7 @@ class FaultyProducer:
     def begin_transaction(self) -> None:
         self.faults.meet("begin")
 
-    def produce(self, topic: str, value: bytes, _key: bytes, _partition: int, *, headers: Any) -> None:
+    def produce(self, topic: str, value: bytes, _key: bytes, _partition: int = -1, *, headers: Any = None) -> None:
         assert headers is None
         self.faults.meet(f"produce {topic}")
         self._open.append(value.decode())

@@ -144,6 +144,12 @@ def test_a_batch_is_full_at_its_records_or_at_its_bytes() -> None:
     assert 420 <= max(found) < 420 + _AT_ONCE, "4 MiB, and what came with the last of them"
 
 
+def test_whether_a_batch_is_full_is_told() -> None:
+    """There may be more at once then; one that ended because nothing came for a while has nothing behind it."""
+    client, _, _ = consumer(*[Message()] * 2001)
+    assert [True, False] == [client.fetch().is_full for _ in range(2)]
+
+
 def test_headers_that_the_client_cannot_give_end_no_worker() -> None:
     """The gate makes a dead letter of it."""
     (record,) = fetched(Message(unreadable=True)).records

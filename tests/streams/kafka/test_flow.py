@@ -1,6 +1,7 @@
 """The order of batches."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -13,6 +14,10 @@ from tests.rig import assignment
 
 def ticket(sequence: int, held: Assignment | None = None) -> Ticket:
     return Ticket(sequence, held or assignment(), {}, 0.0)
+
+
+def polled(age: float = 0.0, *, is_full: bool = True, held: Assignment | None = None) -> Ticket:
+    return Ticket(1, held or assignment(), {}, time.monotonic() - age, is_full=is_full)
 
 
 def test_a_batch_that_vanished_cannot_be_committed_past() -> None:
@@ -94,7 +99,7 @@ def test_three_batches_may_be_undecided() -> None:
 
 def test_what_is_decided_and_not_committed_is_bounded_by_its_bytes() -> None:
     """Small batches gather to a large transaction, large ones do not."""
-    half = 2 * 2**20
+    half = 4 * 2**20
     assert [True, True, True, False] == room_after(None, half, None, half)
     assert [True, True] * 15 == room_after(*[None, 100] * 15)
 
@@ -111,7 +116,7 @@ def test_a_commit_makes_room() -> None:
         flow, seen = Flow(), []
         for sequence in (1, 2):
             flow.next_sequence()
-            await flow.routed(3 * 2**20)
+            await flow.routed(6 * 2**20)
             seen.append(await has_room(flow))
             if sequence == 1:
                 flow.arrive(ticket(1))
@@ -120,3 +125,35 @@ def test_a_commit_makes_room() -> None:
         return seen
 
     assert [True, False, True] == asyncio.run(scenario())
+
+
+def test_a_commit_waits_for_more_only_while_reading_cannot_keep_up() -> None:
+    """As long as is left to the oldest batch; a last one that was not full had nothing behind it."""
+    flow = Flow(commit_linger=10)
+    assert 9.0 < flow.patience(polled(), polled()) <= 10.0
+    assert 3.0 < flow.patience(polled(age=6), polled()) <= 4.0
+    assert 0.0 == flow.patience(polled(age=11), polled())
+    assert 0.0 == flow.patience(polled(), polled(is_full=False))
+
+
+def test_what_will_not_be_committed_waits_for_nothing() -> None:
+    """The group waits for it to give the partitions to others."""
+    flow, held = Flow(commit_linger=10), assignment()
+    held.end()
+    assert 0.0 == flow.patience(polled(), polled(held=held))
+
+
+def test_a_commit_of_enough_bytes_waits_for_nothing() -> None:
+    """As much again may be decided while it is under way, and no more: nothing would come."""
+
+    async def patience_after(*sizes: int) -> float:
+        flow = Flow(commit_linger=10)
+        for size in sizes:
+            flow.next_sequence()
+            await flow.routed(size)
+        return flow.patience(polled(), polled())
+
+    enough = 4 * 2**20
+    assert 0.0 < asyncio.run(patience_after(enough - 1))
+    assert 0.0 == asyncio.run(patience_after(enough))
+    assert 0.0 == asyncio.run(patience_after(*[0] * 16))

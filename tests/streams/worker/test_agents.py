@@ -1,10 +1,12 @@
 """The agents: what reaches the sink, in one call or in several."""
 
 import asyncio
+import time
 from threading import current_thread
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+from streams.kafka.flow import Flow
 from streams.pipeline.records import REQUESTS
 from streams.pipeline.stages import Outbox, Ticket
 from streams.settings import Settings
@@ -32,12 +34,14 @@ def test_what_is_decided_during_a_commit_is_committed_together() -> None:
             begun.release()
             await committed.acquire()
 
-        async def routed(_size: int) -> None:
-            decided.release()
+        class Told(Flow):
+            async def routed(self, size: int) -> None:
+                await super().routed(size)
+                decided.release()
 
         pipeline: Any = Passing()
         unused: Any = SimpleNamespace(_unacked_messages=set())
-        put: Any = connect_agents(app, pipeline, Metrics(), routed, deliver)
+        put: Any = connect_agents(app, pipeline, Metrics(), Told(), deliver)
         app.consumer = unused  # Faust would make one, which nobody closes
         app.flow_control.resume()
         for agent in app.agents.values():
@@ -61,6 +65,38 @@ def test_what_is_decided_during_a_commit_is_committed_together() -> None:
     assert [[1], [2, 3, 4], [5]] == asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
+def test_a_full_batch_waits_for_those_behind_it() -> None:
+    """Until one comes that is not full, or its time is over: it is committed with what came by then."""
+
+    async def scenario() -> list[list[int]]:
+        app, calls, delivered = make_app(Settings(web_port=0)), list[list[int]](), asyncio.Semaphore(0)
+
+        async def deliver(*batches: Outbox) -> None:
+            calls.append([one.ticket.sequence for one in batches])
+            delivered.release()
+
+        async def decide(sequence: int, *, is_full: bool) -> None:
+            ticket = Ticket(sequence, assignment(), {}, time.monotonic(), is_full=is_full)
+            await put(Outbox(ticket, [], []))
+
+        unused: Any = SimpleNamespace(_unacked_messages=set())
+        put: Any = connect_agents(app, cast("Any", Passing()), Metrics(), Flow(commit_linger=60), deliver)
+        app.consumer = unused
+        app.flow_control.resume()
+        for agent in app.agents.values():
+            await agent.start()
+        for sequence, is_full in ((1, True), (2, True), (3, False)):
+            await asyncio.sleep(0.05)
+            assert not calls
+            await decide(sequence, is_full=is_full)
+        await delivered.acquire()
+        for agent in app.agents.values():
+            await agent.stop()
+        return calls
+
+    assert [[1, 2, 3]] == asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
 def test_answers_are_read_beside_the_other_stages() -> None:
     """On a thread of its own, which leaves the event loop's free."""
     threads: dict[str, str] = {}
@@ -79,12 +115,9 @@ def test_answers_are_read_beside_the_other_stages() -> None:
         async def deliver(*_batches: Outbox) -> None:
             delivered.set()
 
-        async def routed(_size: int) -> None:
-            """Nobody waits for it."""
-
         pipeline: Any = Watched()
         unused: Any = SimpleNamespace(_unacked_messages=set())
-        put: Any = connect_agents(app, pipeline, Metrics(), routed, deliver)
+        put: Any = connect_agents(app, pipeline, Metrics(), Flow(), deliver)
         app.consumer = unused
         app.flow_control.resume()
         for agent in app.agents.values():
