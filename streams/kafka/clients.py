@@ -160,6 +160,9 @@ def consumer_config(settings: Settings) -> ClientConfig:
         "queued.max.messages.kbytes": 16 * 1024,
         # That much is worked off in a moment, and the default waits a whole second before it fetches on.
         "fetch.queue.backoff.ms": 10,
+        # Of each partition. A megabyte, the client's own, is ten thousand small requests that would wait long for their answers, and of many
+        # partitions it is more memory than all else together.
+        "max.partition.fetch.bytes": 256 * 1024,
         **base_config(settings),
         "group.id": group_name(settings),
         "auto.offset.reset": "error",  # a position that is not there is never passed by: see streams.pipeline.continuity
