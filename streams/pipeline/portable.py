@@ -23,9 +23,10 @@ _LONGEST_NUMBER: Final = 64
 """Characters; a float64 needs 24. Jackson reads up to 1,000."""
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
-_FLAT: Final = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG, _EXPONENT = b"0" * 19, b"0e000"
-"""What a number that does not fit holds, flat and without signs; so do some ids, which are looked at closer."""
+_FLAT: Final = bytes.maketrans(b"123456789E,[}", b"000000000e::]")
+_DROPPED: Final = b"+- \t\n\v\f\r"
+_MAYBE_LARGE: Final = re.compile(rb":0(?:0{18}|[0.]*+(?:(?<=0)e000|(?<=[0.]{60})))")
+"""What a document with such a number holds once it is flat: quick to look for, as it begins with the same two bytes always."""
 _LARGE: Final = re.compile(
     rb"[:,\[]\s*+(-?(?:[0-9]{19,}+(?![.eE])|[0-9.]++(?:[eE][+-]?[0-9]{3}|(?<=[0-9.]{60})))[0-9.eE+-]*+)"
 )
@@ -47,13 +48,12 @@ def made_portable(value: bytes) -> bytes | None:
 
     Of what is no JSON it may make some, but none that says anything else. It is at most twice as long then.
     """
-    new = value
-    if value.count(b"[") + value.count(b"{") > MOST_LEVELS:
+    new, flat = value, value.translate(_FLAT, _DROPPED)
+    if flat.count(b"]") > MOST_LEVELS:
         new = _not_too_deep(new)
-    flat = value.translate(_FLAT, b"+-")
-    if (_LONG in flat or _EXPONENT in flat) and _LARGE.search(value):
+    if _MAYBE_LARGE.search(flat):
         new = _numbers_that_fit(new)
-    if b"\\u" in value and b"\0" not in value:
+    if b"\\" in value and b"\\u" in value and b"\0" not in value:
         new = _pairs_alone(new)
     return None if new == value else new
 
