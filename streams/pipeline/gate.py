@@ -35,10 +35,6 @@ class Gate:
         self._room = max_bytes - ENVELOPE
         self._letter_room = max_bytes - LETTER
 
-    def is_half_full(self, record: Record) -> bool:
-        """Whether a record might not fit in a form that is up to twice as long."""
-        return 2 * size(record) > self._room
-
     def admit(self, record: Record, more: int = 0) -> None:
         """Raise Refused for a record that could be written nowhere, or whose headers cannot be passed on.
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -24,7 +24,7 @@ from streams.pipeline.portable import made_portable
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 from streams.pipeline.scope import EVERY, UNREADABLE
-from streams.pipeline.waiting import Waiting, WaitingRoom
+from streams.pipeline.waiting import Kind, Waiting, WaitingRoom
 
 _SHOWN = 60
 
@@ -34,28 +34,36 @@ _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 _Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_TAG)]
 
 
-class _Identified(msgspec.Struct, gc=False):
-    request_id: _Name
-    policy: _Name
-    spoken: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="language")
-
-
-class Request(_Identified, gc=False):
+class Request(msgspec.Struct, gc=False):
     """What the pipeline itself reads of a request; every other field passes through in the verbatim bytes.
 
     `tenant` is `*` where the request has none, and UNREADABLE where it is no text of 1 to 255 characters.
-    `spoken` is the JSON of the language, whatever it is: a language that nobody can read stops no request.
+    `language` is None where it is no text that could be a tag: a language that nobody can read stops no request.
     """
 
+    request_id: _Name
+    policy: _Name
     tenant: _Name | None = EVERY
+    language: _Tag | None = None
 
     @property
-    def language(self) -> str | None:
-        """The tag of the language; None where it is no text that could be one."""
-        try:
-            return _tags.decode(self.spoken)
-        except msgspec.MsgspecError:
-            return None
+    def kind(self) -> Kind:
+        """All but the id."""
+        return self.policy, self.tenant or UNREADABLE, self.language
+
+
+class _Identified(msgspec.Struct, gc=False):
+    """A request whose language may be anything, and its tenant too."""
+
+    request_id: _Name
+    policy: _Name
+    language: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Owned(_Identified, gc=False):
+    """A request whose language may be anything."""
+
+    tenant: _Name | None = EVERY
 
 
 class Case(msgspec.Struct, gc=False):
@@ -118,7 +126,11 @@ class Matched:
     old: Counter[str] = field(default_factory=Counter)
 
 
+_KINDS: Final = 1000
+"""Different kinds of requests that are shared: a bound, for names come from outside."""
+
 _decode_request = msgspec.json.Decoder(Request).decode
+_decode_owned = msgspec.json.Decoder(_Owned).decode
 _decode_identified = msgspec.json.Decoder(_Identified).decode
 _tags: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(_Tag | None)
 
@@ -137,6 +149,7 @@ class Matcher:
         self.limits = limits
         self._max_expired = max_expired
         self._gate = Gate(max_bytes)
+        self._kinds: dict[Kind, Kind] = {}
 
     def match(self, stores: Stores, arrivals: Arrivals, *, now: int) -> Matched:
         """Match one batch against the stores of its assignment, and change them. `now` is in ms of the broker's clock."""
@@ -178,36 +191,44 @@ class Matcher:
     ) -> None:
         """Match one record. Stores are changed last, after everything that a record can make fail."""
         self._gate.admit(record)
-        deadline = self._deadline(record, now, caught_up=(record.source, record.partition) in arrivals.caught_up)
         if 0 < record.timestamp < now - self._timeout:
             matched.old[record.source] += 1
         if record.source == REQUESTS:
-            self._take_request(store, record, deadline, matched)
+            self._take_request(store, record, arrivals, matched, now)
         else:
-            self._take_response(store, record, answer, deadline, matched)
+            self._take_response(store, record, answer, arrivals, matched, now)
 
-    def _take_request(self, store: PartitionStore, record: Record, deadline: int, matched: Matched) -> None:
+    def _take_request(
+        self, store: PartitionStore, record: Record, arrivals: Arrivals, matched: Matched, now: int
+    ) -> None:
         request = read_request(record)
         request_id = request.request_id
         if store.decided.get(request_id) is not None:
             raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {_short(request_id)} is already decided")
-        if store.requests.holds(request_id, record.offset):
-            return
-        if request_id in store.requests:
+        if (waiting := store.requests.get(request_id)) is not None:
+            if waiting.record.offset == record.offset:
+                return  # at least once, a restart may read it again
             raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {_short(request_id)} is already waiting")
-        if self._gate.is_half_full(record) and (portable := made_portable(record.value or b"")) is not None:
+        if (portable := made_portable(record.value or b"")) is not None:
             self._gate.admit(record, len(portable) - len(record.value or b""))
         answer = store.responses.get(request_id)
         if answer is None:
-            store.requests.add(request_id, Waiting(deadline, record))
+            kind = None if portable is not None else self._shared(request.kind)
+            store.requests.add(request_id, Waiting(self._deadline(record, arrivals, now), record, kind))
             return
         _, response, reason = _read_answer(answer.record, matched)
         store.responses.pop(request_id)
         store.decided.add(request_id, Decided.ANSWERED)
-        matched.cases.append(_case(request, record, response, reason, answer.record))
+        matched.cases.append(_case(request_id, record, (request.kind, portable), response, reason, answer.record))
 
     def _take_response(
-        self, store: PartitionStore, record: Record, answer: Response | None, deadline: int, matched: Matched
+        self,
+        store: PartitionStore,
+        record: Record,
+        answer: Response | None,
+        arrivals: Arrivals,
+        matched: Matched,
+        now: int,
     ) -> None:
         request_id, response, reason = _read_answer(record, matched, answer)
         decided = store.decided.get(request_id)
@@ -217,27 +238,34 @@ class Matcher:
             )
         if decided is Decided.ANSWERED:
             raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"request {_short(request_id)} is already decided")
-        if store.responses.holds(request_id, record.offset):
-            return
-        if request_id in store.responses:
+        if (earlier := store.responses.get(request_id)) is not None:
+            if earlier.record.offset == record.offset:
+                return  # as with requests
             raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"a response to {_short(request_id)} is already waiting")
         waiting = store.requests.get(request_id)
         if waiting is None:
-            store.responses.add(request_id, Waiting(deadline, record))
+            store.responses.add(request_id, Waiting(self._deadline(record, arrivals, now), record))
             return
-        request = read_request(waiting.record)
+        known = _known(waiting)
         store.requests.pop(request_id)
         store.decided.add(request_id, Decided.ANSWERED)
-        matched.cases.append(_case(request, waiting.record, response, reason, record))
+        matched.cases.append(_case(request_id, waiting.record, known, response, reason, record))
 
-    def _deadline(self, record: Record, now: int, *, caught_up: bool) -> int:
+    def _shared(self, kind: Kind) -> Kind:
+        """One object for all requests of a kind, so that those that wait take no more memory for it."""
+        if len(self._kinds) >= _KINDS:
+            self._kinds.clear()
+        return self._kinds.setdefault(kind, kind)
+
+    def _deadline(self, record: Record, arrivals: Arrivals, now: int) -> int:
         """When a record that waits from now on times out.
 
         The broker's own stamp holds, so that timeouts survive restarts. A producer's may be wrong, or an event's time, or a
         mirrored topic's: where everything before the record had been read, it came just now, whatever its stamp says.
         """
-        known = now if caught_up and not record.appended else record.timestamp
-        return (min(known, now) if known > 0 else now) + self._timeout
+        if not record.appended and (record.source, record.partition) in arrivals.caught_up:
+            return now + self._timeout
+        return (min(record.timestamp, now) if record.timestamp > 0 else now) + self._timeout
 
     def _expire(self, stores: Stores, arrivals: Arrivals, now: int, matched: Matched) -> None:
         room, frontiers = max(self._max_expired, len(arrivals.records)), arrivals.frontiers
@@ -268,16 +296,26 @@ class Matcher:
         store: PartitionStore, request_id: str, waiting: Waiting, reason: Reason, matched: Matched
     ) -> None:
         store.decided.add(request_id, Decided.TIMED_OUT)
-        matched.cases.append(_case(read_request(waiting.record), waiting.record, None, reason))
+        matched.cases.append(_case(request_id, waiting.record, _known(waiting), None, reason))
+
+
+def _known(waiting: Waiting) -> tuple[Kind, bytes | None]:
+    """The kind of a waiting request, and its portable form where it is not portable as it is."""
+    if waiting.kind is not None:
+        return waiting.kind, None
+    return read_request(waiting.record).kind, made_portable(waiting.record.value or b"")
 
 
 def _case(
-    request: Request, record: Record, response: Response | None, reason: Reason | None, answer: Record | None = None
+    request_id: str,
+    record: Record,
+    known: tuple[Kind, bytes | None],
+    response: Response | None,
+    reason: Reason | None,
+    answer: Record | None = None,
 ) -> Case:
-    tenant, portable = request.tenant or UNREADABLE, made_portable(record.value or b"")
-    return Case(
-        request.request_id, request.policy, record, response, reason, answer, tenant, request.language, portable
-    )
+    (policy, tenant, language), portable = known
+    return Case(request_id, policy, record, response, reason, answer, tenant, language, portable)
 
 
 def _read_answer(
@@ -319,24 +357,40 @@ def read_request(record: Record) -> Request:
 def _decode_however_odd(value: bytes) -> Request:
     """Half a surrogate pair, which the author of a post may have written, or depth is no reason to set a request aside: a human decides."""
     try:
-        return _decode_any_tenant(value)
+        return _decode_lenient(value)
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, RecursionError):
         if (portable := made_portable(value)) is None:
             raise
-        return _decode_any_tenant(portable)
+        return _decode_lenient(portable)
 
 
-def _decode_any_tenant(value: bytes) -> Request:
+def _decode_lenient(value: bytes) -> Request:
     try:
         request = _decode_request(value)
-    except msgspec.ValidationError:  # of the tenant, which is no reason to set a request aside; or of another field
-        known = _decode_identified(value)
-        return Request(known.request_id, known.policy, known.spoken, UNREADABLE)
+    except msgspec.DecodeError:  # of the tenant or the language, which is no reason to set a request aside; or of another field
+        request = _decode_odd(value)
     if request.tenant is None:
         request.tenant = EVERY
     return request
+
+
+def _decode_odd(value: bytes) -> Request:
+    known: _Identified
+    try:
+        known = owned = _decode_owned(value)
+        tenant = owned.tenant
+    except msgspec.ValidationError:
+        known, tenant = _decode_identified(value), UNREADABLE
+    return Request(known.request_id, known.policy, tenant, _language(known.language))
+
+
+def _language(value: msgspec.Raw) -> str | None:
+    try:
+        return _tags.decode(value)
+    except msgspec.MsgspecError:
+        return None
 
 
 def read_ahead(records: Sequence[Record]) -> list[Response | None]:

@@ -8,13 +8,13 @@ ones anew, a few at a time (a *rewrite*), and when all of them stand behind the 
 everything before that end can be deleted. Nothing here knows Kafka.
 """
 
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
 from streams.errors import ChangelogError
 from streams.pipeline.decided import DecidedLately, Ids
-from streams.pipeline.records import Output, size
+from streams.pipeline.records import Output, Record, size
 from streams.pipeline.waiting import Waiting, WaitingRoom
 
 CHANGELOG = "pending"
@@ -41,11 +41,15 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
     replaces: str = ""
 
 
+_Written: TypeAlias = tuple[int, Record]
+"""A waiting record's deadline (ms), and the record."""
+
+
 class _Delta(msgspec.Struct, array_like=True):
     """What one batch did to one partition. Positions are next offsets; None where the batch read nothing there."""
 
-    requests: list[Waiting] = []
-    responses: list[Waiting] = []
+    requests: list[_Written] = []
+    responses: list[_Written] = []
     requests_gone: list[str] = []
     responses_gone: list[str] = []
     decided: list[Ids] = []
@@ -150,8 +154,8 @@ class PartitionStore:
             (delta.requests, delta.requests_gone, self.requests),
             (delta.responses, delta.responses_gone, self.responses),
         ):
-            for waiting in came:
-                room.restore(_id(waiting), waiting)
+            for deadline, record in came:
+                room.restore((record.key or b"").decode(), Waiting(deadline, record))
             for request_id in gone:
                 room.forget(request_id)
         for ids in delta.decided:
@@ -217,9 +221,5 @@ def _deltas(first: _Delta, requests: list[Waiting], responses: list[Waiting]) ->
                 deltas.append(_Delta())
                 room = _DELTA_BYTES
             room -= weight
-            (deltas[-1].requests if is_request else deltas[-1].responses).append(waiting)
+            (deltas[-1].requests if is_request else deltas[-1].responses).append((waiting.deadline, waiting.record))
     return deltas
-
-
-def _id(waiting: Waiting) -> str:
-    return (waiting.record.key or b"").decode()

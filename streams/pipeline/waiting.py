@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -12,11 +12,19 @@ _OVERHEAD: Final = 700
 """Bytes that a waiting record takes beyond its key, value and headers (objects, both dicts; measured)."""
 
 
-class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A record that waits for its counterpart until `deadline` (ms). Its key is its request id."""
+Kind: TypeAlias = tuple[str, str, str | None]
+"""What the pipeline reads of a request but its id: policy, tenant and language, as in `matching.Request`."""
+
+
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """A record that waits for its counterpart until `deadline` (ms). Its key is its request id.
+
+    `kind` is that of a request that was read as it came, and is portable as it is; None of anything else. Requests of a kind share it.
+    """
 
     deadline: int
     record: Record
+    kind: Kind | None = None
 
 
 class WaitingRoom:
@@ -26,15 +34,12 @@ class WaitingRoom:
         self._waiting: dict[str, Waiting] = {}
         self._buckets: dict[int, dict[str, None]] = {}
         self._seconds: list[int] = []
-        self._added: set[str] = set()
+        self._added: dict[str, Waiting] = {}
         self._removed: set[str] = set()
         self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._waiting
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._waiting)
@@ -43,20 +48,18 @@ class WaitingRoom:
         """The record that waits under this id, or None."""
         return self._waiting.get(request_id)
 
-    def holds(self, request_id: str, offset: int) -> bool:
-        """Whether this very record waits already: at least once, a restart may read it again."""
-        waiting = self._waiting.get(request_id)
-        return waiting is not None and waiting.record.offset == offset
-
     def add(self, request_id: str, waiting: Waiting) -> None:
         """Let a record wait; it must not be waiting already."""
-        self.restore(request_id, waiting)
-        self._added.add(request_id)
+        self._let_wait(request_id, waiting)
+        self._added[request_id] = waiting
 
     def restore(self, request_id: str, waiting: Waiting) -> None:
         """Let a record wait that the changelog holds already, perhaps twice."""
         if request_id in self._waiting:
             self.forget(request_id)
+        self._let_wait(request_id, waiting)
+
+    def _let_wait(self, request_id: str, waiting: Waiting) -> None:
         self._waiting[request_id] = waiting
         self.bytes += size(waiting.record) + _OVERHEAD
         second = waiting.deadline // 1000
@@ -77,11 +80,8 @@ class WaitingRoom:
     def pop(self, request_id: str) -> Waiting | None:
         """Take a record out, or None."""
         waiting = self.forget(request_id)
-        if waiting is not None:
-            if request_id in self._added:
-                self._added.discard(request_id)
-            else:
-                self._removed.add(request_id)
+        if waiting is not None and self._added.pop(request_id, None) is None:
+            self._removed.add(request_id)
         return waiting
 
     @property
@@ -117,8 +117,7 @@ class WaitingRoom:
 
     def changes(self) -> tuple[list[Waiting], list[str]]:
         """What came and what went since the last call, as a net effect: a record that came and went is neither."""
-        came = [self._waiting[request_id] for request_id in self._added]
-        gone = list(self._removed - self._added)
-        self._added.clear()
-        self._removed.clear()
+        came = list(self._added.values())
+        gone = [request_id for request_id in self._removed if request_id not in self._added]
+        self._added, self._removed = {}, set()
         return came, gone

@@ -259,7 +259,7 @@ def test_a_record_that_secondlook_fails_on_is_set_aside_and_changes_nothing(monk
 def test_a_waiting_request_that_secondlook_fails_on_still_waits_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stores change last: a failure half-way through a record loses nobody's counterpart."""
     desk = Desk()
-    desk.match(request())
+    desk.match(request(value=b'{"request_id": "a", "policy": "hate", "n": 1e999}'))  # one that is read again
 
     def failing(_record: Record) -> matching.Request:
         raise ZeroDivisionError
@@ -279,3 +279,17 @@ def test_a_language_that_cannot_be_read_stops_nothing(given: object, language: s
     value = json.dumps({"request_id": "a", "policy": "hate", "language": given, "tenant": tenant}).encode()
     (case,) = Desk().match(request(value=value), response()).cases
     assert (None, language) == (case.reason, case.language)
+
+
+def test_requests_that_wait_share_what_they_have_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a million of them take no more memory for it; and of more kinds than are kept, each is still its own."""
+    monkeypatch.setattr(matching, "_KINDS", 2)
+    desk = Desk()
+    names = [f"{policy}-{number}" for number in range(3) for policy in ("hate", "spam", "nude", "gore")]
+    values = [json.dumps({"request_id": name, "policy": name[:4], "language": name[:2]}).encode() for name in names]
+    desk.match(*(request(name, value=value) for name, value in zip(names, values, strict=True)))
+    desk.match(*(request(f"same-{number}") for number in range(2)))
+    kinds = [waiting.kind for name in ("same-0", "same-1") if (waiting := desk.store.requests.get(name))]
+    assert kinds[0] is kinds[1]
+    cases = desk.match(*map(response, names)).cases
+    assert [(name, name[:4], name[:2]) for name in names] == [(c.request_id, c.policy, c.language) for c in cases]
