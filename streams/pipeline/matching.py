@@ -231,6 +231,19 @@ class Matcher:
         now: int,
     ) -> None:
         request_id, response, reason = _read_answer(record, matched, answer)
+        waiting = store.requests.get(request_id)
+        if waiting is None:
+            self._let_wait(store, request_id, record, arrivals, now)
+            return
+        known = _known(waiting)
+        store.requests.pop(request_id)
+        store.decided.add(request_id, Decided.ANSWERED)
+        matched.cases.append(_case(request_id, waiting.record, known, response, reason, record))
+
+    def _let_wait(
+        self, store: PartitionStore, request_id: str, record: Record, arrivals: Arrivals, now: int
+    ) -> None:
+        """A response whose request does not wait waits for it, unless it comes too late or twice."""
         decided = store.decided.get(request_id)
         if decided is Decided.TIMED_OUT:
             raise Refused(
@@ -242,14 +255,7 @@ class Matcher:
             if earlier.record.offset == record.offset:
                 return  # as with requests
             raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"a response to {_short(request_id)} is already waiting")
-        waiting = store.requests.get(request_id)
-        if waiting is None:
-            store.responses.add(request_id, Waiting(self._deadline(record, arrivals, now), record))
-            return
-        known = _known(waiting)
-        store.requests.pop(request_id)
-        store.decided.add(request_id, Decided.ANSWERED)
-        matched.cases.append(_case(request_id, waiting.record, known, response, reason, record))
+        store.responses.add(request_id, Waiting(self._deadline(record, arrivals, now), record))
 
     def _shared(self, kind: Kind) -> Kind:
         """One object for all requests of a kind, so that those that wait take no more memory for it."""
@@ -321,14 +327,23 @@ def _case(
 def _read_answer(
     record: Record, matched: Matched, answer: Response | None = None
 ) -> tuple[str, Response | None, Reason | None]:
-    """As `read_response`; an answer that secondlook itself fails on is one that can't be scored."""
+    """A response record's request id, and its answer (read here, unless it is given) or the reason why there is none to score.
+
+    An answer that secondlook itself fails on is one that can't be scored: its request goes to a human, and the others go on.
+    """
+    response, request_id, reason = answer, None, None
     try:
-        return read_response(record, answer)
-    except Refused:
-        raise
-    except Exception as problem:  # noqa: BLE001 - its request goes to a human, and the others go on
+        if response is None:
+            response = decode(record.value or b"")
+        request_id = response.request_id
+    except ResponseError as problem:
+        if problem.code == "not_a_record":
+            raise Refused(DeadLetter.NOT_A_RECORD, str(problem)) from None
+        request_id, reason = problem.request_id, Reason.UNREADABLE_ANSWER
+    except Exception as problem:  # noqa: BLE001 - whatever it is, it concerns this record
         matched.incidents.append(incident(record, "intake", problem))
-        return _check_key(record, None), None, Reason.INTERNAL_ERROR
+        reason = Reason.INTERNAL_ERROR
+    return _check_key(record, request_id), response, reason
 
 
 def _take_oldest(room: WaitingRoom) -> tuple[str, Waiting]:
@@ -343,45 +358,46 @@ def read_request(record: Record) -> Request:
     """The request in a record; raises Refused when it breaks the contract."""
     value = record.value or b""
     try:
-        value.decode()  # msgspec does not look into strings that no field declares, and they travel on verbatim
-        request = _decode_however_odd(value)
+        if not value.isascii():
+            value.decode()  # msgspec does not look into strings that no field declares, and they travel on verbatim
+        request = _decode(value)
     except msgspec.ValidationError as problem:
         code = DeadLetter.INVALID_REQUEST if value.lstrip()[:1] == b"{" else DeadLetter.NOT_A_RECORD
         raise Refused(code, f"{problem}: a request needs request_id and policy, non-empty strings") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise Refused(DeadLetter.NOT_A_RECORD, f"not a JSON object in UTF-8: {problem}") from None
+    if request.tenant is None:
+        request.tenant = EVERY
     _check_key(record, request.request_id)
     return request
+
+
+def _decode(value: bytes) -> Request:
+    try:
+        return _decode_request(value)
+    except (msgspec.DecodeError, RecursionError):
+        return _decode_however_odd(value)
 
 
 def _decode_however_odd(value: bytes) -> Request:
     """Half a surrogate pair, which the author of a post may have written, or depth is no reason to set a request aside: a human decides."""
     try:
-        return _decode_lenient(value)
+        return _decode_odd(value)
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, RecursionError):
         if (portable := made_portable(value)) is None:
             raise
-        return _decode_lenient(portable)
-
-
-def _decode_lenient(value: bytes) -> Request:
-    try:
-        request = _decode_request(value)
-    except msgspec.DecodeError:  # of the tenant or the language, which is no reason to set a request aside; or of another field
-        request = _decode_odd(value)
-    if request.tenant is None:
-        request.tenant = EVERY
-    return request
+        return _decode_odd(portable)
 
 
 def _decode_odd(value: bytes) -> Request:
+    """Neither is a tenant or a language that nobody can read."""
     known: _Identified
     try:
         known = owned = _decode_owned(value)
         tenant = owned.tenant
-    except msgspec.ValidationError:
+    except msgspec.ValidationError:  # of the tenant; or of a field that is needed
         known, tenant = _decode_identified(value), UNREADABLE
     return Request(known.request_id, known.policy, tenant, _language(known.language))
 
@@ -396,19 +412,6 @@ def _language(value: msgspec.Raw) -> str | None:
 def read_ahead(records: Sequence[Record]) -> list[Response | None]:
     """What the native reader can read of each record's answer; for a thread beside the pipeline's."""
     return decode_ahead([(record.value or b"") if record.source == RESPONSES else b"" for record in records])
-
-
-def read_response(record: Record, answer: Response | None = None) -> tuple[str, Response | None, Reason | None]:
-    """A response record's request id, and its answer (read here, unless it is given) or the reason why there is none to score."""
-    response, reason = answer, None
-    try:
-        response = answer or decode(record.value or b"")
-        request_id = response.request_id
-    except ResponseError as problem:
-        if problem.code == "not_a_record":
-            raise Refused(DeadLetter.NOT_A_RECORD, str(problem)) from None
-        request_id, reason = problem.request_id, Reason.UNREADABLE_ANSWER
-    return _check_key(record, request_id), response, reason
 
 
 def _check_key(record: Record, request_id: str | None) -> str:
