@@ -30,8 +30,10 @@ class Inputs:
         if not self.policies and not self.languages:
             return values
         by_policy, by_language = self._blocks
-        tags = [None] * len(values) if languages is None else [language_of(tag) for tag in languages]
-        return np.concatenate((values, by_policy.columns(policies), by_language.columns(tags)), axis=1)
+        tags = [None] * len(values) if languages is None else languages
+        spoken = {tag: language_of(tag) for tag in set(tags)}
+        columns = by_policy.columns(policies), by_language.columns([spoken[tag] for tag in tags])
+        return np.concatenate((values, *columns), axis=1)
 
 
 def language_of(tag: object) -> str | None:
@@ -41,15 +43,16 @@ def language_of(tag: object) -> str | None:
 
 @dataclass(frozen=True)
 class _Block:
-    codes: dict[str, NDArray[np.float32]]
-    pooled: NDArray[np.float32]
+    places: dict[str | None, int]
+    codes: NDArray[np.float32]
+    """One row a name, and the last one NaN throughout."""
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "_Block":
-        codes = dict(zip(names, np.eye(len(names), dtype=np.float32), strict=True))
-        return cls(codes, np.full(len(names), np.nan, dtype=np.float32))
+        pooled = np.full((1, len(names)), np.nan, dtype=np.float32)
+        codes = np.concatenate((np.eye(len(names), dtype=np.float32), pooled))
+        return cls({name: place for place, name in enumerate(names)}, codes)
 
     def columns(self, names: Sequence[str | None]) -> NDArray[np.float32]:
         """One row a name: its code, or NaN throughout."""
-        rows = [self.pooled if name is None else self.codes.get(name, self.pooled) for name in names]
-        return np.array(rows, dtype=np.float32).reshape(len(names), len(self.pooled))
+        return self.codes[[self.places.get(name, -1) for name in names]]

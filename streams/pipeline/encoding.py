@@ -42,12 +42,12 @@ class DecisionEncoder:
         """The decision record, with what the shadow says. It keeps the request's key and headers, and the trace."""
         request, around = case.request, self._around(case, verdict, decision, shadow)
         request_id, probability = orjson.dumps(case.request_id), orjson.dumps(verdict.error_probability)
-        own = [around[0], request_id, around[1], probability, around[2], verdict.drivers, around[3]]
-        own += [orjson.dumps(verdict.confidence), around[4]]
+        said = verdict.drivers, around[3], orjson.dumps(verdict.confidence), around[4]
+        parts = (around[0], request_id, around[1], probability, around[2], *said)
         if decision.route == HUMAN_REVIEW:
             priority = _UNSCORED_PRIORITY if verdict.error_probability is None else probability
-            own += [priority, around[5], case.portable or request.value or b"null", around[6]]
-        return Output(_TOPICS[decision.route], request.key, b"".join(own), passed_on(case))
+            parts = (*parts, priority, around[5], case.portable or request.value or b"null", around[6])
+        return Output(_TOPICS[decision.route], request.key, b"".join(parts), passed_on(case))
 
     def _around(
         self, case: Case, verdict: Verdict, decision: Decision, shadow: Mapping[str, object] | None

@@ -3,7 +3,8 @@
 import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from itertools import repeat
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -48,12 +49,16 @@ def top_drivers(scores: Scores, model: ErrorModel) -> list[bytes]:
         return [b"[]"] * len(pushes)
     strongest = np.argsort(-np.abs(pushes), axis=1)[:, :count]
     values = np.round(np.take_along_axis(pushes, strongest, axis=1).astype(np.float64), 6)
-    numbers = iter(orjson.dumps(values.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b","))
-    before = [b'{"predictor":%b,"push":' % orjson.dumps(name) for name in model.terms]
-    return [b"[%b}]" % b"},".join([before[term] + next(numbers) for term in terms]) for terms in strongest.tolist()]
+    numbers = orjson.dumps(values.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    named = [b'{"predictor":%b,"push":' % orjson.dumps(name) for name in model.terms]
+    columns: list[Sequence[bytes]] = []
+    for rank, terms in enumerate(strongest.T.tolist()):
+        before = [(b"}," if rank else b"[") + name for name in named]
+        columns += [[before[term] for term in terms], numbers[rank::count]]
+    return list(map(b"".join, zip(*columns, repeat(b"}]"))))
 
 
-class Decision(NamedTuple):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Where a case goes, why, the threshold that decided it (None when none was asked), and the chance of a human's look."""
 
     route: str
@@ -76,8 +81,10 @@ def decide(case: Case, verdict: Verdict, controls: Controls) -> Decision:
         return Decision(HUMAN_REVIEW, verdict.reason)
     if outcome is None:
         return Decision(HUMAN_REVIEW, Reason.OUTCOME_MISSING)
-    if (inconclusive := _INCONCLUSIVE.get(outcome) or _odd(case)) is not None:
-        return Decision(HUMAN_REVIEW, inconclusive)
+    if outcome in _INCONCLUSIVE:
+        return Decision(HUMAN_REVIEW, _INCONCLUSIVE[outcome])
+    if case.portable is not None:
+        return Decision(HUMAN_REVIEW, Reason.REQUEST_NOT_PORTABLE)
     if controls.problem is not None:
         return Decision(HUMAN_REVIEW, Reason.CONTROLS_NOT_HONOURED)
     threshold, audit_rate, closed = controls.ruling(case.policy, case.tenant, outcome)
@@ -92,10 +99,6 @@ def decide(case: Case, verdict: Verdict, controls: Controls) -> Decision:
     if _drawn_for_audit(case.request_id, audit_rate):
         return Decision(HUMAN_REVIEW, Reason.AUDIT, threshold, audit_rate)
     return Decision(AUTO_ACTION, Reason.BELOW_THRESHOLD, threshold, audit_rate)
-
-
-def _odd(case: Case) -> Reason | None:
-    return None if case.portable is None else Reason.REQUEST_NOT_PORTABLE
 
 
 def _drawn_for_audit(request_id: str, rate: float) -> bool:

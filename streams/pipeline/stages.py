@@ -238,20 +238,19 @@ class Pipeline:
     def _decide(self, batch: ScoredBatch, stamps: Iterable[Stamp | None], outbox: Outbox) -> list[Output]:
         """Decide and count every case in the outbox; returns the vectors of those that are answered."""
         featurized, controls = batch.featurized, batch.controls
-        verdicts = iter(read_verdicts(featurized.vectors, batch.scores, controls.model))
+        verdicts = enumerate(read_verdicts(featurized.vectors, batch.scores, controls.model))
         decided_at = rfc3339(self._now())
         decision_of, vector_of = DecisionEncoder(controls, decided_at), VectorEncoder(featurized.vectors, decided_at)
         vectors: list[Output] = []
         made: list[tuple[str, str, str]] = []
-        row = 0
         for case, stamp in zip(featurized.matched.cases, stamps, strict=False):
-            verdict = Verdict(case.reason)
+            vector = None
+            row, verdict = (-1, Verdict(case.reason)) if case.response is None else next(verdicts)
             try:
-                if case.response is not None:
-                    verdict, row = next(verdicts), row + 1
                 decision = decide(case, verdict, controls)
                 written = decision_of.encode(case, verdict, decision, stamp)
-                vector = None if case.response is None else vector_of.encode(case, row - 1, decision, written.headers)
+                if case.response is not None:
+                    vector = vector_of.encode(case, row, decision, written.headers)
                 if stamp is not None:
                     outbox.shadow[decision.route, stamp["route"], case.policy] += 1
             except Exception as problem:  # noqa: BLE001 - it concerns this case: the others go on

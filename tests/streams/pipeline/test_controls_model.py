@@ -269,10 +269,11 @@ class OneLogManyWorkers(RuleBasedStateMachine):
         verdict = Verdict()
         verdict.outcome, verdict.error_probability = outcome, 0.05
         case = Case("a", policy, request(), None, None, tenant=tenant)
-        route, _, threshold, audited = decide(case, verdict, controls)
+        decision = decide(case, verdict, controls)
+        threshold, audited = decision.threshold, decision.audit_probability
         if not worker.log.position:
-            assert (route == AUTO_ACTION) == (worker.baseline.model.sha256 != RAW)
-        if route != AUTO_ACTION:
+            assert (decision.route == AUTO_ACTION) == (worker.baseline.model.sha256 != RAW)
+        if decision.route != AUTO_ACTION:
             return
         assert controls.problem is None
         lies_in = (policy, tenant, ("allow", "remove")[outcome])

@@ -40,9 +40,9 @@ def variants() -> list[tuple[Case, Verdict, Decision, Any]]:
     decided = [(CASE, VERDICT, DECISION, None), (CASE, VERDICT, DECISION, {"route": HUMAN_REVIEW})]
     decided += [(replace(CASE, **one), VERDICT, DECISION, None) for one in of_case]
     decided += [(CASE, replace(VERDICT, **one), DECISION, None) for one in of_verdict]
-    decided += [(CASE, VERDICT, DECISION._replace(**one), None) for one in of_decision]
+    decided += [(CASE, VERDICT, replace(DECISION, **one), None) for one in of_decision]
     return decided + [
-        (case, verdict, decision._replace(route=HUMAN_REVIEW), shadow) for case, verdict, decision, shadow in decided
+        (case, verdict, replace(decision, route=HUMAN_REVIEW), shadow) for case, verdict, decision, shadow in decided
     ]
 
 

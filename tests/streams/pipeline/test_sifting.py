@@ -11,7 +11,7 @@ from featurizers import PRESETS
 from streams.kafka.topics import load_topics, topic_names
 from streams.pipeline import stages
 from streams.pipeline.controls import Controls
-from streams.pipeline.encoding import DecisionEncoder
+from streams.pipeline.encoding import DecisionEncoder, VectorEncoder
 from streams.pipeline.incidents import IncidentBudget
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.scope import EVERYTHING
@@ -88,17 +88,23 @@ def test_an_answer_that_the_model_fails_on_stands_alone(poison: int) -> None:
 
 @pytest.mark.parametrize("poison", [0, 4, 8])
 def test_a_case_that_cannot_be_written_down_stands_alone(monkeypatch: pytest.MonkeyPatch, poison: int) -> None:
-    """Its decision is written without what failed."""
-    real = DecisionEncoder.encode
+    """Its decision is written without what failed, and each of the others has its own row of the vectors."""
+    real, of_vector, rows = DecisionEncoder.encode, VectorEncoder.encode, {}
 
     def failing(self: Any, case: Any, verdict: Any, decision: Any, shadow: Any = None) -> Any:
         if case.request_id == IDS[poison] and verdict.reason is None:
             raise KeyError(case.request_id)
         return real(self, case, verdict, decision, shadow)
 
+    def noting(self: Any, case: Any, row: int, *more: Any) -> Any:
+        rows[case.request_id] = row
+        return of_vector(self, case, row, *more)
+
     monkeypatch.setattr(DecisionEncoder, "encode", failing)
+    monkeypatch.setattr(VectorEncoder, "encode", noting)
     reasons, outbox = decided(poison)
     assert expected(poison) == reasons
+    assert {name: row for row, name in enumerate(IDS) if row != poison} == rows
     assert {"route"} == {one.stage for one in outbox.incidents}
 
 
