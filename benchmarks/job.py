@@ -17,8 +17,9 @@ from streams.kafka.topics import load_topics
 from streams.pipeline.assignment import Assignment
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import Limits
-from streams.pipeline.matching import Case, Matched, Matcher, read_request
+from streams.pipeline.matching import Case, Matched, Matcher
 from streams.pipeline.records import REQUESTS, Output, Record
+from streams.pipeline.requests import read_request
 from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import MatchedBatch, Pipeline, Ticket
 from streams.settings import Settings

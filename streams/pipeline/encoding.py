@@ -43,7 +43,7 @@ class DecisionEncoder:
         request, around = case.request, self._around(case, verdict, decision, shadow)
         request_id, probability = orjson.dumps(case.request_id), orjson.dumps(verdict.error_probability)
         said = verdict.drivers, around[3], orjson.dumps(verdict.confidence), around[4]
-        parts = (around[0], request_id, around[1], probability, around[2], *said)
+        parts: tuple[bytes, ...] = around[0], request_id, around[1], probability, around[2], *said
         if decision.route == HUMAN_REVIEW:
             priority = _UNSCORED_PRIORITY if verdict.error_probability is None else probability
             parts = (*parts, priority, around[5], case.portable or request.value or b"null", around[6])

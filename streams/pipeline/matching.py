@@ -9,61 +9,23 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
 from featurizers import Response, ResponseError, decode, decode_ahead
 from streams.pipeline.assignment import Place
 from streams.pipeline.decided import Decided
-from streams.pipeline.gate import MAX_NAME, Gate, Refused
+from streams.pipeline.gate import Gate, Refused
 from streams.pipeline.incidents import Incident, incident
 from streams.pipeline.ledger import Limits, Stores, forget_surplus, overfull
 from streams.pipeline.pending import PartitionStore
 from streams.pipeline.portable import made_portable
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
-from streams.pipeline.scope import EVERY, UNREADABLE
-from streams.pipeline.waiting import Kind, Waiting, WaitingRoom
-
-_SHOWN = 60
-
-_LONGEST_TAG = 35  # what RFC 5646 has applications expect
-
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
-_Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_TAG)]
-
-
-class Request(msgspec.Struct, gc=False):
-    """What the pipeline itself reads of a request; every other field passes through in the verbatim bytes.
-
-    `tenant` is `*` where the request has none, and UNREADABLE where it is no text of 1 to 255 characters.
-    `language` is None where it is no text that could be a tag: a language that nobody can read stops no request.
-    """
-
-    request_id: _Name
-    policy: _Name
-    tenant: _Name | None = EVERY
-    language: _Tag | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """All but the id."""
-        return self.policy, self.tenant or UNREADABLE, self.language
-
-
-class _Identified(msgspec.Struct, gc=False):
-    """A request whose language may be anything, and its tenant too."""
-
-    request_id: _Name
-    policy: _Name
-    language: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Owned(_Identified, gc=False):
-    """A request whose language may be anything."""
-
-    tenant: _Name | None = EVERY
+from streams.pipeline.requests import Kind, check_key, read_request, short
+from streams.pipeline.scope import EVERY
+from streams.pipeline.waiting import Waiting, WaitingRoom
 
 
 class Case(msgspec.Struct, gc=False):
@@ -129,11 +91,6 @@ class Matched:
 _KINDS: Final = 1000
 """Different kinds of requests that are shared: a bound, for names come from outside."""
 
-_decode_request = msgspec.json.Decoder(Request).decode
-_decode_owned = msgspec.json.Decoder(_Owned).decode
-_decode_identified = msgspec.json.Decoder(_Identified).decode
-_tags: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(_Tag | None)
-
 
 class Matcher:
     """Matches within a partition. `response_timeout` is in ms, `max_bytes` the largest record that may be written.
@@ -150,6 +107,7 @@ class Matcher:
         self._max_expired = max_expired
         self._gate = Gate(max_bytes)
         self._kinds: dict[Kind, Kind] = {}
+        self._latest_deadline = 0
 
     def match(self, stores: Stores, arrivals: Arrivals, *, now: int) -> Matched:
         """Match one batch against the stores of its assignment, and change them. `now` is in ms of the broker's clock."""
@@ -204,11 +162,11 @@ class Matcher:
         request = read_request(record)
         request_id = request.request_id
         if store.decided.get(request_id) is not None:
-            raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {_short(request_id)} is already decided")
+            raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {short(request_id)} is already decided")
         if (waiting := store.requests.get(request_id)) is not None:
             if waiting.record.offset == record.offset:
                 return  # at least once, a restart may read it again
-            raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {_short(request_id)} is already waiting")
+            raise Refused(DeadLetter.DUPLICATE_REQUEST, f"request {short(request_id)} is already waiting")
         if (portable := made_portable(record.value or b"")) is not None:
             self._gate.admit(record, len(portable) - len(record.value or b""))
         answer = store.responses.get(request_id)
@@ -240,21 +198,19 @@ class Matcher:
         store.decided.add(request_id, Decided.ANSWERED)
         matched.cases.append(_case(request_id, waiting.record, known, response, reason, record))
 
-    def _let_wait(
-        self, store: PartitionStore, request_id: str, record: Record, arrivals: Arrivals, now: int
-    ) -> None:
+    def _let_wait(self, store: PartitionStore, request_id: str, record: Record, arrivals: Arrivals, now: int) -> None:
         """A response whose request does not wait waits for it, unless it comes too late or twice."""
         decided = store.decided.get(request_id)
         if decided is Decided.TIMED_OUT:
             raise Refused(
-                DeadLetter.LATE_RESPONSE, f"request {_short(request_id)} was escalated before this response came"
+                DeadLetter.LATE_RESPONSE, f"request {short(request_id)} was escalated before this response came"
             )
         if decided is Decided.ANSWERED:
-            raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"request {_short(request_id)} is already decided")
+            raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"request {short(request_id)} is already decided")
         if (earlier := store.responses.get(request_id)) is not None:
             if earlier.record.offset == record.offset:
                 return  # as with requests
-            raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"a response to {_short(request_id)} is already waiting")
+            raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"a response to {short(request_id)} is already waiting")
         store.responses.add(request_id, Waiting(self._deadline(record, arrivals, now), record))
 
     def _shared(self, kind: Kind) -> Kind:
@@ -269,9 +225,13 @@ class Matcher:
         The broker's own stamp holds, so that timeouts survive restarts. A producer's may be wrong, or an event's time, or a
         mirrored topic's: where everything before the record had been read, it came just now, whatever its stamp says.
         """
+        known = record.timestamp
         if not record.appended and (record.source, record.partition) in arrivals.caught_up:
-            return now + self._timeout
-        return (min(record.timestamp, now) if record.timestamp > 0 else now) + self._timeout
+            known = now
+        deadline = (min(known, now) if known > 0 else now) + self._timeout
+        if deadline != self._latest_deadline:
+            self._latest_deadline = deadline
+        return self._latest_deadline  # one object for all that came in the same millisecond, as many do
 
     def _expire(self, stores: Stores, arrivals: Arrivals, now: int, matched: Matched) -> None:
         room, frontiers = max(self._max_expired, len(arrivals.records)), arrivals.frontiers
@@ -283,7 +243,7 @@ class Matcher:
             until = min(now, frontiers.get((REQUESTS, partition), 0))
             for request_id, waiting in store.responses.take_due(until, room):
                 room -= 1
-                message = f"no request {_short(request_id)} arrived within {self._timeout / 1000:g} s of this response"
+                message = f"no request {short(request_id)} arrived within {self._timeout / 1000:g} s of this response"
                 matched.dead.append(Dead(waiting.record, DeadLetter.ORPHAN_RESPONSE, message))
 
     def _make_room(self, stores: Stores, matched: Matched) -> None:
@@ -343,7 +303,7 @@ def _read_answer(
     except Exception as problem:  # noqa: BLE001 - whatever it is, it concerns this record
         matched.incidents.append(incident(record, "intake", problem))
         reason = Reason.INTERNAL_ERROR
-    return _check_key(record, request_id), response, reason
+    return check_key(record, request_id), response, reason
 
 
 def _take_oldest(room: WaitingRoom) -> tuple[str, Waiting]:
@@ -354,81 +314,6 @@ def _take_oldest(room: WaitingRoom) -> tuple[str, Waiting]:
     return request_id, waiting
 
 
-def read_request(record: Record) -> Request:
-    """The request in a record; raises Refused when it breaks the contract."""
-    value = record.value or b""
-    try:
-        if not value.isascii():
-            value.decode()  # msgspec does not look into strings that no field declares, and they travel on verbatim
-        request = _decode(value)
-    except msgspec.ValidationError as problem:
-        code = DeadLetter.INVALID_REQUEST if value.lstrip()[:1] == b"{" else DeadLetter.NOT_A_RECORD
-        raise Refused(code, f"{problem}: a request needs request_id and policy, non-empty strings") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise Refused(DeadLetter.NOT_A_RECORD, f"not a JSON object in UTF-8: {problem}") from None
-    if request.tenant is None:
-        request.tenant = EVERY
-    _check_key(record, request.request_id)
-    return request
-
-
-def _decode(value: bytes) -> Request:
-    try:
-        return _decode_request(value)
-    except (msgspec.DecodeError, RecursionError):
-        return _decode_however_odd(value)
-
-
-def _decode_however_odd(value: bytes) -> Request:
-    """Half a surrogate pair, which the author of a post may have written, or depth is no reason to set a request aside: a human decides."""
-    try:
-        return _decode_odd(value)
-    except msgspec.ValidationError:
-        raise
-    except (msgspec.DecodeError, RecursionError):
-        if (portable := made_portable(value)) is None:
-            raise
-        return _decode_odd(portable)
-
-
-def _decode_odd(value: bytes) -> Request:
-    """Neither is a tenant or a language that nobody can read."""
-    known: _Identified
-    try:
-        known = owned = _decode_owned(value)
-        tenant = owned.tenant
-    except msgspec.ValidationError:  # of the tenant; or of a field that is needed
-        known, tenant = _decode_identified(value), UNREADABLE
-    return Request(known.request_id, known.policy, tenant, _language(known.language))
-
-
-def _language(value: msgspec.Raw) -> str | None:
-    try:
-        return _tags.decode(value)
-    except msgspec.MsgspecError:
-        return None
-
-
 def read_ahead(records: Sequence[Record]) -> list[Response | None]:
     """What the native reader can read of each record's answer; for a thread beside the pipeline's."""
     return decode_ahead([(record.value or b"") if record.source == RESPONSES else b"" for record in records])
-
-
-def _check_key(record: Record, request_id: str | None) -> str:
-    """The record's id: its key, which a `request_id` in the value must repeat."""
-    if not record.key:
-        raise Refused(DeadLetter.MISSING_KEY, "the record has no key: produce it with its request_id as the key")
-    try:
-        key = record.key.decode()
-    except UnicodeDecodeError:
-        raise Refused(DeadLetter.KEY_MISMATCH, "the record's key is not UTF-8: it must be the request_id") from None
-    if request_id is not None and request_id != key:
-        message = f"the record's key {_short(key)} is not its request_id {_short(request_id)}"
-        raise Refused(DeadLetter.KEY_MISMATCH, message)
-    if len(key) > MAX_NAME:
-        raise Refused(DeadLetter.KEY_MISMATCH, f"the record's key is longer than {MAX_NAME} characters")
-    return key
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")

@@ -81,10 +81,8 @@ def decide(case: Case, verdict: Verdict, controls: Controls) -> Decision:
         return Decision(HUMAN_REVIEW, verdict.reason)
     if outcome is None:
         return Decision(HUMAN_REVIEW, Reason.OUTCOME_MISSING)
-    if outcome in _INCONCLUSIVE:
-        return Decision(HUMAN_REVIEW, _INCONCLUSIVE[outcome])
-    if case.portable is not None:
-        return Decision(HUMAN_REVIEW, Reason.REQUEST_NOT_PORTABLE)
+    if (inconclusive := _INCONCLUSIVE.get(outcome) or _odd(case)) is not None:
+        return Decision(HUMAN_REVIEW, inconclusive)
     if controls.problem is not None:
         return Decision(HUMAN_REVIEW, Reason.CONTROLS_NOT_HONOURED)
     threshold, audit_rate, closed = controls.ruling(case.policy, case.tenant, outcome)
@@ -99,6 +97,10 @@ def decide(case: Case, verdict: Verdict, controls: Controls) -> Decision:
     if _drawn_for_audit(case.request_id, audit_rate):
         return Decision(HUMAN_REVIEW, Reason.AUDIT, threshold, audit_rate)
     return Decision(AUTO_ACTION, Reason.BELOW_THRESHOLD, threshold, audit_rate)
+
+
+def _odd(case: Case) -> Reason | None:
+    return None if case.portable is None else Reason.REQUEST_NOT_PORTABLE
 
 
 def _drawn_for_audit(request_id: str, rate: float) -> bool:

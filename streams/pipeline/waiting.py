@@ -2,18 +2,15 @@
 
 import heapq
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from streams.pipeline.records import Record, size
+from streams.pipeline.requests import Kind
 
 _OVERHEAD: Final = 700
 """Bytes that a waiting record takes beyond its key, value and headers (objects, both dicts; measured)."""
-
-
-Kind: TypeAlias = tuple[str, str, str | None]
-"""What the pipeline reads of a request but its id: policy, tenant and language, as in `matching.Request`."""
 
 
 class Waiting(msgspec.Struct, frozen=True, gc=False):

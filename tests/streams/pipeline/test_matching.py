@@ -13,6 +13,7 @@ from streams.pipeline.ledger import Limits
 from streams.pipeline.matching import Arrivals
 from streams.pipeline.reasons import DeadLetter, Reason
 from streams.pipeline.records import REQUESTS, RESPONSES, Record
+from streams.pipeline.requests import Request
 from tests.rig import BODY, NOW, TIMEOUT, Desk, request, response
 
 
@@ -244,7 +245,7 @@ def test_a_record_that_secondlook_fails_on_is_set_aside_and_changes_nothing(monk
     """The others of its batch go on, and a restart finds no trace of it."""
     real = matching.read_request
 
-    def failing(record: Record) -> matching.Request:
+    def failing(record: Record) -> Request:
         if record.key == b"bad":
             raise ZeroDivisionError
         return real(record)
@@ -261,7 +262,7 @@ def test_a_waiting_request_that_secondlook_fails_on_still_waits_afterwards(monke
     desk = Desk()
     desk.match(request(value=b'{"request_id": "a", "policy": "hate", "n": 1e999}'))  # one that is read again
 
-    def failing(_record: Record) -> matching.Request:
+    def failing(_record: Record) -> Request:
         raise ZeroDivisionError
 
     monkeypatch.setattr(matching, "read_request", failing)
@@ -289,7 +290,10 @@ def test_requests_that_wait_share_what_they_have_in_common(monkeypatch: pytest.M
     values = [json.dumps({"request_id": name, "policy": name[:4], "language": name[:2]}).encode() for name in names]
     desk.match(*(request(name, value=value) for name, value in zip(names, values, strict=True)))
     desk.match(*(request(f"same-{number}") for number in range(2)))
-    kinds = [waiting.kind for name in ("same-0", "same-1") if (waiting := desk.store.requests.get(name))]
-    assert kinds[0] is kinds[1]
+    one, other = (desk.store.requests.get(f"same-{number}") for number in range(2))
+    assert one is not None
+    assert other is not None
+    assert one.kind is other.kind
+    assert one.deadline is other.deadline
     cases = desk.match(*map(response, names)).cases
     assert [(name, name[:4], name[:2]) for name in names] == [(c.request_id, c.policy, c.language) for c in cases]
