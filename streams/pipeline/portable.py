@@ -53,7 +53,7 @@ def made_portable(value: bytes) -> bytes | None:
         new = _not_too_deep(new)
     if _MAYBE_LARGE.search(flat):
         new = _numbers_that_fit(new)
-    if b"\\" in value and b"\\u" in value and b"\0" not in value:
+    if b"\\" in value and (b"\\ud" in value or b"\\uD" in value) and b"\0" not in value:
         new = _pairs_alone(new)
     return None if new == value else new
 
