@@ -196,14 +196,14 @@ class _Producing:
 
     def _produce(self, outputs: Iterable[Output]) -> None:
         produce, names = self._producer.produce, self._names
-        for topic, key, value, headers, partition in outputs:
+        for one in outputs:
             while True:
                 try:
-                    if headers or partition is not None:
-                        number = -1 if partition is None else partition
-                        produce(names[topic], value, key, number, headers=headers)  # type: ignore[arg-type] # list is invariant
+                    if one.headers or one.partition is not None:
+                        number = -1 if one.partition is None else one.partition
+                        produce(names[one.topic], one.value, one.key, number, headers=one.headers)  # type: ignore[arg-type] # list is invariant
                     else:  # nearly all, and half the time of the call above
-                        produce(names[topic], value, key)
+                        produce(names[one.topic], one.value, one.key)
                     break
                 except BufferError:
                     self._refuse_when_stopping()

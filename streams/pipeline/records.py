@@ -1,6 +1,6 @@
 """What came out of Kafka and what goes back in: plain values, so that everything between knows no client."""
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -45,7 +45,7 @@ def headers_size(headers: Headers) -> int:
     )
 
 
-class Output(NamedTuple):
+class Output(msgspec.Struct, frozen=True, gc=False):
     """A record to produce. `topic` is the role from `topics.toml`; without a `partition` the key decides it."""
 
     topic: str
