@@ -39,7 +39,7 @@ def test_putting_back_undoes_setting_aside(
     """Key, value and the record's own headers come back as they were, in their order, with the count at the end."""
     letter = set_aside(key, value, headers, code)
     back = put_back(REQUESTS, letter.key, letter.value, letter.headers)
-    assert (REQUESTS, key, value, [*(headers or []), (CYCLES, b"1")], None) == back
+    assert Output(REQUESTS, key, value, [*(headers or []), (CYCLES, b"1")]) == back
 
 
 def test_the_headers_are_those_of_the_contract() -> None:
