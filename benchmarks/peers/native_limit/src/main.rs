@@ -5,6 +5,8 @@
 #[allow(dead_code)] // a record's own id is the key here
 #[path = "../../../../featurizers/native/src/chat.rs"]
 mod chat;
+#[path = "../../../../featurizers/native/src/decimal.rs"]
+mod decimal;
 mod encode;
 mod model;
 mod predictors;
