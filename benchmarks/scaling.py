@@ -1,6 +1,6 @@
 """How throughput, memory and start-up grow: with the batch, the answers, the pending requests, partitions, workers.
 
-    python benchmarks/scaling.py [--quick] [--part in-process|kafka] [--pending-on-kafka] [--json PATH] [--plots FOLDER]
+    python benchmarks/scaling.py [--quick] [--part in-process|kafka] [--only CURVE ...] [--pending-on-kafka] [--json PATH] [--plots FOLDER]
 
 `in-process` puts records through the worker's stages without Kafka; `kafka` runs real workers on a local Kafka (which needs
 Java and Maven). Every point is measured once a round, in an order that interleaves them; figures are medians over the rounds.
@@ -12,6 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,22 @@ _TOKENS = (8, 32, 128, 500, 1000, 2000)
 _BATCHES = (1, 5, 20, 100, 500, 1000, 5000)
 _PENDING = (1_000, 10_000, 100_000, 1_000_000)
 _BATCH_SIZES = (50, 100, 200, 500, 1000, 2000)
-_PARTITIONS = (1, 2, 4, 8, 16)
+_PARTITIONS = (1, 2, 4, 8, 16, 32)
+_WARM_UPS = 3
 _WORKERS = (1, 2)
 _RESTORED = (0, 1_000, 10_000, 100_000)
+_IN_PROCESS = ("answer_length", "batch", "pending")
+_ON_KAFKA = ("kafka_batch_size", "kafka_partitions", "kafka_workers", "kafka_pending")
 _TOKENS_A_LAP = 40_000
 """Tokens that a lap of the answer-length curve goes through, so that long answers take no more memory than short ones."""
 _TOKENS_OF_AN_ANSWER = 15
 
 
-def in_process(model: Path, *, rounds: int, quick: bool) -> dict[str, Any]:
+_Points = tuple[Sequence[int], Callable[[int], dict[str, float]], str]
+"""Of a curve: where it is measured, how, and what varies."""
+
+
+def in_process(model: Path, *, rounds: int, quick: bool, only: Collection[str]) -> dict[str, Any]:
     """The curves without Kafka."""
     tokens, pending = (_TOKENS[::2], _PENDING[:3]) if quick else (_TOKENS, _PENDING)
     lengths = {length: pairs(max(20, _TOKENS_A_LAP // max(length, _TOKENS_OF_AN_ANSWER)), length) for length in tokens}
@@ -52,25 +60,37 @@ def in_process(model: Path, *, rounds: int, quick: bool) -> dict[str, Any]:
         return throughput(few if records < 20 else recorded, records, model)  # batches of one are slow
 
     standing = partial(standing_apart, count=2000 if quick else 5000, model=model)
-    return {
-        "answer_length": curve(interleave(tokens, by_length, rounds=rounds, what="tokens an answer")),
-        "batch": curve(interleave(_BATCHES, by_batch, rounds=rounds, what="records a batch")),
-        "pending": curve(interleave(pending, standing, rounds=rounds, what="pending")),
-    }
+    points: Sequence[_Points] = (
+        (tokens, by_length, "tokens an answer"),
+        (_BATCHES, by_batch, "records a batch"),
+        (pending, standing, "pending"),
+    )
+    return _curves(dict(zip(_IN_PROCESS, points, strict=True)), rounds, only)
 
 
-def on_kafka(model: Path, *, rounds: int, quick: bool, pending: bool) -> dict[str, Any]:
+def on_kafka(model: Path, *, rounds: int, quick: bool, pending: bool, only: Collection[str]) -> dict[str, Any]:
     """The curves of real workers; `pending` adds a million restored requests."""
     sizes, partitions = (_BATCH_SIZES[::2], _PARTITIONS[::2]) if quick else (_BATCH_SIZES, _PARTITIONS)
     restored = (*_RESTORED, _PENDING[-1]) if pending else _RESTORED
     with LocalKafka() as kafka:
-        course = Course(kafka.bootstrap, model, count=20_000 if quick else 60_000, seconds=4.0 if quick else 10.0)
-        return {
-            "kafka_batch_size": curve(interleave(sizes, course.batch_size, rounds=rounds, what="batch_size")),
-            "kafka_partitions": curve(interleave(partitions, course.partitions, rounds=rounds, what="partitions")),
-            "kafka_workers": curve(interleave(_WORKERS, course.workers, rounds=rounds, what="workers")),
-            "kafka_pending": curve(interleave(restored, course.pending, rounds=rounds, what="restored")),
-        }
+        course = Course(kafka.bootstrap, model, count=60_000, seconds=60.0)
+        points: Sequence[_Points] = (
+            (sizes, course.batch_size, "batch_size"),
+            (partitions, course.partitions, "partitions"),
+            (_WORKERS, course.workers, "workers"),
+            (restored, course.pending, "restored"),
+        )
+        for _ in range(_WARM_UPS):  # the broker compiles itself meanwhile, which who came first would pay for
+            course.partitions(partitions[0])
+        return _curves(dict(zip(_ON_KAFKA, points, strict=True)), rounds, only)
+
+
+def _curves(points: dict[str, _Points], rounds: int, only: Collection[str]) -> dict[str, Any]:
+    return {
+        name: curve(interleave(at, work, rounds=rounds, what=what))
+        for name, (at, work, what) in points.items()
+        if name in only
+    }
 
 
 def report(curves: dict[str, Any]) -> None:
@@ -95,18 +115,21 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer points and rounds")
     parser.add_argument("--rounds", type=int, help="5, or 2 with --quick")
     parser.add_argument("--part", choices=("in-process", "kafka"), help="only this part")
+    parser.add_argument("--only", nargs="+", choices=(*_IN_PROCESS, *_ON_KAFKA), metavar="CURVE", help="only these")
     parser.add_argument("--pending-on-kafka", action="store_true", help="also restore a million requests on Kafka")
     parser.add_argument("--model", type=Path, default=_HERE.parent / "models")
     parser.add_argument("--json", type=Path, default=_HERE.parent / "out" / "scaling.json", metavar="PATH")
     parser.add_argument("--plots", type=Path, default=_HERE / "plots", metavar="FOLDER")
     given = parser.parse_args()
     rounds = given.rounds or (2 if given.quick else 5)
+    only = {*(given.only or (*_IN_PROCESS, *_ON_KAFKA))}
     curves: dict[str, Any] = {}
     try:
-        if given.part != "kafka":
-            curves |= in_process(given.model, rounds=rounds, quick=given.quick)
-        if given.part != "in-process":
-            curves |= on_kafka(given.model, rounds=rounds, quick=given.quick, pending=given.pending_on_kafka)
+        if given.part != "kafka" and only & {*_IN_PROCESS}:
+            curves |= in_process(given.model, rounds=rounds, quick=given.quick, only=only)
+        if given.part != "in-process" and only & {*_ON_KAFKA}:
+            pending = given.pending_on_kafka
+            curves |= on_kafka(given.model, rounds=rounds, quick=given.quick, pending=pending, only=only)
     except (SecondlookError, RunFailedError) as problem:
         print(f"scaling: {problem}", file=sys.stderr)
         return 1

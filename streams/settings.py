@@ -204,7 +204,7 @@ class Settings:
         "How long a batch may wait to fill.",
     )
     commit_linger: float = _setting(
-        0.15,
+        0.2,
         _positive,
         "s",
         "How long after it was read a batch may wait for those behind it, to be committed together. Only a full one waits: while "

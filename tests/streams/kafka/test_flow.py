@@ -99,14 +99,14 @@ def test_three_batches_may_be_undecided() -> None:
 
 def test_what_is_decided_and_not_committed_is_bounded_by_its_bytes() -> None:
     """Small batches gather to a large transaction, large ones do not."""
-    half = 4 * 2**20
+    half = 8 * 2**20
     assert [True, True, True, False] == room_after(None, half, None, half)
-    assert [True, True] * 15 == room_after(*[None, 100] * 15)
+    assert [True, True] * 39 == room_after(*[None, 100] * 39)
 
 
-def test_no_more_than_sixteen_batches_are_in_flight() -> None:
+def test_no_more_than_forty_batches_are_in_flight() -> None:
     """However little they write: a commit that hangs is not followed by ever more work."""
-    assert not room_after(*[None, 0] * 16)[-1]
+    assert not room_after(*[None, 0] * 40)[-1]
 
 
 def test_a_commit_makes_room() -> None:
@@ -116,7 +116,7 @@ def test_a_commit_makes_room() -> None:
         flow, seen = Flow(), []
         for sequence in (1, 2):
             flow.next_sequence()
-            await flow.routed(6 * 2**20)
+            await flow.routed(12 * 2**20)
             seen.append(await has_room(flow))
             if sequence == 1:
                 flow.arrive(ticket(1))
@@ -153,7 +153,7 @@ def test_a_commit_of_enough_bytes_waits_for_nothing() -> None:
             await flow.routed(size)
         return flow.patience(polled(), polled())
 
-    enough = 4 * 2**20
+    enough = 8 * 2**20
     assert 0.0 < asyncio.run(patience_after(enough - 1))
     assert 0.0 == asyncio.run(patience_after(enough))
-    assert 0.0 == asyncio.run(patience_after(*[0] * 16))
+    assert 0.0 == asyncio.run(patience_after(*[0] * 40))
