@@ -157,7 +157,7 @@ def consumer_config(settings: Settings) -> ClientConfig:
         "heartbeat.interval.ms": 3_000,
         "fetch.wait.max.ms": 10,
         # Several batches of large answers; the client's own 64 MB would be memory that no limit of ours counts.
-        "queued.max.messages.kbytes": 16 * 1024,
+        "queued.max.messages.kbytes": 8 * 1024,
         # That much is worked off in a moment, and the default waits a whole second before it fetches on.
         "fetch.queue.backoff.ms": 10,
         # Of each partition. A megabyte, the client's own, is ten thousand small requests that would wait long for their answers, and of many

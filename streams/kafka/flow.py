@@ -13,7 +13,7 @@ _MOST_UNROUTED = 3
 """One batch is matched and scored while the answers of the next are read, and a third one is fetched: their records are what takes memory."""
 _MOST_IN_FLIGHT = 40
 """What is decided while a commit is under way gathers, and is committed together: the slower commits are, the larger they get."""
-_MOST_UNCOMMITTED = 16 * 2**20
+_MOST_UNCOMMITTED = 12 * 2**20
 """Bytes that decided batches may be waiting to write while another one is read."""
 _ENOUGH_TO_COMMIT = _MOST_UNCOMMITTED // 2
 """Bytes, likewise, that wait for no further batch: as much again may gather while they are committed."""

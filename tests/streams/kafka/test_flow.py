@@ -99,7 +99,7 @@ def test_three_batches_may_be_undecided() -> None:
 
 def test_what_is_decided_and_not_committed_is_bounded_by_its_bytes() -> None:
     """Small batches gather to a large transaction, large ones do not."""
-    half = 8 * 2**20
+    half = 6 * 2**20
     assert [True, True, True, False] == room_after(None, half, None, half)
     assert [True, True] * 39 == room_after(*[None, 100] * 39)
 
@@ -116,7 +116,7 @@ def test_a_commit_makes_room() -> None:
         flow, seen = Flow(), []
         for sequence in (1, 2):
             flow.next_sequence()
-            await flow.routed(12 * 2**20)
+            await flow.routed(9 * 2**20)
             seen.append(await has_room(flow))
             if sequence == 1:
                 flow.arrive(ticket(1))
@@ -153,7 +153,7 @@ def test_a_commit_of_enough_bytes_waits_for_nothing() -> None:
             await flow.routed(size)
         return flow.patience(polled(), polled())
 
-    enough = 8 * 2**20
+    enough = 6 * 2**20
     assert 0.0 < asyncio.run(patience_after(enough - 1))
     assert 0.0 == asyncio.run(patience_after(enough))
     assert 0.0 == asyncio.run(patience_after(*[0] * 40))
