@@ -89,7 +89,7 @@ class Matched:
 
 
 _KINDS: Final = 1000
-"""Different kinds of requests that are shared: a bound, for names come from outside."""
+"""Different kinds of requests that are kept within a response timeout: a bound, for names come from outside."""
 
 
 class Matcher:
@@ -107,6 +107,7 @@ class Matcher:
         self._max_expired = max_expired
         self._gate = Gate(max_bytes)
         self._kinds: dict[Kind, Kind] = {}
+        self._kinds_until = 0
         self._latest_deadline = 0
 
     def match(self, stores: Stores, arrivals: Arrivals, *, now: int) -> Matched:
@@ -171,7 +172,7 @@ class Matcher:
             self._gate.admit(record, len(portable) - len(record.value or b""))
         answer = store.responses.get(request_id)
         if answer is None:
-            kind = None if portable is not None else self._shared(request.kind)
+            kind = None if portable is not None else self._shared(request.kind, now)
             store.requests.add(request_id, Waiting(self._deadline(record, arrivals, now), record, kind))
             return
         _, response, reason = _read_answer(answer.record, matched)
@@ -213,11 +214,21 @@ class Matcher:
             raise Refused(DeadLetter.DUPLICATE_RESPONSE, f"a response to {short(request_id)} is already waiting")
         store.responses.add(request_id, Waiting(self._deadline(record, arrivals, now), record))
 
-    def _shared(self, kind: Kind) -> Kind:
-        """One object for all requests of a kind, so that those that wait take no more memory for it."""
-        if len(self._kinds) >= _KINDS:
+    def _shared(self, kind: Kind, now: int) -> Kind | None:
+        """One object for all requests of a kind, so that those that wait take no more memory for it; None of one too many.
+
+        Those kept are not given up before most of the requests that share them are gone: what waits for them is in no ledger.
+        """
+        if (known := self._kinds.get(kind)) is not None:
+            return known
+        if len(self._kinds) >= _KINDS and now >= self._kinds_until:
             self._kinds.clear()
-        return self._kinds.setdefault(kind, kind)
+        if len(self._kinds) >= _KINDS:
+            return None
+        if not self._kinds:
+            self._kinds_until = now + self._timeout
+        self._kinds[kind] = kind
+        return kind
 
     def _deadline(self, record: Record, arrivals: Arrivals, now: int) -> int:
         """When a record that waits from now on times out.

@@ -16,7 +16,8 @@ _OVERHEAD: Final = 700
 class Waiting(msgspec.Struct, frozen=True, gc=False):
     """A record that waits for its counterpart until `deadline` (ms). Its key is its request id.
 
-    `kind` is that of a request that was read as it came, and is portable as it is; None of anything else. Requests of a kind share it.
+    `kind` is that of a request that was read as it came, and is portable as it is, shared by all of that kind. None of anything else, and of
+    a request that has to be read again.
     """
 
     deadline: int

@@ -282,18 +282,35 @@ def test_a_language_that_cannot_be_read_stops_nothing(given: object, language: s
     assert (None, language) == (case.reason, case.language)
 
 
-def test_requests_that_wait_share_what_they_have_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a million of them take no more memory for it; and of more kinds than are kept, each is still its own."""
-    monkeypatch.setattr(matching, "_KINDS", 2)
+def test_requests_that_wait_share_what_they_have_in_common() -> None:
+    """So a million of them take no more memory for it."""
     desk = Desk()
-    names = [f"{policy}-{number}" for number in range(3) for policy in ("hate", "spam", "nude", "gore")]
-    values = [json.dumps({"request_id": name, "policy": name[:4], "language": name[:2]}).encode() for name in names]
-    desk.match(*(request(name, value=value) for name, value in zip(names, values, strict=True)))
-    desk.match(*(request(f"same-{number}") for number in range(2)))
-    one, other = (desk.store.requests.get(f"same-{number}") for number in range(2))
+    desk.match(request("a"), request("b"))
+    one, other = desk.store.requests.get("a"), desk.store.requests.get("b")
     assert one is not None
     assert other is not None
+    assert one.kind is not None
     assert one.kind is other.kind
     assert one.deadline is other.deadline
+
+
+def test_requests_of_more_kinds_than_are_kept_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names come from outside, so what waits for them is bounded; a response timeout later, the kinds of then are kept."""
+    monkeypatch.setattr(matching, "_KINDS", 2)
+    desk = Desk()
+
+    def asked(name: str, **more: int) -> Record:
+        value = json.dumps({"request_id": name, "policy": name[:4], "language": name[:2]}).encode()
+        return request(name, value=value, **more)
+
+    def kept(*names: str) -> list[bool]:
+        return [waiting is not None and waiting.kind is not None for waiting in map(desk.store.requests.get, names)]
+
+    names = [f"{policy}-{number}" for number in range(3) for policy in ("hate", "spam", "nude", "gore")]
+    desk.match(*map(asked, names))
+    assert [True, True, False, False] * 3 == kept(*names)
     cases = desk.match(*map(response, names)).cases
     assert [(name, name[:4], name[:2]) for name in names] == [(c.request_id, c.policy, c.language) for c in cases]
+    desk.match(asked("nude-early", at=NOW + TIMEOUT - 1), now=NOW + TIMEOUT - 1)
+    desk.match(asked("nude-later", at=NOW + TIMEOUT), now=NOW + TIMEOUT)
+    assert [False, True] == kept("nude-early", "nude-later")
