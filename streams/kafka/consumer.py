@@ -54,7 +54,7 @@ class Fetched:
     out_of_range: list[Place] = field(default_factory=list)
     """Partitions whose log does not hold the offset that comes next: it was cut, deleted by retention, or made anew."""
     is_full: bool = False
-    """Whether it took as much as a batch holds, so that there may be more at once."""
+    """Whether it took as much as a batch holds, so that there may be more."""
 
 
 class GroupConsumer:

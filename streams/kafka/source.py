@@ -212,7 +212,7 @@ class Source:
         due = waiting or self._has_been_ahead(assignment)
         if not records and (self._flow.in_flight or not due):
             return None
-        return assignment, records, caught_up, fetched.is_full
+        return assignment, records, caught_up, fetched.is_full and self._lag_since is not None
 
     def _refuse_cut_off(self) -> None:
         """Nothing comes although something should. Raises MembershipError when that is this client's affair."""

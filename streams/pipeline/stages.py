@@ -38,8 +38,8 @@ class Ticket:
 
     `sequence` has no gaps within a worker. A batch whose `assignment` is over must not be committed. `offsets` maps
     (source, partition) to the next offset to read. Of a batch in which nothing was read, `standing` has an offset that is reached
-    already: committed again, it lets the group refuse a worker that has lost its partitions without knowing. One that `is_full` left
-    records behind that could have been read with it.
+    already: committed again, it lets the group refuse a worker that has lost its partitions without knowing. One that `is_full` took
+    as much as a batch holds, and left records behind.
     """
 
     sequence: int

@@ -61,6 +61,34 @@ def test_what_transactions_leave_behind_the_last_record_is_committed_too(
     assert again.source.positions[REQUESTS, 0].next_offset == log.high
 
 
+@pytest.mark.parametrize(("count", "told"), [(2, [False]), (3, [True, False]), (4, [True, False])], ids=str)
+def test_a_batch_is_full_only_where_more_is_known_to_stand_behind_it(
+    count: int, told: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that keeps up must not hold commits back, however small its batches are."""
+    monkeypatch.setattr("streams.kafka.restore.time", SimpleNamespace(sleep=Turns.sleep, monotonic=time.monotonic))
+    kafka = SimulatedKafka(TOPICS, 1)
+    kafka.patch(monkeypatch)
+    worker = Worker(kafka, "one")
+    found: list[bool] = []
+
+    async def live() -> None:
+        await worker.start()
+        await work(worker)
+        for number in range(count):
+            record = request(f"a{number}")
+            kafka.append((NAMES[REQUESTS], 0), Entry(record.key, record.value))
+        worker.probe()
+        for _ in told:
+            polled = await worker.source.poll()
+            assert polled is not None
+            found.append(polled.ticket.is_full)
+
+    asyncio.run(live())
+    worker.kill()
+    assert told == found
+
+
 def test_a_poll_that_does_not_come_back_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """/live looks at it; between polls there is nothing to time."""
     kafka = SimulatedKafka(TOPICS, 1)
