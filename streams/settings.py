@@ -55,8 +55,6 @@ _SECRET_PARTS: Final = (
     "assertion",
     "oauthbearer.config",
 )
-
-
 _FILES: Final = frozenset(f"sasl.oauthbearer.assertion.{name}.file" for name in ("private.key", "jwt.template"))
 """Options of the client's own that end like ours for secrets in files."""
 
@@ -68,6 +66,12 @@ def _positive(text: str) -> float:
         raise ValueError("must be a number, without its unit") from None
     if not 0 < value < float("inf"):
         raise ValueError("must be above 0")
+    return value
+
+
+def _commit_linger(text: str) -> float:
+    if (value := _positive(text)) > 1:
+        raise ValueError("must be at most 1: whatever takes partitions away, or ends a worker, waits for it too")
     return value
 
 
@@ -197,18 +201,13 @@ class Settings:
         "records",
         "Most records in one batch, which 4 MiB fill too. A transaction may hold several batches.",
     )
-    batch_linger: float = _setting(
-        0.01,
-        _positive,
-        "s",
-        "How long a batch may wait to fill.",
-    )
+    batch_linger: float = _setting(0.01, _positive, "s", "How long a batch may wait to fill.")
     commit_linger: float = _setting(
         0.2,
-        _positive,
+        _commit_linger,
         "s",
-        "How long after it was read a batch may wait for those behind it, to be committed together. Only a full one waits: while "
-        "reading can't keep up, larger transactions cost less.",
+        "How long after it was read a batch may wait for those behind it, to be committed together. Only a full one with more to "
+        "read behind it waits: while reading can't keep up, larger transactions cost less. At most 1.",
     )
     max_record_bytes: int = _setting(2 * 2**20, _count, "bytes", "Largest record produced.")
     transaction_timeout: float = _setting(

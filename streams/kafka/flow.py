@@ -20,7 +20,7 @@ _ENOUGH_TO_COMMIT = _MOST_UNCOMMITTED // 2
 
 
 class Flow:
-    """Counts batches out of the source and into the sink."""
+    """Counts batches out of the source and into the sink. `commit_linger` is in seconds (see `streams.settings`)."""
 
     def __init__(self, commit_linger: float = 0.0) -> None:
         self._commit_linger = commit_linger

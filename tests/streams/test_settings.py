@@ -30,6 +30,8 @@ def test_flags_win_over_the_file_and_the_file_over_the_environment(tmp_path: Pat
         ("SECONDLOOK_BATCH_SIZE", "0", "must be 1 or more"),
         ("SECONDLOOK_RESPONSE_TIMEOUT", "-1", "must be above 0"),
         ("SECONDLOOK_RESPONSE_TIMEOUT", "nan", "must be above 0"),
+        ("SECONDLOOK_COMMIT_LINGER", "0", "must be above 0"),
+        ("SECONDLOOK_COMMIT_LINGER", "1.5", "must be at most 1"),
         ("SECONDLOOK_RESPONSE_TIMEOUT", "10s", "must be a number, without its unit"),
         ("SECONDLOOK_BATCH_SIZE", "2.5", "must be a whole number"),
         ("SECONDLOOK_DELIVERY", "at_most_once", "exactly_once, at_least_once"),
