@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError
 from streams.errors import DeliveryError, DeliveryStopped
 from streams.kafka import delivery as module
 from streams.kafka.delivery import BatchAborted, ExactlyOnce
-from streams.pipeline.records import REQUESTS, RESPONSES
+from streams.pipeline.records import REQUESTS, RESPONSES, Headers, Output
 from streams.pipeline.stages import Ticket
 from streams.settings import Settings
 from tests.rig import assignment
@@ -54,6 +54,23 @@ def test_batches_that_have_gathered_are_one_transaction() -> None:
     assert [begin, offsets, *produce, *produce, commit] == producer.calls
     assert WRITTEN + WRITTEN == producer.committed
     assert {(REQUESTS, 0): 5, (RESPONSES, 0): 9} == read_offsets(producer)
+
+
+@pytest.mark.parametrize("headers", [None, [], [("traceparent", b"00-1"), ("own", None)]], ids=str)
+@pytest.mark.parametrize("partition", [None, 0, 3])
+def test_each_record_goes_out_whole(
+    headers: Headers | None, partition: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its key, its headers, and the partition that it is for; without one the client's partitioner chooses (-1)."""
+    way, producer = exactly_once()
+    written = []
+
+    def produce(topic: str, value: bytes, key: bytes, number: int = -1, *, headers: Headers | None = None) -> None:
+        written.append((topic, value, key, number, headers or []))
+
+    monkeypatch.setattr(producer, "produce", produce)
+    way.deliver(outbox(outputs=[Output("vectors", b"key", b"value", headers, partition)], changelog=[]))
+    assert [("vectors", b"value", b"key", -1 if partition is None else partition, headers or [])] == written
 
 
 def test_a_batch_of_timeouts_alone_sends_an_offset_all_the_same() -> None:
