@@ -74,6 +74,17 @@ def test_what_not_every_parser_reads_is_told_as_text(value: bytes, told: Any) ->
     assert told == new
 
 
+@pytest.mark.parametrize("blank", [b"", b" ", b"\t", b"\n", b"\r", b"\r\n  "])
+@pytest.mark.parametrize(
+    "number", [b"1e400", b"-1E+400", b"9" * 30, b"-0." + b"1" * 70], ids=lambda one: repr(one)[:12]
+)
+def test_such_a_number_is_found_wherever_it_may_stand(blank: bytes, number: bytes) -> None:
+    """A blank that nobody thought of would hide it."""
+    for before, after in ((b'{"a":', b"}"), (b'{"a":[', b",0]}"), (b'{"a":[0,', b"]}")):
+        told = before + blank + b'"' + number + b'"' + blank + after
+        assert told == made_portable(before + blank + number + blank + after)
+
+
 HOSTILE = {
     "brackets side by side": b"[" + b"[]," * 9999 + b"0]",
     "brackets in one another": b"[" * 9999 + b"]" * 9999,
