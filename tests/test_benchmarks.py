@@ -2,18 +2,19 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from msgspec.structs import astuple
 
 from featurizers import PRESETS
 from scoring import cost_threshold, load_model
 from streams.pipeline.controls import Controls
 from streams.pipeline.ledger import holdings
 from streams.pipeline.matching import Arrivals
-from streams.pipeline.records import REQUESTS, RESPONSES, Record
+from streams.pipeline.records import REQUESTS, RESPONSES, Output, Record
 from streams.pipeline.scope import EVERYTHING
 from streams.pipeline.stages import Pipeline, Polled, Ticket
 from tests.rig import Desk
@@ -61,8 +62,11 @@ def test_one_by_one_in_batches_and_matched_the_decisions_are_the_same(
     polled = Polled(Ticket(1, desk.assignment, {}, 0.0), Arrivals(read, {}, {}))
     stream = pipeline.route(pipeline.score(pipeline.featurize(pipeline.intake(polled)))).outputs
 
-    assert sorted(stream) == sorted(job.decide(whole))
-    assert sorted(stream) == sorted(output for answer in whole for output in job.decide([answer]))
+    def written(outputs: Iterable[Output]) -> list[tuple[object, ...]]:
+        return sorted(astuple(output) for output in outputs)
+
+    assert written(stream) == written(job.decide(whole))
+    assert written(stream) == written(output for answer in whole for output in job.decide([answer]))
 
 
 @pytest.mark.usefixtures("_benchmarks")
