@@ -278,6 +278,19 @@ def test_small_numbers_and_numbers_in_the_middle_of_two_floats() -> None:
             same(body_text(chat(), "-0.25", f"-{digits[: -below - 1]}.{digits[-below - 1 :]}"))
 
 
+@pytest.mark.parametrize("below", range(38))
+def test_the_numbers_nearest_the_middle_of_two_floats(native: readers.Reader, below: int) -> None:
+    """At every power of ten: as many digits as are counted come as near to a middle as digits can, from both sides."""
+    chance = random.Random(below)
+    for _ in range(100):
+        middle = (chance.randrange(2**53, 2**54) | 1) * 10**below
+        digits = (middle << 10 >> middle.bit_length() - 54) + chance.choice((-1, 0, 1, 2))
+        number = f"{digits // 10**below}.{digits % 10**below:0{below}d}" if below else f"{digits}.0"
+        value = body_text(chat(), "-0.25", f"-{number}")
+        assert native.read(value) is not None
+        same(value)
+
+
 def test_many_are_read_as_one_is() -> None:
     """`decode_ahead` gives what `decode` gives, and nothing for what is left to the reference or is no answer."""
     known, left = json.dumps(record()).encode(), json.dumps(chat(logprobs=None)).encode()

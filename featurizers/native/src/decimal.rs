@@ -22,7 +22,7 @@ const RECIPROCALS: [(u64, u32); MOST_BELOW + 1] = {
     reciprocals
 };
 
-/// The float nearest to digits / 10^below, where 63 bits of the quotient tell it: nearly always.
+/// The float nearest to digits / 10^below, where the leading 62 bits of the quotient tell it: nearly always.
 ///
 /// The largest integer stands for digits that are too many.
 #[inline(always)]
@@ -36,8 +36,11 @@ pub fn divided(digits: u64, below: usize) -> Option<f64> {
     let (reciprocal, power) = RECIPROCALS[below];
     let shift = digits.leading_zeros();
     let product = (u128::from(digits << shift) * u128::from(reciprocal)) >> 65;
-    // What was cut off is less than two: where both ends of what it may be are rounded to the same float, it is that one.
+    // The quotient, scaled like the product, is greater by less than 2: less than 1 was shifted out, less than 1/2 was cut
+    // off with the reciprocal's end. Where both bounds become the same float, so does all between them. Neither reaches 2^63,
+    // for no power of ten lies less than 0.9 % above one of two.
     let (low, high) = (product as i64 as f64, (product as i64 + 2) as f64);
+    // A power of two, by which nothing is rounded again: even 10^-37 is no subnormal.
     let scale = f64::from_bits(u64::from(1024 - shift - power) << 52);
     (low == high).then_some(low * scale)
 }
