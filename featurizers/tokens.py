@@ -80,8 +80,8 @@ NO_TOKENS = Tokens("", b"", b"", b"", b"", b"", b"", b"")
 
 
 def split(alternatives: bytes) -> list[str]:
-    """The strings of alternatives, of which there is one, from where they stand joined."""
-    return alternatives[:-1].decode(errors="surrogatepass").split(_SEPARATOR)
+    """The strings of one alternative or more, from where they stand joined."""
+    return alternatives[:-1].decode().split(_SEPARATOR)
 
 
 def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
@@ -107,7 +107,7 @@ def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
         sizes = lengths = list(map(len, texts))
     alternatives: list[Sequence[Alternative]] = [token.top_logprobs or () for token in tokens]
     first, stop = (0, len(texts)) if label is None else _overlapping(lengths, label)
-    strings = _joined(alternatives[first:stop], spelling)
+    strings, string_sizes = _joined(alternatives[first:stop], spelling)
     return Tokens(
         spelled,
         _column(sizes),
@@ -115,8 +115,8 @@ def pack(tokens: Sequence[Token], text: str, label: Span | None) -> Tokens:
         _numbers([token.logprob for token in tokens]),
         _column(list(map(len, alternatives))),
         _numbers([item.logprob for items in alternatives for item in items]),
-        b"".join(strings),
-        _column(_placed(list(map(len, strings)), first, stop, len(texts))),
+        strings,
+        _column(_placed(string_sizes, first, stop, len(texts))),
         gaps,
         whole,
     )
@@ -156,16 +156,20 @@ def _numbers(logprobs: list[Any]) -> bytes:
         return array(FLOAT64, [math.nan if logprob is None else logprob for logprob in logprobs]).tobytes()
 
 
-def _joined(alternatives: Sequence[Sequence[Alternative]], spelling: Callable[[str], bytes]) -> list[bytes]:
-    """The strings of each token's alternatives, a separator behind each."""
-    strings = [_SEPARATOR.join([one.token for one in items]) + _SEPARATOR if items else "" for items in alternatives]
-    try:
-        joined = list(map(str.encode, strings))
-    except UnicodeEncodeError:  # half of a surrogate pair
-        joined = [string.encode(errors="surrogatepass") for string in strings]
-    inside = b"".join(joined).count(_SEPARATOR.encode()) > sum(map(len, alternatives))  # of a token; no label has one
-    if not inside and spelling is plain:
-        return joined
-    spelled = [_spelled([one.token for one in items], spelling) for items in alternatives]
-    kept = [[text.replace(_SEPARATOR, " ") + _SEPARATOR for text in texts] for texts in spelled]
-    return ["".join(texts).encode(errors="surrogatepass") for texts in kept]
+def _joined(alternatives: Sequence[Sequence[Alternative]], spelling: Callable[[str], bytes]) -> tuple[bytes, list[int]]:
+    """The strings of tokens' alternatives in UTF-8, a separator behind each, and the bytes of each token's."""
+    strings = [
+        (_SEPARATOR.join([one.token for one in items]) + _SEPARATOR).encode() if items else b""
+        for items in alternatives
+    ]
+    joined = b"".join(strings)
+    if spelling is not plain or joined.count(_SEPARATOR.encode()) > sum(map(len, alternatives)):
+        spelled = [_spelled([one.token for one in items], spelling) for items in alternatives]
+        strings = [b"".join([_separated(text) for text in texts]) for texts in spelled]
+        joined = b"".join(strings)
+    return joined, list(map(len, strings))
+
+
+def _separated(text: str) -> bytes:
+    """A string with its separator, and none inside: no label has one."""
+    return (text.replace(_SEPARATOR, " ") + _SEPARATOR).encode()

@@ -1,11 +1,12 @@
 """What decode refuses, and how it says so."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from featurizers import PROVIDERS, ResponseError, decode
+from featurizers import PROVIDERS, OutcomeSpec, ResponseError, decode
 
 pytestmark = pytest.mark.usefixtures("each_reader")
 
@@ -124,3 +125,21 @@ def test_five_megabytes() -> None:
     """A long answer is read whole."""
     text = "a" * 5_000_000
     assert text == decode(json.dumps({"choices": [{"message": {"content": text}}]}).encode()).text
+
+
+@pytest.mark.parametrize(
+    ("odd", "read"),
+    [("é", "é"), ("\0", " "), ("a\0\0b", "a  b"), ("\ud83d", "?"), ("\ude00\ud83d", "??"), ("\ud83d\ude00", "😀")],
+)
+def test_each_token_has_its_own_alternatives(body: Callable[..., Any], odd: str, read: str) -> None:
+    """Whatever stands in their strings: NUL is a blank, half a surrogate pair a question mark. For a spec, only its label's are kept."""
+    document = body([(token, -0.1, {}) for token in ("да", "-", "safe", "!")])
+    emitted = document["choices"][0]["logprobs"]["content"]
+    for token, texts in zip(emitted, [["x", ""], [], ["safe", odd], [""]], strict=True):
+        token["top_logprobs"] = [{"token": text, "logprob": -1.0} for text in texts]
+    value = json.dumps(document).encode()
+    tokens = decode(value).tokens
+    assert [["x", ""], [], ["safe", read], [""]] == [tokens.alternative_texts(token) for token in range(tokens.count)]
+    spec = OutcomeSpec(name="s", labels=(("safe",), ("unsafe",)), where="regex", pattern=r"(\w+)!")
+    tokens = decode(value, spec=spec).tokens
+    assert [[], [], ["safe", read], []] == [tokens.alternative_texts(token) for token in range(tokens.count)]
