@@ -140,12 +140,10 @@ def _sequence_columns(table: TokenTable, spans: dict[str, Spans]) -> dict[str, F
     unlikely = np.where(np.isnan(logprob), np.nan, np.exp(logprob) < LIKELY)
     everywhere = Spans.concatenate(list(spans.values()))
     shape = (len(spans), -1)
+    averages = map(everywhere.mean, (logprob, entropy, margin))
     means, entropies, margins, minima, sums, sizes = (
         dict(zip(spans, statistic.reshape(shape), strict=True))
-        for statistic in (
-            *map(everywhere.mean, (logprob, entropy, margin)),
-            *(everywhere.min(logprob), everywhere.sum(logprob), everywhere.sizes),
-        )
+        for statistic in (*averages, everywhere.min(logprob), everywhere.sum(logprob), everywhere.sizes)
     )
     columns = {}
     for span in spans:
