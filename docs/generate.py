@@ -23,6 +23,7 @@ from featurizers.schema import INF, LN_LABELS
 from streams.cli.main import main as cli
 from streams.contracts import SCHEMAS, load_schema
 from streams.contracts.headers import ERROR_CODE
+from streams.kafka.clients import CONSUMER_DEFAULTS, OURS, PRODUCER_DEFAULTS
 from streams.kafka.rights import rights_markdown
 from streams.kafka.topics import load_topics
 from streams.pipeline.control_messages import ControlMessage
@@ -125,7 +126,17 @@ def _settings() -> str:
         "From environment variables, a TOML file (`--config`) and flags, the later ones winning. Kafka client options pass "
         "through to librdkafka: `-X NAME=VALUE`, a `[kafka]` table in the file, or `SECONDLOOK_KAFKA_` and the option's name "
         "in capitals with `_` for `.`. Where that name ends in `_FILE` the value is read from the file it names.\n\n"
-    ) + settings_markdown()
+    ) + "\n\n".join((settings_markdown(), *_client_options()))
+
+
+def _client_options() -> Iterator[str]:
+    """What is ours among the Kafka client's options: other defaults, and what cannot be given."""
+    yield "Of the Kafka client's options these have other defaults than librdkafka's own; give them another value like any option:"
+    clients = {"group consumer": CONSUMER_DEFAULTS, "producer": PRODUCER_DEFAULTS}
+    defaults = ((f"`{name}`", of, f"`{value}`") for of, options in clients.items() for name, value in options.items())
+    yield table(("option", "of", "default"), defaults)
+    yield "These are refused:"
+    yield table(("option", "why"), ((f"`{name}`", why) for name, why in OURS.items()))
 
 
 def _command_help(command: click.Command, context: click.Context) -> Iterator[str]:

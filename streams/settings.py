@@ -64,7 +64,9 @@ def _positive(text: str) -> float:
         value = float(text)
     except ValueError:
         raise ValueError("must be a number, without its unit") from None
-    if not 0 < value < float("inf"):
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    if value <= 0:
         raise ValueError("must be above 0")
     return value
 
@@ -209,7 +211,13 @@ class Settings:
         "How long after it was read a batch may wait for those behind it, to be committed together. Only a full one with more to "
         "read behind it waits: while reading can't keep up, larger transactions cost less. At most 1.",
     )
-    max_record_bytes: int = _setting(2 * 2**20, _count, "bytes", "Largest record produced.")
+    max_record_bytes: int = _setting(
+        2 * 2**20,
+        _count,
+        "bytes",
+        "Largest record produced. Input records are let in up to 16 KiB less; how large ones may be sent is the input topics' `max.message.bytes`, "
+        "which is the brokers' 1 MiB unless you raise it.",
+    )
     transaction_timeout: float = _setting(
         15.0, _positive, "s", "After which the broker aborts a dead worker's transaction."
     )

@@ -83,7 +83,7 @@ def legible(message: Consumed) -> Consumed:
     return message
 
 
-_OURS: Final = {
+OURS: Final = {
     "auto.offset.reset": "a position that is gone must be said, not passed by: see on_data_loss and new_group_from",
     "enable.auto.commit": "offsets are committed with the batch that they belong to",
     "enable.auto.offset.store": "offsets are committed with the batch that they belong to",
@@ -98,7 +98,34 @@ _OURS: Final = {
     "group.id": "set group instead",
     "group.instance.id": "set instance_id instead",
     "bootstrap.servers": "set broker instead",
+    "metadata.broker.list": "set broker instead",
 }
+"""Options that cannot be given, and why."""
+
+CONSUMER_DEFAULTS: Final[Mapping[str, str | int]] = {
+    "session.timeout.ms": 10_000,
+    "heartbeat.interval.ms": 3_000,
+    "fetch.wait.max.ms": 10,
+    # Several batches of large answers; the client's own 64 MB would be memory that no limit of ours counts.
+    "queued.max.messages.kbytes": 8 * 1024,
+    # That much is worked off in a moment, and the default waits a whole second before it fetches on.
+    "fetch.queue.backoff.ms": 10,
+    # Of each partition. A megabyte, the client's own, is ten thousand small requests that would wait long for their answers, and of many
+    # partitions it is more memory than all else together.
+    "max.partition.fetch.bytes": 256 * 1024,
+}
+"""Of the group consumer: what it has in place of librdkafka's own defaults, unless the user says otherwise."""
+
+PRODUCER_DEFAULTS: Final[Mapping[str, str | int]] = {
+    "linger.ms": 0,  # a batch is produced in one go and flushed: there is nothing to wait for
+    # The broker answers "concurrent transactions" for a few ms after each commit; the default waits 100 ms then.
+    "retry.backoff.ms": 2,
+    "retry.backoff.max.ms": 200,
+    "compression.type": "lz4",
+    "partitioner": "murmur2_random",
+    "queue.buffering.max.messages": 1_000_000,
+}
+"""Of producers, likewise."""
 
 
 def base_config(settings: Settings) -> ClientConfig:
@@ -106,7 +133,7 @@ def base_config(settings: Settings) -> ClientConfig:
 
     Raises SettingsError on options that the client refuses, or that a guarantee hangs on.
     """
-    for option, why in _OURS.items():
+    for option, why in OURS.items():
         if option in settings.kafka:
             raise SettingsError(f"kafka option {option} cannot be set: {why}")
     _try_options(tuple(sorted(settings.kafka.items())))
@@ -153,16 +180,7 @@ def _refusal(options: Mapping[str, str]) -> str | None:
 def consumer_config(settings: Settings) -> ClientConfig:
     """The group consumer of requests and responses."""
     config: ClientConfig = {
-        "session.timeout.ms": 10_000,
-        "heartbeat.interval.ms": 3_000,
-        "fetch.wait.max.ms": 10,
-        # Several batches of large answers; the client's own 64 MB would be memory that no limit of ours counts.
-        "queued.max.messages.kbytes": 8 * 1024,
-        # That much is worked off in a moment, and the default waits a whole second before it fetches on.
-        "fetch.queue.backoff.ms": 10,
-        # Of each partition. A megabyte, the client's own, is ten thousand small requests that would wait long for their answers, and of many
-        # partitions it is more memory than all else together.
-        "max.partition.fetch.bytes": 256 * 1024,
+        **CONSUMER_DEFAULTS,
         **base_config(settings),
         "group.id": group_name(settings),
         "auto.offset.reset": "error",  # a position that is not there is never passed by: see streams.pipeline.continuity
@@ -204,14 +222,8 @@ def control_reader_config(settings: Settings) -> ClientConfig:
 def producer_config(settings: Settings, **more: object) -> ClientConfig:
     """A producer that neither loses nor reorders; the partitioner is the Java clients' own, for those downstream."""
     return {
-        "linger.ms": 0,  # a batch is produced in one go and flushed: there is nothing to wait for
-        # The broker answers "concurrent transactions" for a few ms after each commit; the default waits 100 ms then.
-        "retry.backoff.ms": 2,
-        "retry.backoff.max.ms": 200,
-        "compression.type": "lz4",
-        "partitioner": "murmur2_random",
+        **PRODUCER_DEFAULTS,
         "message.max.bytes": settings.max_record_bytes,
-        "queue.buffering.max.messages": 1_000_000,
         **base_config(settings),
         "enable.idempotence": True,
         **more,

@@ -29,7 +29,8 @@ def test_flags_win_over_the_file_and_the_file_over_the_environment(tmp_path: Pat
     [
         ("SECONDLOOK_BATCH_SIZE", "0", "must be 1 or more"),
         ("SECONDLOOK_RESPONSE_TIMEOUT", "-1", "must be above 0"),
-        ("SECONDLOOK_RESPONSE_TIMEOUT", "nan", "must be above 0"),
+        ("SECONDLOOK_RESPONSE_TIMEOUT", "nan", "must be a finite number"),
+        ("SECONDLOOK_RESPONSE_TIMEOUT", "inf", "must be a finite number"),
         ("SECONDLOOK_COMMIT_LINGER", "0", "must be above 0"),
         ("SECONDLOOK_COMMIT_LINGER", "1.5", "must be at most 1"),
         ("SECONDLOOK_RESPONSE_TIMEOUT", "10s", "must be a number, without its unit"),
@@ -108,7 +109,8 @@ def test_an_empty_default_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["auto.offset.reset", "group.protocol", "message.max.bytes", "transaction.timeout.ms"]
+    "option",
+    ["auto.offset.reset", "group.protocol", "message.max.bytes", "metadata.broker.list", "transaction.timeout.ms"],
 )
 def test_options_that_would_change_what_is_promised_are_refused(option: str) -> None:
     """Rather than being overwritten without a word."""
